@@ -1,0 +1,3 @@
+//! The `calico-exporter` binary.
+
+fn main() {}

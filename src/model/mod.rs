@@ -1,0 +1,36 @@
+//! What Calico and Linux say, as types: plain data without I/O, clock or logging.
+//!
+//! Calico's objects ([`AllocationBlock`], [`BlockAffinity`], [`Handle`], [`IpPool`], [`Node`], …) carry Calico's names
+//! and only the fields that a rule reads; the kernel's ([`Route`], [`Link`]) carry Linux's. A value that cannot be
+//! read never becomes one of these types: see [`crate::state::Event::Undecodable`].
+
+use std::sync::Arc;
+
+mod address;
+mod affinity;
+mod bgp;
+mod block;
+mod cluster;
+mod endpoint;
+mod felix;
+mod handle;
+mod link;
+mod node;
+mod pool;
+mod route;
+
+pub use address::{Family, address_at, address_count, host_net, host_route, ordinal_of};
+pub use affinity::{AffinityState, BlockAffinity, BlockOwner};
+pub use bgp::{BgpConfiguration, BgpPeer, NextHopMode, PeerAddress};
+pub use block::{AllocationBlock, Attribute, AttributeKind, OrdinalSet, SequenceDefect};
+pub use cluster::{ClusterInformation, IpamConfig};
+pub use endpoint::{EndpointId, WorkloadEndpoint};
+pub use felix::{FelixConfiguration, ProgramClusterRoutes};
+pub use handle::Handle;
+pub use link::Link;
+pub use node::{Node, NodeAddress, NodeAddressType, NodeBgp, TunnelKind};
+pub use pool::{EncapMode, IpPool, IpReservation, PoolClass};
+pub use route::{NextHop, Protocol, Route, RouteKey, RouteType, TABLE_MAIN};
+
+/// A name as Calico or the kernel wrote it (a host, a pool, a device): shared, since one host is named by many objects.
+pub type Name = Arc<str>;

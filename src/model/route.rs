@@ -1,0 +1,122 @@
+//! Routes as the kernel holds them (`rtnetlink.h`).
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::Name;
+
+/// `RT_TABLE_MAIN`.
+pub const TABLE_MAIN: u32 = 254;
+
+/// `rtm_type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RouteType {
+    /// To a gateway or a device.
+    Unicast,
+    /// Dropped silently.
+    Blackhole,
+    /// Dropped with an ICMP unreachable.
+    Unreachable,
+    /// Dropped with an ICMP prohibited.
+    Prohibit,
+    /// The look-up goes on in the next table.
+    Throw,
+    /// An address of this host.
+    Local,
+    /// Broadcast, anycast, multicast, NAT and what is still unknown.
+    Other(u8),
+}
+
+impl RouteType {
+    /// As iproute2 prints it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RouteType::Unicast => "unicast",
+            RouteType::Blackhole => "blackhole",
+            RouteType::Unreachable => "unreachable",
+            RouteType::Prohibit => "prohibit",
+            RouteType::Throw => "throw",
+            RouteType::Local => "local",
+            RouteType::Other(_) => "other",
+        }
+    }
+}
+
+/// `rtm_protocol`: who installed the route (`/etc/iproute2/rt_protos`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Protocol(pub u8);
+
+impl Protocol {
+    /// `RTPROT_KERNEL`.
+    pub const KERNEL: Protocol = Protocol(2);
+    /// `RTPROT_BOOT`: Felix's default for device routes, and what `ip route add` writes.
+    pub const BOOT: Protocol = Protocol(3);
+    /// `RTPROT_STATIC`.
+    pub const STATIC: Protocol = Protocol(4);
+    /// `RTPROT_BIRD`.
+    pub const BIRD: Protocol = Protocol(12);
+    /// Felix's own for blackholes, same-subnet, IPIP and unencapsulated routes (`dataplanedefs`).
+    pub const FELIX: Protocol = Protocol(80);
+}
+
+/// One way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextHop {
+    /// The gateway, absent where the destination is on the link.
+    pub gateway: Option<IpAddr>,
+    /// The device's name. A device that is not known is called `if<index>`.
+    pub device: Option<Name>,
+    /// `RTNH_F_LINKDOWN` or `RTNH_F_DEAD`.
+    pub down: bool,
+    /// `RTNH_F_ONLINK`.
+    pub onlink: bool,
+}
+
+/// What tells two routes of a table apart. IPv6 may hold several device routes of one destination and metric
+/// (`fe80::/64`), so the device is part of it there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteKey {
+    /// The routing table, 254 is main.
+    pub table: u32,
+    /// Masked destination.
+    pub destination: IpNet,
+    /// `RTA_PRIORITY`; an IPv6 route added with 0 is kept with 1024 by the kernel.
+    pub metric: u32,
+    /// Type of service, 0 in all of Calico's.
+    pub tos: u8,
+    /// Only for an IPv6 route without gateway: its device.
+    pub device: Option<Name>,
+}
+
+/// A route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The routing table.
+    pub table: u32,
+    /// Masked destination.
+    pub destination: IpNet,
+    /// `RTA_PRIORITY`.
+    pub metric: u32,
+    /// Type of service.
+    pub tos: u8,
+    /// Its type.
+    pub kind: RouteType,
+    /// Who installed it.
+    pub protocol: Protocol,
+    /// `RT_SCOPE_LINK`: the destination is on the device's link.
+    pub link_scope: bool,
+    /// Ways out; several are multipath; none for blackholes.
+    pub next_hops: Vec<NextHop>,
+}
+
+impl Route {
+    /// What tells it apart in its table.
+    pub fn key(&self) -> RouteKey {
+        let device = match (&self.destination, self.next_hops.as_slice()) {
+            (IpNet::V6(_), [only]) if only.gateway.is_none() => only.device.clone(),
+            _ => None,
+        };
+        RouteKey { table: self.table, destination: self.destination, metric: self.metric, tos: self.tos, device }
+    }
+}
