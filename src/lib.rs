@@ -10,5 +10,6 @@
 //! - [`audit`]: pure rules; a picture and a moment in, a report out.
 //! - [`source`]: etcd, netlink and files; all speak [`state::Event`].
 
+pub mod audit;
 pub mod model;
 pub mod state;

@@ -1,5 +1,104 @@
 //! Both pictures, the datastore's and the kernel's, folded from [`Event`]s. Pure.
 
-mod event;
+use std::time::Duration;
 
+mod changes;
+mod datastore;
+mod event;
+mod kernel;
+mod prefix;
+
+pub use changes::Changes;
+pub use datastore::{AffinityEntry, Datastore, UnreadableValue};
 pub use event::{Event, Kind, Object, ObjectId, Side, Unreadable};
+pub use kernel::Kernel;
+pub use prefix::PrefixMap;
+
+/// How current a side's picture is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SyncState {
+    /// Nothing complete has been seen yet.
+    #[default]
+    Waiting,
+    /// The picture is current.
+    InSync,
+    /// It was complete once and is not followed any more; why.
+    Lost(String),
+}
+
+/// Both pictures and how current they are.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// Calico's objects.
+    pub datastore: Datastore,
+    /// Devices and routes.
+    pub kernel: Kernel,
+    datastore_sync: SyncState,
+    kernel_sync: SyncState,
+}
+
+impl State {
+    /// An empty picture. `lists_endpoints`: whether the datastore's lists name endpoints and handles (a dump does, a
+    /// host's exporter looks up the few it needs).
+    pub fn new(lists_endpoints: bool) -> State {
+        let mut state = State::default();
+        state.datastore.lists_endpoints = lists_endpoints;
+        state
+    }
+
+    /// How current a side is.
+    pub fn sync(&self, side: Side) -> &SyncState {
+        match side {
+            Side::Datastore => &self.datastore_sync,
+            Side::Kernel => &self.kernel_sync,
+        }
+    }
+
+    /// Whether a side's picture is current.
+    pub fn in_sync(&self, side: Side) -> bool {
+        *self.sync(side) == SyncState::InSync
+    }
+
+    /// Folds one event in. `now` is monotonic: the time since some fixed start.
+    pub fn apply(&mut self, event: Event, now: Duration) {
+        match event {
+            Event::Resync(Side::Datastore) => self.datastore.begin_list(),
+            Event::Resync(Side::Kernel) => self.kernel.begin_dump(),
+            Event::Synced(Side::Datastore) => {
+                self.datastore.end_list(now);
+                self.datastore_sync = SyncState::InSync;
+            }
+            Event::Synced(Side::Kernel) => {
+                self.kernel.end_dump();
+                self.kernel_sync = SyncState::InSync;
+            }
+            Event::Lost(side, why) => {
+                let sync = match side {
+                    Side::Datastore => &mut self.datastore_sync,
+                    Side::Kernel => &mut self.kernel_sync,
+                };
+                if *sync != SyncState::Waiting {
+                    *sync = SyncState::Lost(why);
+                }
+            }
+            Event::Put(object) => self.datastore.put(*object, now),
+            Event::Unreadable { id, key, why } => {
+                self.datastore.unreadable_value(id, UnreadableValue { key, why }, now);
+            }
+            Event::Delete(id) => self.datastore.delete(&id, now),
+            Event::Link(link) => self.kernel.put_link(link),
+            Event::LinkGone(index) => self.kernel.remove_link(index),
+            Event::Route(route) => self.kernel.put_route(route),
+            Event::RouteGone(key) => self.kernel.remove_route(&key),
+        }
+    }
+
+    /// What changed since this was last called.
+    pub fn take_changes(&mut self) -> Changes {
+        let mut changes = std::mem::take(&mut self.datastore.changes);
+        let kernel = std::mem::take(&mut self.kernel.changes);
+        changes.destinations.extend(kernel.destinations);
+        changes.devices.extend(kernel.devices);
+        changes
+    }
+}

@@ -1,0 +1,264 @@
+//! What an audit found: numbers and findings as plain data, without a word of Prometheus.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use super::finding::Finding;
+use crate::model::{IpPool, Name, PoolClass};
+
+/// What a route is for (J15).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RouteClass {
+    /// To a pod of this host.
+    LocalWorkload,
+    /// The blackhole that covers a block of this host.
+    LocalBlock,
+    /// To another host's block.
+    RemoteBlock,
+    /// To one address that another host uses from a block that is not its own.
+    Borrowed,
+    /// To another host's tunnel address that no block route covers.
+    TunnelAddress,
+    /// Inside a pool, and not Calico's.
+    Foreign,
+}
+
+impl RouteClass {
+    /// All classes.
+    pub const ALL: [RouteClass; 6] = [
+        RouteClass::LocalWorkload,
+        RouteClass::LocalBlock,
+        RouteClass::RemoteBlock,
+        RouteClass::Borrowed,
+        RouteClass::TunnelAddress,
+        RouteClass::Foreign,
+    ];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RouteClass::LocalWorkload => "local_workload",
+            RouteClass::LocalBlock => "local_block",
+            RouteClass::RemoteBlock => "remote_block",
+            RouteClass::Borrowed => "borrowed",
+            RouteClass::TunnelAddress => "tunnel_address",
+            RouteClass::Foreign => "foreign",
+        }
+    }
+}
+
+/// How packets to a destination are wrapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Encapsulation {
+    /// Through `tunl0`.
+    Ipip,
+    /// Through `vxlan.calico` or `vxlan-v6.calico`.
+    Vxlan,
+    /// Through `wireguard.cali` or `wg-v6.cali`.
+    Wireguard,
+    /// Not wrapped.
+    None,
+}
+
+impl Encapsulation {
+    /// All of them.
+    pub const ALL: [Encapsulation; 4] =
+        [Encapsulation::Ipip, Encapsulation::Vxlan, Encapsulation::Wireguard, Encapsulation::None];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Encapsulation::Ipip => "ipip",
+            Encapsulation::Vxlan => "vxlan",
+            Encapsulation::Wireguard => "wireguard",
+            Encapsulation::None => "none",
+        }
+    }
+}
+
+/// A pool's mode, as configured or as the routes show it (J26).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TunnelMode {
+    /// IPIP between all hosts.
+    IpipAlways,
+    /// IPIP between subnets.
+    IpipCrossSubnet,
+    /// VXLAN between all hosts.
+    VxlanAlways,
+    /// VXLAN between subnets.
+    VxlanCrossSubnet,
+    /// No tunnel.
+    None,
+    /// Observed only: routes of one pool contradict each other.
+    Mixed,
+    /// Observed only: no remote route to tell by.
+    Unknown,
+}
+
+impl TunnelMode {
+    /// All modes.
+    pub const ALL: [TunnelMode; 7] = [
+        TunnelMode::IpipAlways,
+        TunnelMode::IpipCrossSubnet,
+        TunnelMode::VxlanAlways,
+        TunnelMode::VxlanCrossSubnet,
+        TunnelMode::None,
+        TunnelMode::Mixed,
+        TunnelMode::Unknown,
+    ];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TunnelMode::IpipAlways => "ipip_always",
+            TunnelMode::IpipCrossSubnet => "ipip_cross_subnet",
+            TunnelMode::VxlanAlways => "vxlan_always",
+            TunnelMode::VxlanCrossSubnet => "vxlan_cross_subnet",
+            TunnelMode::None => "none",
+            TunnelMode::Mixed => "mixed",
+            TunnelMode::Unknown => "unknown",
+        }
+    }
+}
+
+/// A pool's figures. The six counts of addresses are a partition of the pool; floats, since an IPv6 /64 has 2^64.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolFigures {
+    /// The pool; `None` for the blocks that lie in none (`no_ippool`).
+    pub pool: Option<IpPool>,
+    /// Given to somebody.
+    pub allocated: f64,
+    /// Released and still resting.
+    pub cooldown: f64,
+    /// Would be free or unclaimed, were it not reserved (J5).
+    pub reserved: f64,
+    /// Free in a block.
+    pub free: f64,
+    /// In a block, and in neither list; or in a block that cannot be read: nobody gets it.
+    pub lost: f64,
+    /// In no block.
+    pub unclaimed: f64,
+    /// Blocks that exist.
+    pub blocks: u64,
+    /// Blocks that fit.
+    pub blocks_capacity: f64,
+    /// Hosts that the pool selects and that own no block in it (J31).
+    pub hosts_without_block: u64,
+    /// Allocations without `node` (J31).
+    pub addresses_without_node: u64,
+    /// When the address that has rested longest was released.
+    pub cooldown_oldest: Option<SystemTime>,
+}
+
+/// A host's figures in one pool.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostFigures {
+    /// Confirmed affinities.
+    pub confirmed: u64,
+    /// Pending affinities.
+    pub pending: u64,
+    /// Affinities being released.
+    pub pending_deletion: u64,
+    /// Addresses of its affine blocks: given to somebody and not in `unallocated`.
+    pub allocated: u64,
+    /// Resting.
+    pub cooldown: u64,
+    /// In `unallocated`, reserved ones included (J5).
+    pub free: u64,
+    /// In neither list.
+    pub lost: u64,
+    /// Addresses it uses from blocks that are not its own.
+    pub borrowed: u64,
+    /// Addresses of its blocks that other hosts use.
+    pub lent: u64,
+    /// Affine blocks in which nothing is allocated (J8).
+    pub empty_blocks: u64,
+}
+
+impl HostFigures {
+    /// Addresses in the host's affine blocks.
+    pub fn size(&self) -> u64 {
+        self.allocated + self.cooldown + self.free + self.lost
+    }
+}
+
+/// The cluster's IPAM.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct IpamReport {
+    /// By pool name; `no_ippool` for orphan blocks, present only where there are any.
+    pub pools: BTreeMap<Name, PoolFigures>,
+    /// By host and pool name.
+    pub hosts: BTreeMap<(Name, Name), HostFigures>,
+    /// Blocks a host may have of one IP version.
+    pub max_blocks_per_host: u32,
+    /// No borrowing.
+    pub strict_affinity: bool,
+}
+
+/// Counts by class and encapsulation.
+pub type ClassCounts = BTreeMap<(RouteClass, Encapsulation), u64>;
+
+/// A pool's tunnel mode, twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TunnelModes {
+    /// What the pool says.
+    pub configured: TunnelMode,
+    /// What the routes show.
+    pub observed: TunnelMode,
+}
+
+/// A histogram of seconds; cumulative counts are made when it is written out.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Histogram {
+    /// Observations at or below each of [`Histogram::BOUNDS`] and above the one before; the last is above all.
+    pub buckets: [u64; Histogram::BOUNDS.len() + 1],
+    /// Sum of all observations in seconds.
+    pub sum: f64,
+}
+
+impl Histogram {
+    /// Upper bounds in seconds: Felix takes milliseconds, BIRD a second, a repair up to 99 s, a graceful restart 240 s.
+    pub const BOUNDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0];
+
+    /// Adds an observation.
+    pub fn observe(&mut self, seconds: f64) {
+        let bucket = Self::BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(Self::BOUNDS.len());
+        self.buckets[bucket] += 1;
+        self.sum += seconds;
+    }
+
+    /// How many observations there are.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+}
+
+/// This host's routes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RoutesReport {
+    /// Destinations the kernel has.
+    pub actual: ClassCounts,
+    /// Destinations it ought to have, permitted ones while they are there included (J20).
+    pub expected: ClassCounts,
+    /// Differences younger than the grace period.
+    pub pending: BTreeMap<RouteClass, u64>,
+    /// How long differences took to settle.
+    pub convergence: BTreeMap<RouteClass, Histogram>,
+    /// Destinations that came and went in the kernel: adds and deletes.
+    pub changes: BTreeMap<RouteClass, (u64, u64)>,
+    /// Tunnel modes by pool.
+    pub tunnel_modes: BTreeMap<Name, TunnelModes>,
+    /// Who is configured to program which class of pools: `felix` or `bird`.
+    pub owners: Vec<(&'static str, PoolClass)>,
+}
+
+/// What an audit found. A part is absent until every source that it reads has been in sync once.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Report {
+    /// The cluster's IPAM.
+    pub ipam: Option<IpamReport>,
+    /// This host's routes.
+    pub routes: Option<RoutesReport>,
+    /// Everything that is wrong, sorted.
+    pub findings: Vec<Finding>,
+}

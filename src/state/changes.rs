@@ -1,0 +1,57 @@
+//! What changed since the audit last looked, so that an event costs what it touches and not a walk over the cluster.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::event::ObjectId;
+use crate::model::Name;
+
+/// Places to look at again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// CIDRs whose block or keys changed.
+    pub cidrs: BTreeSet<IpNet>,
+    /// Addresses whose endpoints changed.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Destinations whose routes changed.
+    pub destinations: BTreeSet<IpNet>,
+    /// Devices that changed, came or went.
+    pub devices: BTreeSet<Name>,
+    /// Handles changed.
+    pub handles: bool,
+    /// Something that everything depends on changed: a pool, a node, a setting.
+    pub everything: bool,
+}
+
+impl Changes {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        *self == Changes::default()
+    }
+
+    pub(super) fn object(&mut self, id: &ObjectId) {
+        match id {
+            ObjectId::Block(cidr) | ObjectId::Affinity(_, cidr) => {
+                self.cidrs.insert(*cidr);
+            }
+            // An endpoint's addresses are noted where they are known.
+            ObjectId::Endpoint(_) => {}
+            ObjectId::Handle(_) => self.handles = true,
+            ObjectId::IpamConfig
+            | ObjectId::Pool(_)
+            | ObjectId::Reservation(_)
+            | ObjectId::Node(_)
+            | ObjectId::Felix(_)
+            | ObjectId::BgpConfiguration(_)
+            | ObjectId::BgpPeer(_)
+            | ObjectId::Cluster
+            | ObjectId::Malformed(..) => self.everything = true,
+        }
+    }
+
+    pub(super) fn address(&mut self, address: IpAddr) {
+        self.addresses.insert(address);
+    }
+}

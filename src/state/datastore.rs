@@ -1,0 +1,439 @@
+//! The datastore's picture: Calico's objects by identity, and the few indices that rules look things up by.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::changes::Changes;
+use super::event::{Kind, Object, ObjectId, Unreadable};
+use super::prefix::PrefixMap;
+use crate::model::{
+    AffinityState, AllocationBlock, BgpConfiguration, BgpPeer, BlockOwner, ClusterInformation, EndpointId,
+    FelixConfiguration, Handle, IpPool, IpReservation, IpamConfig, Name, Node, WorkloadEndpoint,
+};
+
+/// A value that says nothing, and where it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableValue {
+    /// Where it is stored, as an operator would look it up.
+    pub key: Name,
+    /// Why it says nothing.
+    pub why: Unreadable,
+}
+
+/// One affinity key's state, and since when it has been in it (monotonic).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AffinityEntry {
+    /// How far the claim is.
+    pub state: AffinityState,
+    /// When this state was first seen here.
+    pub since: Duration,
+}
+
+/// Calico's objects. Keys that cannot be read stay known by identity: never a deletion, never content.
+#[derive(Debug, Clone, Default)]
+pub struct Datastore {
+    blocks: PrefixMap<AllocationBlock>,
+    affinities: PrefixMap<BTreeMap<BlockOwner, AffinityEntry>>,
+    handles: BTreeMap<Name, Handle>,
+    ipam_config: Option<IpamConfig>,
+    pools: BTreeMap<Name, IpPool>,
+    reservations: BTreeMap<Name, IpReservation>,
+    nodes: BTreeMap<Name, Node>,
+    endpoints: BTreeMap<EndpointId, WorkloadEndpoint>,
+    felix: BTreeMap<Name, FelixConfiguration>,
+    bgp: BTreeMap<Name, BgpConfiguration>,
+    peers: BTreeMap<Name, BgpPeer>,
+    cluster: Option<ClusterInformation>,
+    unreadable: BTreeMap<ObjectId, UnreadableValue>,
+    /// Blocks whose value cannot be read, and affinity keys likewise: nothing follows from these CIDRs (J1).
+    dark_blocks: PrefixMap<()>,
+    dark_affinities: PrefixMap<BTreeSet<BlockOwner>>,
+    endpoints_by_address: HashMap<IpAddr, BTreeSet<EndpointId>>,
+    /// Routing and other own addresses of nodes.
+    nodes_by_address: HashMap<IpAddr, BTreeSet<Name>>,
+    /// What the list in progress has named so far.
+    seen: Option<HashSet<ObjectId>>,
+    /// Endpoints and handles come in the list, rather than by look-ups or not at all.
+    pub(super) lists_endpoints: bool,
+    pub(super) changes: Changes,
+}
+
+impl Datastore {
+    /// The readable block of exactly this CIDR.
+    pub fn block(&self, cidr: &IpNet) -> Option<&AllocationBlock> {
+        self.blocks.get(cidr)
+    }
+
+    /// All readable blocks, sorted by CIDR.
+    pub fn blocks(&self) -> impl Iterator<Item = &AllocationBlock> + '_ {
+        self.blocks.iter().map(|(_, block)| block)
+    }
+
+    /// The most specific readable block that contains the prefix.
+    pub fn block_around(&self, net: &IpNet) -> Option<&AllocationBlock> {
+        self.blocks.covering(net).next().map(|(_, block)| block)
+    }
+
+    /// Readable blocks that contain the CIDR or lie inside it, itself left out.
+    pub fn blocks_overlapping(&self, cidr: &IpNet) -> impl Iterator<Item = &AllocationBlock> + '_ {
+        let own = *cidr;
+        self.blocks
+            .covering(cidr)
+            .chain(self.blocks.within(cidr))
+            .filter(move |(other, _)| **other != own)
+            .map(|(_, block)| block)
+    }
+
+    /// Whether the prefix lies in a block whose value cannot be read: nothing follows from it (J1).
+    pub fn is_dark(&self, net: &IpNet) -> bool {
+        self.dark_blocks.covering(net).next().is_some()
+    }
+
+    /// Whether the block of exactly this CIDR exists and cannot be read.
+    pub fn is_dark_block(&self, cidr: &IpNet) -> bool {
+        self.dark_blocks.get(cidr).is_some()
+    }
+
+    /// Whether a key that claims this CIDR cannot be read.
+    pub fn is_dark_affinity(&self, cidr: &IpNet) -> bool {
+        self.dark_affinities.get(cidr).is_some()
+    }
+
+    /// Readable affinity keys of a CIDR by owner.
+    pub fn affinities_of(&self, cidr: &IpNet) -> impl Iterator<Item = (&BlockOwner, &AffinityEntry)> + '_ {
+        self.affinities.get(cidr).into_iter().flatten()
+    }
+
+    /// All readable affinity keys, sorted by CIDR and owner.
+    pub fn affinities(&self) -> impl Iterator<Item = (&IpNet, &BlockOwner, &AffinityEntry)> + '_ {
+        self.affinities.iter().flat_map(|(cidr, owners)| owners.iter().map(move |(owner, entry)| (cidr, owner, entry)))
+    }
+
+    /// Every CIDR that a readable block or a readable key names, sorted.
+    pub fn cidrs(&self) -> BTreeSet<IpNet> {
+        self.blocks.iter().map(|(cidr, _)| *cidr).chain(self.affinities.iter().map(|(cidr, _)| *cidr)).collect()
+    }
+
+    /// Handles by id.
+    pub fn handles(&self) -> &BTreeMap<Name, Handle> {
+        &self.handles
+    }
+
+    /// The IPAM configuration in force.
+    pub fn ipam_config(&self) -> IpamConfig {
+        self.ipam_config.clone().unwrap_or_default()
+    }
+
+    /// Pools by name.
+    pub fn pools(&self) -> &BTreeMap<Name, IpPool> {
+        &self.pools
+    }
+
+    /// The most specific pool that contains the prefix (`L3RouteResolver.flush`).
+    pub fn pool_of(&self, net: &IpNet) -> Option<&IpPool> {
+        self.pools.values().filter(|pool| pool.cidr.contains(net)).max_by_key(|pool| pool.cidr.prefix_len())
+    }
+
+    /// Reservations by name.
+    pub fn reservations(&self) -> &BTreeMap<Name, IpReservation> {
+        &self.reservations
+    }
+
+    /// Nodes by name.
+    pub fn nodes(&self) -> &BTreeMap<Name, Node> {
+        &self.nodes
+    }
+
+    /// Names of the nodes that have this address as their own (tunnel addresses aside).
+    pub fn nodes_at(&self, address: IpAddr) -> impl Iterator<Item = &Name> + '_ {
+        self.nodes_by_address.get(&address).into_iter().flatten()
+    }
+
+    /// Endpoints by id: all of them, or those that were looked up.
+    pub fn endpoints(&self) -> &BTreeMap<EndpointId, WorkloadEndpoint> {
+        &self.endpoints
+    }
+
+    /// Endpoints that have the address in `ipNetworks`.
+    pub fn endpoints_at(&self, address: IpAddr) -> impl Iterator<Item = &WorkloadEndpoint> + '_ {
+        self.endpoints_by_address.get(&address).into_iter().flatten().filter_map(|id| self.endpoints.get(id))
+    }
+
+    /// Whether all endpoints (and handles) are known, rather than those that were looked up.
+    pub fn knows_endpoints(&self) -> bool {
+        self.lists_endpoints
+    }
+
+    /// Felix configurations by name.
+    pub fn felix(&self) -> &BTreeMap<Name, FelixConfiguration> {
+        &self.felix
+    }
+
+    /// BGP configurations by name.
+    pub fn bgp(&self) -> &BTreeMap<Name, BgpConfiguration> {
+        &self.bgp
+    }
+
+    /// BGP peers by name.
+    pub fn peers(&self) -> &BTreeMap<Name, BgpPeer> {
+        &self.peers
+    }
+
+    /// `ClusterInformation`.
+    pub fn cluster(&self) -> Option<&ClusterInformation> {
+        self.cluster.as_ref()
+    }
+
+    /// Everything that cannot be read, by identity.
+    pub fn unreadable(&self) -> &BTreeMap<ObjectId, UnreadableValue> {
+        &self.unreadable
+    }
+
+    /// Whether something of the kind cannot be read.
+    pub fn has_unreadable(&self, kind: Kind) -> bool {
+        self.unreadable.keys().any(|id| id.kind() == kind)
+    }
+
+    /// Whether a node of this name exists and cannot be read.
+    pub fn is_unreadable_node(&self, name: &Name) -> bool {
+        self.unreadable.contains_key(&ObjectId::Node(name.clone()))
+    }
+
+    pub(super) fn begin_list(&mut self) {
+        self.seen = Some(HashSet::new());
+    }
+
+    /// Forgets what the list did not name.
+    pub(super) fn end_list(&mut self, now: Duration) {
+        let Some(seen) = self.seen.take() else { return };
+        let listed = |id: &ObjectId| self.lists_endpoints || !matches!(id.kind(), Kind::Endpoint | Kind::Handle);
+        let gone: Vec<ObjectId> = self.ids().filter(|id| listed(id) && !seen.contains(id)).collect();
+        for id in gone {
+            self.delete(&id, now);
+        }
+    }
+
+    fn ids(&self) -> impl Iterator<Item = ObjectId> + '_ {
+        let blocks = self.blocks.iter().map(|(cidr, _)| ObjectId::Block(*cidr));
+        let affinities = self.affinities().map(|(cidr, owner, _)| ObjectId::Affinity(owner.clone(), *cidr));
+        blocks
+            .chain(affinities)
+            .chain(self.handles.keys().cloned().map(ObjectId::Handle))
+            .chain(self.ipam_config.iter().map(|_| ObjectId::IpamConfig))
+            .chain(self.pools.keys().cloned().map(ObjectId::Pool))
+            .chain(self.reservations.keys().cloned().map(ObjectId::Reservation))
+            .chain(self.nodes.keys().cloned().map(ObjectId::Node))
+            .chain(self.endpoints.keys().cloned().map(ObjectId::Endpoint))
+            .chain(self.felix.keys().cloned().map(ObjectId::Felix))
+            .chain(self.bgp.keys().cloned().map(ObjectId::BgpConfiguration))
+            .chain(self.peers.keys().cloned().map(ObjectId::BgpPeer))
+            .chain(self.cluster.iter().map(|_| ObjectId::Cluster))
+            .chain(self.unreadable.keys().cloned())
+    }
+
+    pub(super) fn put(&mut self, object: Object, now: Duration) {
+        let id = object.id();
+        if let Some(seen) = &mut self.seen {
+            seen.insert(id.clone());
+        }
+        if self.holds(&object) {
+            return;
+        }
+        self.changes.object(&id);
+        self.forget_unreadable(&id);
+        match object {
+            Object::Block(block) => {
+                self.blocks.insert(block.cidr, block);
+            }
+            Object::Affinity(affinity) => {
+                if self.affinities.get(&affinity.cidr).is_none() {
+                    self.affinities.insert(affinity.cidr, BTreeMap::new());
+                }
+                if let Some(owners) = self.affinities.get_mut(&affinity.cidr) {
+                    owners.insert(affinity.owner, AffinityEntry { state: affinity.state, since: now });
+                }
+            }
+            Object::Handle(handle) => {
+                self.handles.insert(handle.id.clone(), handle);
+            }
+            Object::IpamConfig(config) => self.ipam_config = Some(config),
+            Object::Pool(pool) => {
+                self.pools.insert(pool.name.clone(), pool);
+            }
+            Object::Reservation(reservation) => {
+                self.reservations.insert(reservation.name.clone(), reservation);
+            }
+            Object::Node(name, node) => {
+                self.drop_node(&name);
+                for address in node.own_addresses() {
+                    self.nodes_by_address.entry(address).or_default().insert(name.clone());
+                }
+                self.nodes.insert(name, node);
+            }
+            Object::Endpoint(endpoint) => {
+                self.drop_endpoint(&endpoint.id);
+                for address in &endpoint.addresses {
+                    self.changes.address(*address);
+                    self.endpoints_by_address.entry(*address).or_default().insert(endpoint.id.clone());
+                }
+                for address in &endpoint.floating {
+                    self.changes.address(*address);
+                }
+                self.endpoints.insert(endpoint.id.clone(), endpoint);
+            }
+            Object::Felix(name, config) => {
+                self.felix.insert(name, config);
+            }
+            Object::BgpConfiguration(name, config) => {
+                self.bgp.insert(name, config);
+            }
+            Object::BgpPeer(name, peer) => {
+                self.peers.insert(name, peer);
+            }
+            Object::Cluster(cluster) => self.cluster = Some(cluster),
+        }
+    }
+
+    /// Whether the very same object is there already: a re-list repeats everything and must not wake a rule.
+    fn holds(&self, object: &Object) -> bool {
+        match object {
+            Object::Block(block) => self.blocks.get(&block.cidr) == Some(block),
+            Object::Affinity(affinity) => self
+                .affinities
+                .get(&affinity.cidr)
+                .and_then(|owners| owners.get(&affinity.owner))
+                .is_some_and(|entry| entry.state == affinity.state),
+            Object::Handle(handle) => self.handles.get(&handle.id) == Some(handle),
+            Object::IpamConfig(config) => self.ipam_config.as_ref() == Some(config),
+            Object::Pool(pool) => self.pools.get(&pool.name) == Some(pool),
+            Object::Reservation(reservation) => self.reservations.get(&reservation.name) == Some(reservation),
+            Object::Node(name, node) => self.nodes.get(name) == Some(node),
+            Object::Endpoint(endpoint) => self.endpoints.get(&endpoint.id) == Some(endpoint),
+            Object::Felix(name, config) => self.felix.get(name) == Some(config),
+            Object::BgpConfiguration(name, config) => self.bgp.get(name) == Some(config),
+            Object::BgpPeer(name, peer) => self.peers.get(name) == Some(peer),
+            Object::Cluster(cluster) => self.cluster.as_ref() == Some(cluster),
+        }
+    }
+
+    pub(super) fn unreadable_value(&mut self, id: ObjectId, value: UnreadableValue, now: Duration) {
+        if let Some(seen) = &mut self.seen {
+            seen.insert(id.clone());
+        }
+        if self.unreadable.get(&id) == Some(&value) {
+            return;
+        }
+        // What it said before says nothing now.
+        self.delete(&id, now);
+        match &id {
+            ObjectId::Block(cidr) => {
+                self.dark_blocks.insert(*cidr, ());
+            }
+            ObjectId::Affinity(owner, cidr) => {
+                if self.dark_affinities.get(cidr).is_none() {
+                    self.dark_affinities.insert(*cidr, BTreeSet::new());
+                }
+                if let Some(owners) = self.dark_affinities.get_mut(cidr) {
+                    owners.insert(owner.clone());
+                }
+            }
+            _ => {}
+        }
+        self.changes.object(&id);
+        self.unreadable.insert(id, value);
+    }
+
+    fn forget_unreadable(&mut self, id: &ObjectId) {
+        if self.unreadable.remove(id).is_none() {
+            return;
+        }
+        match id {
+            ObjectId::Block(cidr) => {
+                self.dark_blocks.remove(cidr);
+            }
+            ObjectId::Affinity(owner, cidr) => {
+                let empty = self.dark_affinities.get_mut(cidr).is_some_and(|owners| {
+                    owners.remove(owner);
+                    owners.is_empty()
+                });
+                if empty {
+                    self.dark_affinities.remove(cidr);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn delete(&mut self, id: &ObjectId, _now: Duration) {
+        self.changes.object(id);
+        self.forget_unreadable(id);
+        match id {
+            ObjectId::Block(cidr) => {
+                self.blocks.remove(cidr);
+            }
+            ObjectId::Affinity(owner, cidr) => {
+                let empty = self.affinities.get_mut(cidr).is_some_and(|owners| {
+                    owners.remove(owner);
+                    owners.is_empty()
+                });
+                if empty {
+                    self.affinities.remove(cidr);
+                }
+            }
+            ObjectId::Handle(name) => {
+                self.handles.remove(name);
+            }
+            ObjectId::IpamConfig => self.ipam_config = None,
+            ObjectId::Pool(name) => {
+                self.pools.remove(name);
+            }
+            ObjectId::Reservation(name) => {
+                self.reservations.remove(name);
+            }
+            ObjectId::Node(name) => self.drop_node(name),
+            ObjectId::Endpoint(endpoint) => self.drop_endpoint(endpoint),
+            ObjectId::Felix(name) => {
+                self.felix.remove(name);
+            }
+            ObjectId::BgpConfiguration(name) => {
+                self.bgp.remove(name);
+            }
+            ObjectId::BgpPeer(name) => {
+                self.peers.remove(name);
+            }
+            ObjectId::Cluster => self.cluster = None,
+            ObjectId::Malformed(..) => {}
+        }
+    }
+
+    fn drop_node(&mut self, name: &Name) {
+        let Some(node) = self.nodes.remove(name) else { return };
+        for address in node.own_addresses() {
+            if let Some(names) = self.nodes_by_address.get_mut(&address) {
+                names.remove(name);
+                if names.is_empty() {
+                    self.nodes_by_address.remove(&address);
+                }
+            }
+        }
+    }
+
+    fn drop_endpoint(&mut self, id: &EndpointId) {
+        let Some(endpoint) = self.endpoints.remove(id) else { return };
+        for address in endpoint.floating {
+            self.changes.address(address);
+        }
+        for address in endpoint.addresses {
+            self.changes.address(address);
+            if let Some(ids) = self.endpoints_by_address.get_mut(&address) {
+                ids.remove(id);
+                if ids.is_empty() {
+                    self.endpoints_by_address.remove(&address);
+                }
+            }
+        }
+    }
+}

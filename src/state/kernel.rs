@@ -1,0 +1,165 @@
+//! The kernel's picture: this host's devices and routes.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::changes::Changes;
+use crate::model::{Link, Name, Route, RouteKey, TABLE_MAIN};
+
+/// Devices and routes.
+#[derive(Debug, Clone, Default)]
+pub struct Kernel {
+    links: BTreeMap<u32, Link>,
+    by_name: BTreeMap<Name, u32>,
+    routes: BTreeMap<IpNet, BTreeMap<RouteKey, Route>>,
+    addresses: BTreeSet<IpAddr>,
+    seen_links: Option<HashSet<u32>>,
+    seen_routes: Option<HashSet<RouteKey>>,
+    /// Devices are known; with a file of routes alone they are not.
+    pub(super) knows_links: bool,
+    pub(super) changes: Changes,
+}
+
+impl Kernel {
+    /// The device of this name.
+    pub fn link(&self, name: &str) -> Option<&Link> {
+        self.links.get(self.by_name.get(name)?)
+    }
+
+    /// All devices by index.
+    pub fn links(&self) -> impl Iterator<Item = &Link> + '_ {
+        self.links.values()
+    }
+
+    /// Whether devices are known at all: a dump of routes alone says nothing of them.
+    pub fn knows_links(&self) -> bool {
+        self.knows_links
+    }
+
+    /// Whether an interface of this host has the address.
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
+    }
+
+    /// The device that has the address, with its prefix length there.
+    pub fn interface_of(&self, address: IpAddr) -> Option<(&Link, u8)> {
+        self.links().find_map(|link| {
+            let net = link.addresses.iter().find(|net| net.addr() == address)?;
+            Some((link, net.prefix_len()))
+        })
+    }
+
+    /// The main table's route of lowest metric to the destination, the one that is judged (J14).
+    pub fn route(&self, destination: &IpNet) -> Option<&Route> {
+        self.main(self.routes.get(destination)?).min_by_key(|route| (route.metric, route.tos))
+    }
+
+    fn main<'a>(&self, routes: &'a BTreeMap<RouteKey, Route>) -> impl Iterator<Item = &'a Route> + 'a {
+        routes.values().filter(|route| route.table == TABLE_MAIN)
+    }
+
+    /// The judged route of every destination in the main table, sorted.
+    pub fn main_routes(&self) -> impl Iterator<Item = &Route> + '_ {
+        self.routes.values().filter_map(|routes| self.main(routes).min_by_key(|route| (route.metric, route.tos)))
+    }
+
+    /// Judged main-table routes whose destination lies inside the prefix, sorted.
+    pub fn main_routes_within(&self, net: &IpNet) -> impl Iterator<Item = &Route> + '_ {
+        let net = net.trunc();
+        self.routes
+            .range(net..)
+            .take_while(move |(destination, _)| net.contains(&destination.addr()))
+            .filter(move |(destination, _)| net.contains(*destination))
+            .filter_map(|(_, routes)| self.main(routes).min_by_key(|route| (route.metric, route.tos)))
+    }
+
+    /// All routes of every table, sorted by destination.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> + '_ {
+        self.routes.values().flat_map(|routes| routes.values())
+    }
+
+    pub(super) fn begin_dump(&mut self) {
+        self.seen_links = Some(HashSet::new());
+        self.seen_routes = Some(HashSet::new());
+    }
+
+    pub(super) fn end_dump(&mut self) {
+        if let Some(seen) = self.seen_links.take() {
+            let gone: Vec<u32> = self.links.keys().copied().filter(|index| !seen.contains(index)).collect();
+            for index in gone {
+                self.remove_link(index);
+            }
+        }
+        if let Some(seen) = self.seen_routes.take() {
+            let gone: Vec<RouteKey> = self
+                .routes
+                .values()
+                .flat_map(|routes| routes.keys())
+                .filter(|key| !seen.contains(key))
+                .cloned()
+                .collect();
+            for key in gone {
+                self.remove_route(&key);
+            }
+        }
+    }
+
+    pub(super) fn put_link(&mut self, link: Link) {
+        self.knows_links = true;
+        if let Some(seen) = &mut self.seen_links {
+            seen.insert(link.index);
+        }
+        if self.links.get(&link.index) == Some(&link) {
+            return;
+        }
+        self.changes.devices.insert(link.name.clone());
+        if let Some(old) = self.links.insert(link.index, link.clone())
+            && old.name != link.name
+            && self.by_name.get(&old.name) == Some(&link.index)
+        {
+            self.by_name.remove(&old.name);
+            self.changes.devices.insert(old.name);
+        }
+        self.by_name.insert(link.name.clone(), link.index);
+        self.index_addresses();
+    }
+
+    pub(super) fn remove_link(&mut self, index: u32) {
+        let Some(link) = self.links.remove(&index) else { return };
+        if self.by_name.get(&link.name) == Some(&index) {
+            self.by_name.remove(&link.name);
+        }
+        self.changes.devices.insert(link.name);
+        self.index_addresses();
+    }
+
+    fn index_addresses(&mut self) {
+        self.addresses = self.links.values().flat_map(|link| link.addresses.iter().map(|net| net.addr())).collect();
+    }
+
+    pub(super) fn put_route(&mut self, route: Route) {
+        let key = route.key();
+        if let Some(seen) = &mut self.seen_routes {
+            seen.insert(key.clone());
+        }
+        let routes = self.routes.entry(route.destination).or_default();
+        if routes.get(&key) == Some(&route) {
+            return;
+        }
+        self.changes.destinations.insert(route.destination);
+        routes.insert(key, route);
+    }
+
+    pub(super) fn remove_route(&mut self, key: &RouteKey) {
+        let Some(routes) = self.routes.get_mut(&key.destination) else { return };
+        if routes.remove(key).is_none() {
+            return;
+        }
+        self.changes.destinations.insert(key.destination);
+        if routes.is_empty() {
+            self.routes.remove(&key.destination);
+        }
+    }
+}
