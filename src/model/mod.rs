@@ -18,6 +18,7 @@ mod link;
 mod node;
 mod pool;
 mod route;
+mod selector;
 
 pub use address::{Family, address_at, address_count, host_net, host_route, ordinal_of};
 pub use affinity::{AffinityState, BlockAffinity, BlockOwner};
@@ -31,6 +32,7 @@ pub use link::Link;
 pub use node::{Node, NodeAddress, NodeAddressType, NodeBgp, TunnelKind};
 pub use pool::{EncapMode, IpPool, IpReservation, PoolClass};
 pub use route::{NextHop, Protocol, Route, RouteKey, RouteType, TABLE_MAIN};
+pub use selector::{Selector, SelectorError};
 
 /// A name as Calico or the kernel wrote it (a host, a pool, a device): shared, since one host is named by many objects.
 pub type Name = Arc<str>;
