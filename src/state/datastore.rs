@@ -52,6 +52,7 @@ pub struct Datastore {
     dark_blocks: PrefixMap<()>,
     dark_affinities: PrefixMap<BTreeSet<BlockOwner>>,
     endpoints_by_address: HashMap<IpAddr, BTreeSet<EndpointId>>,
+    floating: HashMap<IpAddr, BTreeSet<EndpointId>>,
     /// Routing and other own addresses of nodes.
     nodes_by_address: HashMap<IpAddr, BTreeSet<Name>>,
     /// What the list in progress has named so far.
@@ -117,6 +118,32 @@ impl Datastore {
         self.blocks.iter().map(|(cidr, _)| *cidr).chain(self.affinities.iter().map(|(cidr, _)| *cidr)).collect()
     }
 
+    /// Whether a key claims this CIDR, readable or not.
+    pub fn has_affinity(&self, cidr: &IpNet) -> bool {
+        self.affinities.get(cidr).is_some() || self.is_dark_affinity(cidr)
+    }
+
+    /// The one non-pending key of a host to this CIDR; `None` where there is none, or more than one.
+    pub fn key_of(&self, cidr: &IpNet) -> Option<(&Name, &AffinityEntry)> {
+        let mut settled = self
+            .affinities_of(cidr)
+            .filter(|(_, entry)| entry.state != AffinityState::Pending)
+            .filter_map(|(owner, entry)| Some((owner.host()?, entry)));
+        settled.next().filter(|_| settled.next().is_none())
+    }
+
+    /// CIDRs inside the prefix that a readable block or any key names; sorted, a CIDR with both comes twice.
+    pub fn cidrs_within(&self, net: &IpNet) -> impl Iterator<Item = IpNet> + '_ {
+        let blocks = self.blocks.within(net).map(|(cidr, _)| *cidr);
+        let keys = self.affinities.within(net).map(|(cidr, _)| *cidr);
+        blocks.chain(keys).chain(self.dark_affinities.within(net).map(|(cidr, _)| *cidr))
+    }
+
+    /// Readable blocks inside the prefix, sorted.
+    pub fn blocks_within(&self, net: &IpNet) -> impl Iterator<Item = &AllocationBlock> + '_ {
+        self.blocks.within(net).map(|(_, block)| block)
+    }
+
     /// Handles by id.
     pub fn handles(&self) -> &BTreeMap<Name, Handle> {
         &self.handles
@@ -160,6 +187,11 @@ impl Datastore {
     /// Endpoints that have the address in `ipNetworks`.
     pub fn endpoints_at(&self, address: IpAddr) -> impl Iterator<Item = &WorkloadEndpoint> + '_ {
         self.endpoints_by_address.get(&address).into_iter().flatten().filter_map(|id| self.endpoints.get(id))
+    }
+
+    /// Endpoints that have the address as a floating one.
+    pub fn floats_at(&self, address: IpAddr) -> impl Iterator<Item = &WorkloadEndpoint> + '_ {
+        self.floating.get(&address).into_iter().flatten().filter_map(|id| self.endpoints.get(id))
     }
 
     /// Whether all endpoints (and handles) are known, rather than those that were looked up.
@@ -281,6 +313,7 @@ impl Datastore {
                 }
                 for address in &endpoint.floating {
                     self.changes.address(*address);
+                    self.floating.entry(*address).or_default().insert(endpoint.id.clone());
                 }
                 self.endpoints.insert(endpoint.id.clone(), endpoint);
             }
@@ -412,12 +445,7 @@ impl Datastore {
     fn drop_node(&mut self, name: &Name) {
         let Some(node) = self.nodes.remove(name) else { return };
         for address in node.own_addresses() {
-            if let Some(names) = self.nodes_by_address.get_mut(&address) {
-                names.remove(name);
-                if names.is_empty() {
-                    self.nodes_by_address.remove(&address);
-                }
-            }
+            forget(&mut self.nodes_by_address, address, name);
         }
     }
 
@@ -425,15 +453,21 @@ impl Datastore {
         let Some(endpoint) = self.endpoints.remove(id) else { return };
         for address in endpoint.floating {
             self.changes.address(address);
+            forget(&mut self.floating, address, id);
         }
         for address in endpoint.addresses {
             self.changes.address(address);
-            if let Some(ids) = self.endpoints_by_address.get_mut(&address) {
-                ids.remove(id);
-                if ids.is_empty() {
-                    self.endpoints_by_address.remove(&address);
-                }
-            }
+            forget(&mut self.endpoints_by_address, address, id);
+        }
+    }
+}
+
+/// Takes a member out of an index by address, and the entry with its last member.
+fn forget<T: Ord>(index: &mut HashMap<IpAddr, BTreeSet<T>>, address: IpAddr, member: &T) {
+    if let Some(members) = index.get_mut(&address) {
+        members.remove(member);
+        if members.is_empty() {
+            index.remove(&address);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::changes::Changes;
-use crate::model::{Link, Name, Route, RouteKey, TABLE_MAIN};
+use crate::model::{Link, Name, Protocol, Route, RouteKey, TABLE_MAIN};
 
 /// Devices and routes.
 #[derive(Debug, Clone, Default)]
@@ -73,6 +73,20 @@ impl Kernel {
             .take_while(move |(destination, _)| net.contains(&destination.addr()))
             .filter(move |(destination, _)| net.contains(*destination))
             .filter_map(|(_, routes)| self.main(routes).min_by_key(|route| (route.metric, route.tos)))
+    }
+
+    /// Main-table routes, of any metric, whose destination is wider than the prefix and contains it.
+    pub fn main_routes_around(&self, net: &IpNet) -> impl Iterator<Item = &Route> + '_ {
+        let net = *net;
+        (0..net.prefix_len())
+            .rev()
+            .filter_map(move |length| self.routes.get(&IpNet::new(net.addr(), length).ok()?.trunc()))
+            .flat_map(|routes| self.main(routes))
+    }
+
+    /// Whether the main table has a route of this protocol, of any metric, to exactly this destination.
+    pub fn has_route_of(&self, destination: &IpNet, protocol: Protocol) -> bool {
+        self.routes.get(destination).is_some_and(|routes| self.main(routes).any(|route| route.protocol == protocol))
     }
 
     /// All routes of every table, sorted by destination.

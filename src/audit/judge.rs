@@ -1,0 +1,430 @@
+//! One destination judged: what ought to be there against what is (J14–J20).
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::expect::{Context, Device, Expectation, Form, Gateway, Need};
+use super::report::{Encapsulation, RouteClass};
+use super::setting::{Programmer, device_encapsulation};
+use super::words;
+use crate::model::{EndpointId, Family, Name, NextHop, Protocol, Route, RouteType, host_route};
+use crate::state::Kind;
+
+/// Why a route is a fault; the label `reason` of `calico_route_faults`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RouteReason {
+    /// Required and not there.
+    Missing,
+    /// Calico's and expected by nobody (J16).
+    Stale,
+    /// It drops where it ought to forward, or the reverse.
+    WrongType,
+    /// Its gateway or device is another than it ought to be.
+    WrongNextHop,
+    /// Wrapped where it ought not to be, or otherwise, or not.
+    WrongEncapsulation,
+    /// Several ways where one is right.
+    Multipath,
+    /// Its device is down or has no carrier (J19).
+    Linkdown,
+    /// Not Calico's, and it takes traffic away from an owned block (J17).
+    Foreign,
+}
+
+impl RouteReason {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RouteReason::Missing => "missing",
+            RouteReason::Stale => "stale",
+            RouteReason::WrongType => "wrong_type",
+            RouteReason::WrongNextHop => "wrong_next_hop",
+            RouteReason::WrongEncapsulation => "wrong_encapsulation",
+            RouteReason::Multipath => "multipath",
+            RouteReason::Linkdown => "linkdown",
+            RouteReason::Foreign => "foreign",
+        }
+    }
+}
+
+/// A difference between what ought to be and what is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The route's class.
+    pub class: RouteClass,
+    /// What is wrong.
+    pub reason: RouteReason,
+    /// The host that it leads to; this host for a route that nobody expects.
+    pub host: Name,
+    /// Who ought to program it; `None` where nobody ought to.
+    pub programmer: Option<Programmer>,
+    /// What is wrong, in a sentence.
+    pub detail: String,
+    /// What ought to be.
+    pub expected: String,
+    /// What is.
+    pub actual: String,
+}
+
+/// What one remote route says of its pool's tunnel mode (J26).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Evidence {
+    /// The pool.
+    pub pool: Name,
+    /// How the route wraps packets.
+    pub encapsulation: Encapsulation,
+    /// Whether it leads to a host of this host's subnet.
+    pub same_subnet: bool,
+    /// Whether that is as configured.
+    pub fits: bool,
+}
+
+/// What is known of one destination.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Verdict {
+    /// How the kernel's route is counted, if it is.
+    pub actual: Option<(RouteClass, Encapsulation)>,
+    /// How what ought to be there is counted.
+    pub expected: Option<(RouteClass, Encapsulation)>,
+    /// What is wrong.
+    pub difference: Option<Difference>,
+    /// What it says of its pool's mode.
+    pub evidence: Option<Evidence>,
+    /// The tunnel devices that a required route needs; any of them will do.
+    pub needs_device: Vec<Name>,
+    /// The endpoint that decides whether a route has to be there.
+    pub lookup: Option<EndpointId>,
+}
+
+/// Whether an address is link-local: nobody's own.
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
+impl Context<'_> {
+    /// Judges one destination.
+    pub fn judge(&self, destination: &IpNet) -> Verdict {
+        // Nothing follows from a block that cannot be read (J1).
+        if self.datastore.is_dark(destination) {
+            return Verdict::default();
+        }
+        let route = self.kernel.route(destination);
+        let by_bird = route.is_some_and(|route| route.protocol == Protocol::BIRD);
+        let mut expectations = self.expectations(destination);
+        expectations.retain(|expectation| by_bird || !expectation.bird_only);
+        match (route, expectations.is_empty()) {
+            (None, true) => Verdict { lookup: self.lookup(destination), ..Verdict::default() },
+            (None, false) => self.absent(destination, &expectations[0]),
+            (Some(route), true) => self.unexpected(route),
+            (Some(route), false) => self.present(route, &expectations),
+        }
+    }
+
+    /// Nothing is there. `first` is the most demanding expectation.
+    fn absent(&self, destination: &IpNet, first: &Expectation) -> Verdict {
+        let lookup = self.lookup(destination);
+        if first.need == Need::Permitted {
+            return Verdict { lookup, ..Verdict::default() };
+        }
+        // BIRD's remote blocks may be carried by an aggregate; a borrowed address would go to the lender (J16).
+        if first.programmer == Programmer::Bird
+            && first.class == RouteClass::RemoteBlock
+            && self.is_aggregated(destination)
+        {
+            return Verdict::default();
+        }
+        let needs_device = needed_devices(&first.form);
+        let mut verdict =
+            Verdict { expected: Some((first.class, form_encapsulation(&first.form))), lookup, ..Verdict::default() };
+        // One fault of the tunnel stands for all its routes (J19).
+        if !self.is_any_up(&needs_device) {
+            verdict.needs_device = needs_device;
+            return verdict;
+        }
+        verdict.needs_device = needs_device;
+        verdict.difference = Some(Difference {
+            class: first.class,
+            reason: RouteReason::Missing,
+            host: first.host.clone().unwrap_or_else(|| self.me.clone()),
+            programmer: Some(first.programmer),
+            detail: words::missing(destination, first),
+            expected: words::form(destination, &first.form),
+            actual: "no route".to_owned(),
+        });
+        verdict
+    }
+
+    /// Something is there, and something is expected: right if any expectation is met.
+    fn present(&self, route: &Route, expectations: &[Expectation]) -> Verdict {
+        let met = expectations.iter().find(|expectation| self.compare(route, expectation).is_none());
+        let chosen = met.unwrap_or(&expectations[0]);
+        let actual = self.route_encapsulation(route);
+        let wanted = match chosen.form {
+            Form::Unknown => actual,
+            ref form => form_encapsulation(form),
+        };
+        let needs_device = if chosen.need == Need::Required { needed_devices(&chosen.form) } else { Vec::new() };
+        let evidence = match (&chosen.form, self.datastore.pool_of(&route.destination)) {
+            (Form::Remote { encapsulation, same_subnet, .. }, Some(pool)) if route.kind == RouteType::Unicast => {
+                Some(Evidence {
+                    pool: pool.name.clone(),
+                    encapsulation: actual,
+                    same_subnet: *same_subnet,
+                    fits: actual == *encapsulation,
+                })
+            }
+            _ => None,
+        };
+        let reason = match met {
+            Some(_) => None,
+            None if !self.is_any_up(&needed_devices(&chosen.form)) => None,
+            None => self.compare(route, chosen),
+        };
+        Verdict {
+            actual: Some((chosen.class, actual)),
+            expected: Some((chosen.class, wanted)),
+            difference: reason.map(|reason| Difference {
+                class: chosen.class,
+                reason,
+                host: chosen.host.clone().unwrap_or_else(|| self.me.clone()),
+                programmer: Some(chosen.programmer),
+                detail: words::differs(route, chosen, reason),
+                expected: words::form(&route.destination, &chosen.form),
+                actual: words::route(route),
+            }),
+            evidence,
+            needs_device,
+            lookup: None,
+        }
+    }
+
+    /// What is wrong with a route, the first reason of J18's order.
+    fn compare(&self, route: &Route, expectation: &Expectation) -> Option<RouteReason> {
+        let unicast = route.kind == RouteType::Unicast;
+        match &expectation.form {
+            Form::Unknown => None,
+            Form::Blackhole => unicast.then_some(RouteReason::WrongType),
+            _ if !unicast => Some(RouteReason::WrongType),
+            Form::Workload(devices) => self.compare_workload(route, devices),
+            Form::Remote { encapsulation, device, gateway, .. } => {
+                self.compare_remote(route, expectation.host.as_ref(), *encapsulation, device, *gateway)
+            }
+        }
+    }
+
+    fn compare_workload(&self, route: &Route, devices: &[Name]) -> Option<RouteReason> {
+        let [hop] = route.next_hops.as_slice() else {
+            return (route.next_hops.len() > 1).then_some(RouteReason::Multipath);
+        };
+        let device = hop.device.as_ref()?;
+        if self.encapsulation_of(device) != Encapsulation::None {
+            return Some(RouteReason::WrongEncapsulation);
+        }
+        let right = match devices {
+            [] => self.setting.is_workload_device(device),
+            devices => devices.contains(device),
+        };
+        (!right || hop.gateway.is_some()).then_some(RouteReason::WrongNextHop)
+    }
+
+    fn compare_remote(
+        &self,
+        route: &Route,
+        host: Option<&Name>,
+        encapsulation: Encapsulation,
+        device: &Device,
+        gateway: Gateway,
+    ) -> Option<RouteReason> {
+        let hops = route.next_hops.as_slice();
+        if !hops.is_empty() && hops.iter().all(|hop| hop.down) {
+            return Some(RouteReason::Linkdown);
+        }
+        let several = hops.len() > 1;
+        if several && (gateway != Gateway::Recursive || hops.iter().any(|hop| self.is_astray(hop.gateway, host))) {
+            return Some(RouteReason::Multipath);
+        }
+        let through = |hop: &NextHop| hop.device.as_ref().map(|device| self.encapsulation_of(device));
+        if hops.iter().filter_map(through).any(|actual| actual != encapsulation) {
+            return Some(RouteReason::WrongEncapsulation);
+        }
+        let wrong_hop = |hop: &NextHop| {
+            let wrong_gateway = match gateway {
+                Gateway::Exactly(right) => hop.gateway != Some(right),
+                Gateway::OnLink => hop.gateway.is_some(),
+                Gateway::Recursive => self.is_astray(hop.gateway, host),
+            };
+            wrong_gateway || !self.is_right_device(hop, device)
+        };
+        hops.iter().any(wrong_hop).then_some(RouteReason::WrongNextHop)
+    }
+
+    /// Whether a recursive next hop is one that leads elsewhere for certain (J22).
+    fn is_astray(&self, gateway: Option<IpAddr>, host: Option<&Name>) -> bool {
+        let Some(gateway) = gateway.filter(|gateway| !is_link_local(*gateway)) else { return false };
+        if !self.sessions.only_mesh() {
+            return false;
+        }
+        let mut nodes = self.datastore.nodes_at(gateway).peekable();
+        nodes.peek().is_some() && nodes.all(|node| Some(node) != host)
+    }
+
+    fn is_right_device(&self, hop: &NextHop, device: &Device) -> bool {
+        let Some(name) = &hop.device else { return true };
+        match device {
+            Device::Any => true,
+            Device::OneOf(names) => names.contains(name),
+            Device::Reaching(parent) => {
+                if parent.as_ref() == Some(name) {
+                    return true;
+                }
+                let Some(link) = self.kernel.link(name) else { return true };
+                match hop.gateway {
+                    Some(gateway) if is_link_local(gateway) => !self.setting.is_workload_device(name),
+                    Some(gateway) => link.addresses.iter().any(|net| net.contains(&gateway)),
+                    None => !self.setting.is_workload_device(name) && name.as_ref() != "lo",
+                }
+            }
+        }
+    }
+
+    /// Something is there that nobody expects: stale (J16), foreign (J17), or nothing to worry about.
+    fn unexpected(&self, route: &Route) -> Verdict {
+        let destination = &route.destination;
+        let devices = || route.next_hops.iter().filter_map(|hop| hop.device.as_deref());
+        if is_link_local(destination.addr())
+            || host_route(destination).is_some_and(|address| self.is_own(address))
+            || devices().any(|device| device == "bpfin.cali")
+        {
+            return Verdict::default();
+        }
+        let on_workload = devices().any(|device| self.setting.is_workload_device(device));
+        let through_calico = devices().any(|device| self.setting.is_calico_device(device));
+        let pool = self.datastore.pool_of(destination);
+        let block = self.datastore.block_around(destination);
+        let known = pool.is_some() || block.is_some();
+        let class = match route.kind {
+            RouteType::Blackhole => RouteClass::LocalBlock,
+            _ if on_workload => RouteClass::LocalWorkload,
+            _ if host_route(destination).is_some() => RouteClass::Borrowed,
+            _ => RouteClass::RemoteBlock,
+        };
+        let encapsulation = self.route_encapsulation(route);
+        let felix = self.setting.is_felix_protocol(route.protocol);
+        let bird = route.protocol == Protocol::BIRD;
+        let device_route = route.protocol == Protocol::BOOT && through_calico;
+        let difference = |reason, detail: String| Difference {
+            class,
+            reason,
+            host: self.me.clone(),
+            programmer: None,
+            detail,
+            expected: "no route".to_owned(),
+            actual: words::route(route),
+        };
+        let counted = |class| Verdict { actual: Some((class, encapsulation)), ..Verdict::default() };
+        if felix || bird || device_route {
+            let suspect = known || route.protocol == Protocol::FELIX || through_calico;
+            // A pool that cannot be read may be the one that the route belongs to (J1).
+            let uncertain = !known && self.datastore.has_unreadable(Kind::Pool);
+            // Where endpoints are not listed, IPAM says nothing of an address outside all pools.
+            let unjudged = !known && on_workload && !self.datastore.knows_endpoints();
+            if !suspect || uncertain || unjudged || self.is_excused(route, on_workload) {
+                return Verdict::default();
+            }
+            let detail = words::stale(self, route, block);
+            return Verdict { difference: Some(difference(RouteReason::Stale, detail)), ..counted(class) };
+        }
+        if pool.is_none() {
+            return Verdict::default();
+        }
+        match block.filter(|block| block.owner.is_some()) {
+            Some(block) => {
+                let detail = words::foreign(route, block);
+                Verdict { difference: Some(difference(RouteReason::Foreign, detail)), ..counted(class) }
+            }
+            None => counted(RouteClass::Foreign),
+        }
+    }
+
+    /// Calico's routes that are expected by nobody and are no fault (J16).
+    fn is_excused(&self, route: &Route, on_workload: bool) -> bool {
+        let destination = &route.destination;
+        let bird = route.protocol == Protocol::BIRD;
+        if bird && (self.is_aggregate(destination) || (on_workload && self.sessions.local_peer_workloads(self.me))) {
+            return true;
+        }
+        let Some(address) = host_route(destination) else { return false };
+        let family = Family::of(address);
+        let on_vxlan = route.next_hops.iter().all(|hop| {
+            hop.gateway.is_none() && matches!(hop.device.as_deref(), Some("vxlan.calico" | "vxlan-v6.calico"))
+        });
+        // Up to 3.31 Felix leaves a link route to a peer's tunnel address behind, depending on the order of events.
+        on_vxlan
+            && !route.next_hops.is_empty()
+            && self.datastore.nodes().iter().any(|(name, node)| name != self.me && node.vtep(family) == Some(address))
+    }
+
+    /// Whether a destination is shorter than the blocks of the pool around it, or holds whole pools: an aggregate.
+    fn is_aggregate(&self, destination: &IpNet) -> bool {
+        match self.datastore.pool_of(destination) {
+            Some(pool) => destination.prefix_len() < pool.block_size,
+            None => self.datastore.pools().values().any(|pool| destination.contains(&pool.cidr)),
+        }
+    }
+
+    /// Whether an aggregate of BIRD's carries the traffic of a block that has no route of its own.
+    fn is_aggregated(&self, block: &IpNet) -> bool {
+        let Some(pool) = self.datastore.pool_of(block) else { return false };
+        self.kernel.main_routes_around(block).any(|route| {
+            route.protocol == Protocol::BIRD
+                && route.kind == RouteType::Unicast
+                && route.destination.prefix_len() < pool.block_size
+        })
+    }
+
+    fn is_own(&self, address: IpAddr) -> bool {
+        let own = |node: &crate::model::Node| {
+            node.own_addresses().any(|it| it == address) || node.tunnels.values().any(|it| *it == address)
+        };
+        self.kernel.has_address(address) || self.datastore.nodes().get(self.me).is_some_and(own)
+    }
+
+    fn encapsulation_of(&self, device: &str) -> Encapsulation {
+        device_encapsulation(device, self.kernel.link(device))
+    }
+
+    fn route_encapsulation(&self, route: &Route) -> Encapsulation {
+        let mut wraps = route.next_hops.iter().filter_map(|hop| hop.device.as_deref());
+        wraps.next().map_or(Encapsulation::None, |device| self.encapsulation_of(device))
+    }
+
+    /// Whether one of the devices is up; with none named, or without knowledge of devices, nothing stands in the way.
+    fn is_any_up(&self, devices: &[Name]) -> bool {
+        devices.is_empty()
+            || !self.kernel.knows_links()
+            || devices.iter().any(|device| self.kernel.link(device).is_some_and(|link| link.is_up()))
+    }
+}
+
+fn form_encapsulation(form: &Form) -> Encapsulation {
+    match form {
+        Form::Remote { encapsulation, .. } => *encapsulation,
+        Form::Blackhole | Form::Workload(_) | Form::Unknown => Encapsulation::None,
+    }
+}
+
+/// The tunnel devices that a route needs.
+fn needed_devices(form: &Form) -> Vec<Name> {
+    match form {
+        Form::Remote {
+            encapsulation: Encapsulation::Ipip | Encapsulation::Vxlan,
+            device: Device::OneOf(names),
+            ..
+        } => names.clone(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,362 @@
+//! This host's routes, kept judged: one verdict a destination, and the sums over them. An event costs the
+//! destinations that it touches.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::bgp::Sessions;
+use super::expect::Context;
+use super::finding::{Finding, Metric};
+use super::grace::Standing;
+use super::judge::{Difference, Evidence, Verdict};
+use super::report::{ClassCounts, Histogram, RouteClass, RoutesReport};
+use super::setting::{Backend, Now, Programmer, Setting};
+use super::{tunnels, words};
+use crate::model::{EndpointId, Family, Name, Protocol, host_net};
+use crate::state::{Changes, State};
+
+/// J29: while BIRD has written nothing here, it may be waiting for a peer: 240 s and its start.
+pub const BIRD_START: Duration = Duration::from_secs(270);
+
+/// How this host's routes are judged.
+#[derive(Debug, Clone)]
+pub struct RouteOptions {
+    /// This host's Calico node name.
+    pub node: Name,
+    /// Whether BIRD is meant to run here.
+    pub backend: Backend,
+    /// How long a difference stands before it is a fault; `None` for dumps, where it is one at once.
+    pub grace: Option<Duration>,
+}
+
+/// Sums over verdicts, kept by adding and taking away.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Totals {
+    actual: ClassCounts,
+    expected: ClassCounts,
+    evidence: BTreeMap<Evidence, u64>,
+    devices: BTreeMap<Vec<Name>, u64>,
+}
+
+fn count<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, add: bool) {
+    let value = map.entry(key).or_default();
+    *value = if add { *value + 1 } else { value.saturating_sub(1) };
+}
+
+impl Totals {
+    fn apply(&mut self, verdict: &Verdict, add: bool) {
+        if let Some(key) = verdict.actual {
+            count(&mut self.actual, key, add);
+        }
+        if let Some(key) = verdict.expected {
+            count(&mut self.expected, key, add);
+        }
+        if let Some(evidence) = &verdict.evidence {
+            count(&mut self.evidence, evidence.clone(), add);
+        }
+        if !verdict.needs_device.is_empty() {
+            count(&mut self.devices, verdict.needs_device.clone(), add);
+        }
+        if !add {
+            self.evidence.retain(|_, count| *count > 0);
+            self.devices.retain(|_, count| *count > 0);
+        }
+    }
+}
+
+/// What is derived from the whole picture, anew when any of it changes.
+#[derive(Debug, Clone)]
+struct Derived {
+    setting: Setting,
+    sessions: Sessions,
+    bird_meant: bool,
+}
+
+/// The audit of this host's routes.
+#[derive(Debug, Clone)]
+pub struct RouteAudit {
+    options: RouteOptions,
+    derived: Option<Derived>,
+    verdicts: BTreeMap<IpNet, Verdict>,
+    totals: Totals,
+    differing: Standing<IpNet>,
+    /// Faults of devices, of this host's Node and of ownership.
+    host_findings: Vec<Finding>,
+    host_standing: Standing<(Metric, String, String)>,
+    /// Main-table destinations with a route of BIRD's.
+    bird_routes: BTreeSet<IpNet>,
+    /// How many of them lie in a pool or block, by family (J24, J29).
+    bird_inside: [BTreeSet<IpNet>; 2],
+    convergence: BTreeMap<RouteClass, Histogram>,
+    changes: BTreeMap<RouteClass, (u64, u64)>,
+    /// How many destinations the last look judged.
+    pub judged: usize,
+}
+
+impl RouteAudit {
+    /// An audit that has not looked yet.
+    pub fn new(options: RouteOptions) -> RouteAudit {
+        RouteAudit {
+            options,
+            derived: None,
+            verdicts: BTreeMap::new(),
+            totals: Totals::default(),
+            differing: Standing::default(),
+            host_findings: Vec::new(),
+            host_standing: Standing::default(),
+            bird_routes: BTreeSet::new(),
+            bird_inside: Default::default(),
+            convergence: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            judged: 0,
+        }
+    }
+
+    /// Looks again at what changed. Both sides have to be in sync.
+    pub fn refresh(&mut self, state: &State, changes: &Changes, now: Now) {
+        let first = self.derived.is_none();
+        let mut everything = first || changes.everything;
+        let mut derived = match self.derived.take() {
+            Some(derived) if !everything => derived,
+            _ => Derived {
+                setting: Setting::of(&state.datastore, &self.options.node),
+                sessions: Sessions::new(&state.datastore),
+                bird_meant: false,
+            },
+        };
+        let is_workload = |device: &Name| derived.setting.is_workload_device(device);
+        everything |= changes.devices.iter().any(|device| !is_workload(device));
+
+        let aggregates = self.note_bird_routes(state, changes, everything);
+        let bird_meant = self.is_bird_meant(state);
+        everything |= bird_meant != derived.bird_meant;
+        derived.bird_meant = bird_meant;
+
+        let context = Context {
+            datastore: &state.datastore,
+            kernel: &state.kernel,
+            me: &self.options.node,
+            setting: &derived.setting,
+            sessions: &derived.sessions,
+            bird_meant,
+        };
+        let dirty = if everything {
+            self.all_destinations(&context)
+        } else {
+            self.touched_destinations(&context, changes, &aggregates)
+        };
+        self.judged = dirty.len();
+        let judged: Vec<(IpNet, Verdict)> =
+            dirty.into_iter().map(|destination| (destination, context.judge(&destination))).collect();
+        for (destination, verdict) in judged {
+            self.replace(destination, verdict, now, !first);
+        }
+        if everything || !changes.is_empty() {
+            self.look_at_host(state, &derived.setting, now);
+        }
+        self.derived = Some(derived);
+    }
+
+    /// Keeps track of BIRD's routes; returns those changed destinations that are or were aggregates' (J16).
+    fn note_bird_routes(&mut self, state: &State, changes: &Changes, everything: bool) -> Vec<IpNet> {
+        let mut aggregates = Vec::new();
+        let mut look: BTreeSet<IpNet> = changes.destinations.clone();
+        if everything {
+            look.extend(self.bird_routes.iter().copied());
+            look.extend(state.kernel.routes().filter(|it| it.protocol == Protocol::BIRD).map(|it| it.destination));
+        } else {
+            // A block that comes or goes may take BIRD's routes in or out of what is known.
+            for cidr in &changes.cidrs {
+                look.extend(self.bird_routes.range(cidr..).take_while(|it| cidr.contains(&it.addr())).copied());
+            }
+        }
+        for destination in look {
+            let is = state.kernel.has_route_of(&destination, Protocol::BIRD);
+            let was = if is { !self.bird_routes.insert(destination) } else { self.bird_routes.remove(&destination) };
+            if is || was {
+                aggregates.push(destination);
+            }
+            let inside = is
+                && (state.datastore.pool_of(&destination).is_some()
+                    || state.datastore.block_around(&destination).is_some());
+            let members = &mut self.bird_inside[family_index(&destination)];
+            if inside {
+                members.insert(destination);
+            } else {
+                members.remove(&destination);
+            }
+        }
+        aggregates
+    }
+
+    /// J24.
+    fn is_bird_meant(&self, state: &State) -> bool {
+        match self.options.backend {
+            Backend::Bird => true,
+            Backend::Vxlan | Backend::None => false,
+            Backend::Auto => {
+                self.bird_inside.iter().any(|members| !members.is_empty())
+                    || state.datastore.cluster().is_some_and(|cluster| cluster.has_type("bgp"))
+            }
+        }
+    }
+
+    fn all_destinations(&self, context: &Context<'_>) -> BTreeSet<IpNet> {
+        let mut all: BTreeSet<IpNet> = self.verdicts.keys().copied().collect();
+        all.extend(context.kernel.main_routes().map(|route| route.destination));
+        all.extend(context.all_candidates());
+        all
+    }
+
+    fn touched_destinations(&self, context: &Context<'_>, changes: &Changes, aggregates: &[IpNet]) -> BTreeSet<IpNet> {
+        let mut touched: BTreeSet<IpNet> = changes.destinations.clone();
+        touched.extend(changes.addresses.iter().map(|address| host_net(*address)));
+        for net in changes.cidrs.iter().chain(aggregates) {
+            touched.insert(*net);
+            touched
+                .extend(self.verdicts.range(net..).take_while(|(it, _)| net.contains(&it.addr())).map(|(it, _)| *it));
+            touched.extend(context.kernel.main_routes_within(net).map(|route| route.destination));
+            touched.extend(context.candidates(net));
+        }
+        for device in &changes.devices {
+            touched.extend(context.addresses_behind(device));
+        }
+        touched
+    }
+
+    fn replace(&mut self, destination: IpNet, verdict: Verdict, now: Now, counts: bool) {
+        let old = self.verdicts.remove(&destination);
+        if let Some(old) = &old {
+            self.totals.apply(old, false);
+        }
+        self.totals.apply(&verdict, true);
+        let before = old.as_ref().and_then(|old| old.actual);
+        match (before, verdict.actual) {
+            (None, Some((class, _))) if counts => self.changes.entry(class).or_default().0 += 1,
+            (Some((class, _)), None) if counts => self.changes.entry(class).or_default().1 += 1,
+            _ => {}
+        }
+        if verdict.difference.is_some() {
+            self.differing.stands(destination, now);
+        } else if let Some(age) = self.differing.falls(&destination, now)
+            && let Some(class) = old.as_ref().and_then(|old| old.difference.as_ref()).map(|it| it.class)
+        {
+            self.convergence.entry(class).or_default().observe(age.as_secs_f64());
+        }
+        if verdict != Verdict::default() {
+            self.verdicts.insert(destination, verdict);
+        }
+    }
+
+    fn look_at_host(&mut self, state: &State, setting: &Setting, now: Now) {
+        let needed = self.totals.devices.keys().cloned().collect();
+        let me = &self.options.node;
+        let mut findings = tunnels::devices(&state.datastore, &state.kernel, me, setting, &needed);
+        findings.extend(tunnels::node(&state.datastore, &state.kernel, me));
+        findings.extend(tunnels::owner_faults(&state.datastore, setting));
+        let keys: BTreeSet<_> = findings.iter().map(host_key).collect();
+        self.host_standing.retain(|key| keys.contains(key));
+        for key in keys {
+            self.host_standing.stands(key, now);
+        }
+        self.host_findings = findings;
+    }
+
+    /// J29.
+    fn grace(&self, destination: &IpNet, difference: &Difference) -> Duration {
+        let Some(grace) = self.options.grace else { return Duration::ZERO };
+        let silent = self.bird_inside[family_index(destination)].is_empty();
+        if difference.programmer == Some(Programmer::Bird) && silent { grace.max(BIRD_START) } else { grace }
+    }
+
+    fn differences(&self) -> impl Iterator<Item = (&IpNet, &Difference)> + '_ {
+        self.differing.iter().filter_map(|(net, _)| Some((net, self.verdicts.get(net)?.difference.as_ref()?)))
+    }
+
+    fn is_fault(&self, destination: &IpNet, difference: &Difference, now: Now) -> bool {
+        self.differing.is_due(destination, self.grace(destination, difference), now)
+    }
+
+    /// What is wrong by now.
+    pub fn findings(&self, now: Now) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = self
+            .differences()
+            .filter(|(net, difference)| self.is_fault(net, difference, now))
+            .map(|(net, difference)| self.finding(net, difference))
+            .collect();
+        let grace = self.options.grace.unwrap_or(Duration::ZERO);
+        let host = self.host_findings.iter().filter(|it| self.host_standing.is_due(&host_key(it), grace, now));
+        findings.extend(host.cloned().map(|mut finding| {
+            finding.since = self.since(self.host_standing.since(&host_key(&finding)));
+            finding
+        }));
+        findings
+    }
+
+    /// From a dump nothing is known of when it began.
+    fn since(&self, since: Option<Now>) -> Option<std::time::SystemTime> {
+        self.options.grace.and(since).map(|since| since.wall)
+    }
+
+    fn finding(&self, net: &IpNet, difference: &Difference) -> Finding {
+        let labels = vec![
+            ("class", Cow::Borrowed(difference.class.as_str())),
+            ("reason", Cow::Borrowed(difference.reason.as_str())),
+        ];
+        let mut finding = Finding::new(Metric::RouteFaults, labels, words::destination(net))
+            .host(Some(difference.host.clone()))
+            .detail(difference.detail.clone())
+            .expected(difference.expected.clone(), difference.actual.clone())
+            .action(words::action(difference.reason, difference.programmer));
+        finding.since = self.since(self.differing.since(net));
+        finding
+    }
+
+    /// This host's figures.
+    pub fn report(&self, state: &State, now: Now) -> RoutesReport {
+        let mut pending: BTreeMap<RouteClass, u64> = BTreeMap::new();
+        for (net, difference) in self.differences() {
+            if !self.is_fault(net, difference, now) {
+                *pending.entry(difference.class).or_default() += 1;
+            }
+        }
+        RoutesReport {
+            actual: self.totals.actual.clone(),
+            expected: self.totals.expected.clone(),
+            pending,
+            convergence: self.convergence.clone(),
+            changes: self.changes.clone(),
+            tunnel_modes: tunnels::modes(&state.datastore, &self.totals.evidence),
+            owners: self.derived.as_ref().map(|derived| tunnels::owners(&derived.setting)).unwrap_or_default(),
+        }
+    }
+
+    /// Endpoints to look up: those that decide whether a route that is not there has to be.
+    pub fn lookups(&self) -> impl Iterator<Item = &EndpointId> + '_ {
+        self.verdicts.values().filter_map(|verdict| verdict.lookup.as_ref())
+    }
+
+    /// When the next young difference becomes a fault (monotonic).
+    pub fn next_due(&self, now: Now) -> Option<Duration> {
+        let routes = self
+            .differences()
+            .filter_map(|(net, difference)| Some(self.differing.since(net)?.monotonic + self.grace(net, difference)));
+        let grace = self.options.grace.unwrap_or(Duration::ZERO);
+        let host = self.host_standing.iter().map(|(_, since)| since.monotonic + grace);
+        routes.chain(host).filter(|due| *due > now.monotonic).min()
+    }
+}
+
+fn family_index(net: &IpNet) -> usize {
+    match Family::of_net(net) {
+        Family::V4 => 0,
+        Family::V6 => 1,
+    }
+}
+
+fn host_key(finding: &Finding) -> (Metric, String, String) {
+    (finding.metric, finding.subject.clone(), finding.label("reason").unwrap_or_default().to_owned())
+}

@@ -1,0 +1,249 @@
+//! This host's tunnel devices (J13), its Node against its interfaces (J30), who programs which routes (J27), and the
+//! tunnel mode that the routes show (J26).
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::finding::{Finding, Metric};
+use super::judge::Evidence;
+use super::report::{Encapsulation, TunnelMode, TunnelModes};
+use super::setting::{Programmer, Setting, tunnel_class};
+use crate::model::{EncapMode, Family, IpPool, Link, Name, PoolClass, TunnelKind};
+use crate::state::{Datastore, Kernel};
+
+fn tunnel_family(kind: TunnelKind) -> Family {
+    match kind {
+        TunnelKind::Ipip | TunnelKind::VxlanV4 | TunnelKind::WireguardV4 => Family::V4,
+        TunnelKind::VxlanV6 | TunnelKind::WireguardV6 => Family::V6,
+    }
+}
+
+fn tunnel_fault(device: &str, reason: &'static str, host: &Name) -> Finding {
+    let labels = vec![("device", Cow::Owned(device.to_owned())), ("reason", Cow::Borrowed(reason))];
+    Finding::new(Metric::TunnelFaults, labels, device).host(Some(host.clone()))
+}
+
+/// J13: the devices of this host's Node's tunnel addresses whose class has a pool, and those that a required route
+/// needs (`needed`: each entry a list of which any will do). One finding a device and reason.
+pub fn devices(
+    datastore: &Datastore,
+    kernel: &Kernel,
+    me: &Name,
+    setting: &Setting,
+    needed: &BTreeSet<Vec<Name>>,
+) -> Vec<Finding> {
+    if !kernel.knows_links() {
+        return Vec::new();
+    }
+    let node = datastore.nodes().get(me);
+    let mut wanted: BTreeMap<Vec<Name>, Vec<IpAddr>> = needed.iter().map(|names| (names.clone(), Vec::new())).collect();
+    for (kind, address) in node.map(|node| &node.tunnels).into_iter().flatten() {
+        let in_use = match tunnel_class(*kind) {
+            Some(class) => {
+                datastore.pools().values().any(|pool| pool.class() == class && pool.family() == tunnel_family(*kind))
+            }
+            None => setting.wireguard,
+        };
+        if in_use {
+            let names = match kind {
+                // eBPF has one device for both families.
+                TunnelKind::VxlanV6 if setting.bpf => {
+                    vec![TunnelKind::VxlanV4.device().into(), TunnelKind::VxlanV6.device().into()]
+                }
+                kind => vec![kind.device().into()],
+            };
+            wanted.entry(names).or_default().push(*address);
+        }
+    }
+    let mut findings = Vec::new();
+    for (names, addresses) in wanted {
+        let Some(link) = names.iter().find_map(|name| kernel.link(name)) else {
+            findings.push(missing(&names, me));
+            continue;
+        };
+        if !link.is_up() {
+            findings.push(
+                tunnel_fault(&link.name, "down", me)
+                    .detail(format!("tunnel device {} is down or has no carrier: no route through it works", link.name))
+                    .expected("up", if link.admin_up { "no carrier" } else { "down" })
+                    .action(format!("ip link set {} up, and see why calico-node did not", link.name)),
+            );
+        }
+        if !addresses.is_empty() {
+            findings.extend(device_addresses(link, &addresses, me, setting));
+        }
+    }
+    findings
+}
+
+fn missing(names: &[Name], me: &Name) -> Finding {
+    let name = names.last().map(|name| name.as_ref()).unwrap_or_default();
+    tunnel_fault(name, "missing", me)
+        .detail(format!("tunnel device {name} does not exist: no route through it can be programmed"))
+        .expected(format!("device {name}"), "no such device")
+        .action("see Felix's log on this host: it makes the device when it has the Node's addresses")
+}
+
+/// What the device carries against the Node's address. IPv6 link-local addresses are the kernel's own.
+fn device_addresses(link: &Link, wanted: &[IpAddr], me: &Name, setting: &Setting) -> Option<Finding> {
+    let carried: Vec<IpAddr> = link
+        .addresses
+        .iter()
+        .map(|net| net.addr())
+        .filter(|address| !matches!(address, IpAddr::V6(address) if address.is_unicast_link_local()))
+        .collect();
+    let listed = |addresses: &[IpAddr]| {
+        let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        if texts.is_empty() { "no address".to_owned() } else { texts.join(", ") }
+    };
+    let absent = wanted.iter().any(|address| !carried.contains(address));
+    let extra = carried.iter().any(|address| !wanted.contains(address));
+    let (reason, detail) = match (absent, extra) {
+        (false, false) => return None,
+        // eBPF may leave the device without one (`bpfOverlayHostSourceIP`).
+        (true, false) if setting.bpf && carried.is_empty() => return None,
+        (true, false) => ("address_missing", "does not carry the Node's tunnel address"),
+        (true, true) => ("address_differs", "carries another address than the Node's tunnel address"),
+        (false, true) => ("address_unexpected", "carries an address beside the Node's tunnel address"),
+    };
+    Some(
+        tunnel_fault(&link.name, reason, me)
+            .detail(format!("tunnel device {} {detail}", link.name))
+            .expected(listed(wanted), listed(&carried))
+            .action(
+                "restart calico-node on this host, or set the address as the Node says (calicoctl get node -o yaml)",
+            ),
+    )
+}
+
+/// J30: this host's Node against its interfaces, each reason once for the host.
+pub fn node(datastore: &Datastore, kernel: &Kernel, me: &Name) -> Vec<Finding> {
+    let Some(node) = datastore.nodes().get(me).filter(|_| kernel.knows_links()) else { return Vec::new() };
+    let mut missing = Vec::new();
+    let mut differing = Vec::new();
+    for family in Family::ALL {
+        let Some(subnet) = node.bgp_address(family) else { continue };
+        let crosses =
+            datastore.pools().values().any(|pool| pool.mode() == EncapMode::CrossSubnet && pool.family() == family);
+        match kernel.interface_of(subnet.addr()) {
+            None => missing.push(subnet.addr().to_string()),
+            Some((link, length)) if crosses && length != subnet.prefix_len() => {
+                differing.push((subnet.to_string(), format!("{}/{length} on {}", subnet.addr(), link.name)));
+            }
+            Some(_) => {}
+        }
+    }
+    let fault = |reason| Finding::of_reason(Metric::NodeFaults, reason, me).host(Some(me.clone()));
+    let mut findings = Vec::new();
+    if !missing.is_empty() {
+        findings.push(
+            fault("address_missing")
+                .detail("no interface of this host has the address by which the other hosts reach it")
+                .expected(missing.join(", "), "on no interface")
+                .action("correct spec.bgp of the Node (calicoctl get node -o yaml) or the interface; see IP_AUTODETECTION_METHOD"),
+        );
+    }
+    if !differing.is_empty() {
+        let (expected, actual): (Vec<String>, Vec<String>) = differing.into_iter().unzip();
+        findings.push(
+            fault("prefix_differs")
+                .detail("the Node's prefix length is not the interface's: CrossSubnet takes hosts for near that are far, or the reverse")
+                .expected(expected.join(", "), actual.join(", "))
+                .action("set the prefix length of spec.bgp's address to the interface's and let calico-node detect it again"),
+        );
+    }
+    findings
+}
+
+/// A pool's configured mode.
+pub fn configured_mode(pool: &IpPool) -> TunnelMode {
+    match (pool.class(), pool.mode()) {
+        (PoolClass::Vxlan, EncapMode::CrossSubnet) => TunnelMode::VxlanCrossSubnet,
+        (PoolClass::Vxlan, _) => TunnelMode::VxlanAlways,
+        (PoolClass::Ipip, EncapMode::CrossSubnet) => TunnelMode::IpipCrossSubnet,
+        (PoolClass::Ipip, _) => TunnelMode::IpipAlways,
+        (PoolClass::NoEncap | PoolClass::Unrouted, _) => TunnelMode::None,
+    }
+}
+
+/// J26: the configured mode while every remote route of the pool fits it, else what is seen.
+pub fn modes(datastore: &Datastore, evidence: &BTreeMap<Evidence, u64>) -> BTreeMap<Name, TunnelModes> {
+    let of_pool = |pool: &IpPool| {
+        let configured = configured_mode(pool);
+        let seen: Vec<&Evidence> = evidence.keys().filter(|it| it.pool == pool.name).collect();
+        TunnelModes { configured, observed: observed_mode(configured, &seen) }
+    };
+    datastore.pools().values().map(|pool| (pool.name.clone(), of_pool(pool))).collect()
+}
+
+fn observed_mode(configured: TunnelMode, seen: &[&Evidence]) -> TunnelMode {
+    if seen.is_empty() {
+        return TunnelMode::Unknown;
+    }
+    if seen.iter().all(|it| it.fits) {
+        return configured;
+    }
+    let kinds: BTreeSet<Encapsulation> = seen.iter().map(|it| it.encapsulation).collect();
+    let by_subnet = seen.iter().all(|it| it.same_subnet == (it.encapsulation == Encapsulation::None));
+    match kinds.into_iter().collect::<Vec<_>>().as_slice() {
+        [Encapsulation::Ipip] => TunnelMode::IpipAlways,
+        [Encapsulation::Vxlan] => TunnelMode::VxlanAlways,
+        [Encapsulation::None] => TunnelMode::None,
+        [Encapsulation::Ipip, Encapsulation::None] if by_subnet => TunnelMode::IpipCrossSubnet,
+        [Encapsulation::Vxlan, Encapsulation::None] if by_subnet => TunnelMode::VxlanCrossSubnet,
+        _ => TunnelMode::Mixed,
+    }
+}
+
+/// The label `pool_class`.
+pub fn pool_class(class: PoolClass) -> &'static str {
+    match class {
+        PoolClass::Vxlan => "vxlan",
+        PoolClass::Ipip => "ipip",
+        PoolClass::NoEncap | PoolClass::Unrouted => "none",
+    }
+}
+
+/// Who is configured to program which class of pools.
+pub fn owners(setting: &Setting) -> Vec<(&'static str, PoolClass)> {
+    let components = [("felix", Programmer::Felix), ("bird", Programmer::Bird)];
+    let classes = [PoolClass::Vxlan, PoolClass::Ipip, PoolClass::NoEncap];
+    components
+        .iter()
+        .flat_map(|(name, who)| classes.iter().map(move |class| (*name, *who, *class)))
+        .filter(|(_, who, class)| setting.ownership.programs(*who, *class))
+        .map(|(name, _, class)| (name, class))
+        .collect()
+}
+
+/// J27: a class of pools that both or neither program; `neither` only where both settings say so in words.
+pub fn owner_faults(datastore: &Datastore, setting: &Setting) -> Vec<Finding> {
+    if setting.ownership_unknown {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    for class in [PoolClass::Ipip, PoolClass::NoEncap] {
+        if !datastore.pools().values().any(|pool| pool.class() == class) {
+            continue;
+        }
+        let felix = setting.ownership.programs(Programmer::Felix, class);
+        let bird = setting.ownership.programs(Programmer::Bird, class);
+        let (reason, detail) = match (felix, bird) {
+            (true, true) => ("both", "Felix and BIRD are both configured to program the routes of these pools"),
+            (false, false) if setting.ownership.explicit => {
+                ("neither", "neither Felix nor BIRD is configured to program the routes of these pools")
+            }
+            _ => continue,
+        };
+        let name = pool_class(class);
+        let labels = vec![("pool_class", Cow::Borrowed(name)), ("reason", Cow::Borrowed(reason))];
+        findings.push(
+            Finding::new(Metric::OwnerFaults, labels, name)
+                .detail(format!("{detail} ({name})"))
+                .expected("one of felix, bird", if felix { "felix and bird" } else { "none" })
+                .action("make programClusterRoutes of FelixConfiguration and BGPConfiguration complementary"),
+        );
+    }
+    findings
+}

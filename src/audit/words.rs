@@ -1,0 +1,208 @@
+//! Words for differences between routes: what a person reads at night. Routes are written as `ip route` prints them.
+
+use ipnet::IpNet;
+
+use super::expect::{Context, Device, Expectation, Form, Gateway};
+use super::judge::RouteReason;
+use super::report::{Encapsulation, RouteClass};
+use super::setting::Programmer;
+use crate::model::{AllocationBlock, NextHop, Protocol, Route, RouteType, host_route, ordinal_of};
+
+/// A destination as a subject: a single address bare (J28).
+pub(super) fn destination(net: &IpNet) -> String {
+    host_route(net).map_or_else(|| net.to_string(), |address| address.to_string())
+}
+
+fn protocol(protocol: Protocol) -> String {
+    match protocol {
+        Protocol::KERNEL => " proto kernel".to_owned(),
+        // iproute2 leaves it out.
+        Protocol::BOOT => String::new(),
+        Protocol::STATIC => " proto static".to_owned(),
+        Protocol::BIRD => " proto bird".to_owned(),
+        Protocol(number) => format!(" proto {number}"),
+    }
+}
+
+fn hop(hop: &NextHop) -> String {
+    let mut text = String::new();
+    if let Some(gateway) = hop.gateway {
+        text += &format!(" via {gateway}");
+    }
+    if let Some(device) = &hop.device {
+        text += &format!(" dev {device}");
+    }
+    if hop.onlink {
+        text += " onlink";
+    }
+    if hop.down {
+        text += " linkdown";
+    }
+    text
+}
+
+/// A route as `ip route` prints it.
+pub(super) fn route(route: &Route) -> String {
+    let kind = match route.kind {
+        RouteType::Unicast => String::new(),
+        kind => format!("{} ", kind.as_str()),
+    };
+    let hops: Vec<String> = match route.next_hops.as_slice() {
+        [only] => vec![hop(only)],
+        several => several.iter().map(|it| format!(" nexthop{}", hop(it))).collect(),
+    };
+    let metric = if route.metric == 0 { String::new() } else { format!(" metric {}", route.metric) };
+    format!("{kind}{}{}{}{metric}", destination(&route.destination), hops.concat(), protocol(route.protocol))
+}
+
+/// What ought to be there.
+pub(super) fn form(net: &IpNet, form: &Form) -> String {
+    let net = destination(net);
+    match form {
+        Form::Blackhole => format!("blackhole {net}"),
+        Form::Workload(devices) => match devices.first() {
+            Some(device) => format!("{net} dev {device}"),
+            None => format!("{net} on a workload's device"),
+        },
+        Form::Remote { encapsulation, device, gateway, .. } => {
+            let gateway = match gateway {
+                Gateway::Exactly(address) => format!(" via {address}"),
+                Gateway::OnLink => String::new(),
+                Gateway::Recursive => " via its host or a router".to_owned(),
+            };
+            let device = match device {
+                Device::OneOf(names) => names.first().map(|name| format!(" dev {name}")).unwrap_or_default(),
+                Device::Reaching(Some(name)) => format!(" dev {name}"),
+                Device::Reaching(None) | Device::Any => String::new(),
+            };
+            let wrap = match encapsulation {
+                Encapsulation::None => ", unencapsulated".to_owned(),
+                other => format!(", {}", other.as_str()),
+            };
+            format!("{net}{gateway}{device}{wrap}")
+        }
+        Form::Unknown => net,
+    }
+}
+
+fn of_class(class: RouteClass) -> &'static str {
+    match class {
+        RouteClass::LocalWorkload => "a pod of this host",
+        RouteClass::LocalBlock => "a block of this host",
+        RouteClass::RemoteBlock => "a block of",
+        RouteClass::Borrowed => "an address that is used by",
+        RouteClass::TunnelAddress => "the tunnel address of",
+        RouteClass::Foreign => "a foreign destination",
+    }
+}
+
+fn purpose(expectation: &Expectation) -> String {
+    let host = expectation.host.as_deref().unwrap_or("another host");
+    match expectation.class {
+        RouteClass::LocalWorkload | RouteClass::LocalBlock | RouteClass::Foreign => {
+            of_class(expectation.class).to_owned()
+        }
+        class => format!("{} {host}", of_class(class)),
+    }
+}
+
+fn programmer(who: Programmer) -> &'static str {
+    match who {
+        Programmer::Felix => "Felix",
+        Programmer::Bird => "BIRD",
+    }
+}
+
+/// What a missing route means.
+pub(super) fn missing(net: &IpNet, expectation: &Expectation) -> String {
+    let who = programmer(expectation.programmer);
+    format!("no route to {}, {}, which {who} ought to have programmed", destination(net), purpose(expectation))
+}
+
+/// What is wrong with a route that is there.
+pub(super) fn differs(route: &Route, expectation: &Expectation, reason: RouteReason) -> String {
+    let net = destination(&route.destination);
+    let purpose = purpose(expectation);
+    match reason {
+        RouteReason::WrongType => match expectation.form {
+            Form::Blackhole => format!("{net}, {purpose}, is forwarded where it ought to be dropped"),
+            _ if route.protocol == Protocol::BIRD => {
+                format!("{net}, {purpose}, is dropped ({}): BIRD cannot resolve the next hop", route.kind.as_str())
+            }
+            _ => format!("{net}, {purpose}, is dropped ({}) where it ought to be forwarded", route.kind.as_str()),
+        },
+        RouteReason::Linkdown => format!("the route to {net}, {purpose}, leaves through a device that is down"),
+        RouteReason::Multipath => format!("the route to {net}, {purpose}, has several ways where one is right"),
+        RouteReason::WrongEncapsulation => {
+            format!("the route to {net}, {purpose}, does not wrap packets as its pool says")
+        }
+        RouteReason::WrongNextHop => format!("the route to {net}, {purpose}, leads elsewhere"),
+        RouteReason::Missing | RouteReason::Stale | RouteReason::Foreign => net,
+    }
+}
+
+/// Why a route is expected by nobody.
+pub(super) fn stale(context: &Context<'_>, route: &Route, block: Option<&AllocationBlock>) -> String {
+    let net = destination(&route.destination);
+    let address = host_route(&route.destination);
+    match (block, address) {
+        (Some(block), Some(address)) => {
+            let ordinal = ordinal_of(&block.cidr, address).and_then(|it| u32::try_from(it).ok());
+            let free = ordinal.is_some_and(|it| block.allocation(it).is_none());
+            let on_workload = route
+                .next_hops
+                .iter()
+                .any(|hop| hop.device.as_deref().is_some_and(|device| context.setting.is_workload_device(device)));
+            match (free, on_workload) {
+                (true, true) => format!("{net} has a local route, but IPAM calls it free: it will be handed out twice"),
+                (true, false) => format!("{net} has a route of its own, but nobody has been given the address"),
+                (false, _) => format!("{net} has a route of its own that nothing asks for"),
+            }
+        }
+        (Some(block), None) if block.cidr == route.destination => match &block.owner {
+            Some(owner) => format!("block {net} belongs to {owner}, to which no such route leads"),
+            None => format!("block {net} belongs to nobody"),
+        },
+        (Some(block), None) => format!("{net} is a part of block {} that nothing asks for", block.cidr),
+        (None, _) => match context.datastore.pool_of(&route.destination) {
+            Some(pool) => format!("{net} lies in pool {}, but in no block", pool.name),
+            None => format!("{net} lies in no pool and no block"),
+        },
+    }
+}
+
+/// What a foreign route does.
+pub(super) fn foreign(route: &Route, block: &AllocationBlock) -> String {
+    let owner = block.owner.as_ref().map(ToString::to_string).unwrap_or_default();
+    format!(
+        "{} is not Calico's and takes traffic away from block {} of {owner}",
+        destination(&route.destination),
+        block.cidr
+    )
+}
+
+/// What to do about it.
+pub(super) fn action(reason: RouteReason, who: Option<Programmer>) -> &'static str {
+    match (reason, who) {
+        (RouteReason::Missing, Some(Programmer::Felix)) => {
+            "see that Felix runs and is healthy on this host (calico-node's log, readiness); it repairs within 99 s"
+        }
+        (RouteReason::Missing, _) => {
+            "see BIRD's sessions on this host and on that one (birdcl show protocols); after a start it may wait 240 s \
+             for a peer that is down"
+        }
+        (RouteReason::Stale, _) => {
+            "see whether Felix and BIRD run here; a leftover of a component that is gone is removed with ip route del"
+        }
+        (RouteReason::WrongType, _) => "see ip route and the next hop (birdcl show route all)",
+        (RouteReason::WrongNextHop, _) => {
+            "compare with the Node's address in the datastore, then look who wrote the route"
+        }
+        (RouteReason::WrongEncapsulation, _) => {
+            "see whether calico-node was restarted after the pool's mode changed (Felix restarts itself)"
+        }
+        (RouteReason::Multipath, _) => "see which gateways are right and who wrote the others",
+        (RouteReason::Linkdown, _) => "see ip link: the device is down or has no carrier",
+        (RouteReason::Foreign, _) => "find who installed it (its protocol says) and remove it, or reserve the range",
+    }
+}
