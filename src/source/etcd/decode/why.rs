@@ -1,7 +1,7 @@
 //! Why a value says nothing, in a line that names the place and the value there.
 
 /// The longest message, in characters.
-const LENGTH: usize = 120;
+pub(super) const LENGTH: usize = 128;
 
 /// Text without control characters, at most `limit` characters long: the middle gives way, since the ends say most.
 pub(super) fn printable(text: &str, limit: usize) -> String {
