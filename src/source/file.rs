@@ -205,3 +205,101 @@ impl<'de> serde::Deserialize<'de> for Bytes {
         deserializer.deserialize_str(Base64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::state::ObjectId;
+
+    fn dump(text: &str) -> Result<Dump, FileError> {
+        datastore_from(Path::new("dump.json"), text.as_bytes())
+    }
+
+    fn kvs(pairs: &[(&str, Option<&str>)]) -> String {
+        let kvs: Vec<String> = pairs
+            .iter()
+            .map(|(key, value)| {
+                let value = value.map(|value| format!(r#","value":"{}""#, BASE64_STANDARD.encode(value)));
+                format!(r#"{{"key":"{}","version":1{}}}"#, BASE64_STANDARD.encode(key), value.unwrap_or_default())
+            })
+            .collect();
+        format!(r#"{{"header":{{"revision":7}},"kvs":[{}],"count":{}}}"#, kvs.join(","), pairs.len())
+    }
+
+    #[test]
+    fn a_dump_is_a_complete_list() {
+        let text = kvs(&[
+            ("/calico/felix/v2/x", Some("{}")),
+            ("/calico/ipam/v2/host/h1/ipv4/block/10.0.0.0-26", None),
+            ("/calico/ipam/v2/config", None),
+            ("/calico/ipam/v2/handle/gone", Some(r#"{"deleted":true}"#)),
+        ]);
+        let dump = dump(&text).unwrap();
+        assert!(matches!(
+            &dump.events[..],
+            [
+                Event::Resync(Side::Datastore),
+                Event::Put(affinity),
+                Event::Unreadable { id: ObjectId::IpamConfig, .. },
+                Event::Delete(ObjectId::Handle(_)),
+                Event::Synced(Side::Datastore),
+            ] if matches!(&**affinity, Object::Affinity(_))
+        ));
+        assert_eq!(dump.newest, None);
+    }
+
+    #[test]
+    fn an_empty_datastore_has_a_header_alone() {
+        for text in [r#"{"header":{"cluster_id":1}}"#, r#"{"header":{},"kvs":null}"#, r#"{"kvs":[]}"#] {
+            assert_eq!(dump(text).unwrap().events, [Event::Resync(Side::Datastore), Event::Synced(Side::Datastore)]);
+        }
+    }
+
+    #[test]
+    fn the_newest_moment_is_the_latest_of_all_kinds() {
+        let block = "/calico/ipam/v2/assignment/ipv4/block/10.0.0.0-30";
+        let node = "/calico/resources/v3/projectcalico.org/nodes/n";
+        let created = r#"{"metadata":{"creationTimestamp":"1970-01-01T00:00:05Z"}}"#;
+        for (claimed, allocated, released, newest) in [(1, 2, 3, 5), (9, 2, 3, 9), (1, 8, 3, 8), (1, 2, 7, 7)] {
+            let value = format!(
+                r#"{{"cidr":"10.0.0.0/30","affinity_claim_time":"1970-01-01T00:00:0{claimed}Z","attributes":[{{"secondary":{{"timestamp":"1970-01-01 00:00:0{allocated} +0000 UTC"}}}},{{"releasedAt":"1970-01-01T00:00:0{released}Z"}}]}}"#
+            );
+            let dump = dump(&kvs(&[(block, Some(&value)), (node, Some(created))])).unwrap();
+            assert_eq!(dump.newest, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(newest)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_dump_says_what_was_expected() {
+        let base64 = BASE64_STANDARD.encode("/calico/ipam/v2/config");
+        for (text, what) in [
+            (String::new(), "EOF while parsing a value at line 1 column 0"),
+            ("{}".to_owned(), "neither \"header\" nor \"kvs\" in it"),
+            (r#"{"items":[]}"#.to_owned(), "neither \"header\" nor \"kvs\" in it"),
+            ("/calico/ipam/v2/config\n{}".to_owned(), "expected value at line 1 column 1"),
+            ("[]".to_owned(), "invalid type: sequence, expected an object with \"kvs\" at line 1 column 1"),
+            (
+                r#"{"kvs":[{"key":"?"}]}"#.to_owned(),
+                "\"?\" is no base64: Invalid symbol 63, offset 0. at line 1 column 18",
+            ),
+            (r#"{"kvs":[{"value":""}]}"#.to_owned(), "missing field `key` at line 1 column 20"),
+            (r#"{"kvs":{}}"#.to_owned(), "invalid type: map, expected a list of keys and values at line 1 column 9"),
+            (format!(r#"{{"kvs":[{{"key":"{base64}""#), "EOF while parsing an object at line 1 column 49"),
+            (kvs(&[]) + "{}", "trailing characters at line 1 column 45"),
+            (
+                r#"{"header":{},"kvs":[],"more":true}"#.to_owned(),
+                "it was cut (\"more\": true), so that what is missing would look deleted",
+            ),
+        ] {
+            let error = dump(&text).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("dump.json: {what}; expected the output of `etcdctl get --prefix /calico -w json`")
+            );
+        }
+        let error = datastore(Path::new("/nowhere/etcd.json")).unwrap_err().to_string();
+        assert!(error.starts_with("/nowhere/etcd.json: No such file"), "{error}");
+    }
+}

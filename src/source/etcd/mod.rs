@@ -2,8 +2,10 @@
 //! without value, a claim time in snake case) ends here.
 //!
 //! - [`key`]: which object a key stands for, and which prefixes to list and watch.
+//! - [`settings`]: how to reach it, as Calico's own tools are told.
 //! - [`decode`]: a key and its value as an [`Event`](crate::state::Event).
 
 pub mod decode;
 pub mod key;
+pub mod settings;
 mod timestamp;

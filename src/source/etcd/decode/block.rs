@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use serde::de::IgnoredAny;
 
-use super::json::{Entries, List, Maybe, Nullable, Text, object};
+use super::attribute::{Entry, Shared};
+use super::json::{Entries, List, Maybe, Text, object};
 use super::text::Masked;
 use super::{Read, parse, why};
-use crate::model::{
-    AllocationBlock, Attribute, AttributeKind, BlockOwner, Handle, Name, OrdinalSet, SequenceDefect, TunnelKind,
-};
+use crate::model::{AllocationBlock, Attribute, BlockOwner, OrdinalSet, SequenceDefect};
 use crate::source::etcd::timestamp;
 use crate::state::{Object, Unreadable};
 
@@ -25,27 +24,6 @@ object! {
         "sequenceNumber" => sequence_number: u64,
         "sequenceNumberForAllocation" => numbers: Entries<'de, Option<u64>>,
         "deleted" => deleted: bool,
-    }
-}
-
-object! {
-    Entry<'de>, rest IgnoredAny, {
-        "handle_id" => handle: Text<'de>,
-        "secondary" => owner: Owner<'de>,
-        "alternateOwnerAttrs" => other_owner: Owner<'de>,
-        "releasedAt" => released_at: Text<'de>,
-    }
-}
-
-object! {
-    // In Go a map of strings: any other value makes the block unreadable for Calico.
-    Owner<'de>, rest Nullable<Text<'de>>, {
-        "node" => node: Text<'de>,
-        "namespace" => namespace: Text<'de>,
-        "pod" => pod: Text<'de>,
-        "type" => kind: Text<'de>,
-        "timestamp" => allocated_at: Text<'de>,
-        "vmi-name" => machine: Text<'de>,
     }
 }
 
@@ -66,9 +44,9 @@ fn build(cidr: IpNet, value: &Block<'_>) -> AllocationBlock {
     let mut names = Shared::default();
     let owner = value.affinity.get().and_then(BlockOwner::parse);
     if let Some(host) = owner.as_ref().and_then(BlockOwner::host) {
-        names.0.push(host.clone());
+        names.keep(host);
     }
-    let attributes: Box<[Attribute]> = value.attributes.0.iter().map(|entry| attribute(entry, &mut names)).collect();
+    let attributes: Box<[Attribute]> = value.attributes.0.iter().map(|entry| entry.read(&mut names)).collect();
     let mut block = AllocationBlock {
         cidr,
         owner,
@@ -160,81 +138,144 @@ fn ordinal(key: &str) -> Option<u32> {
     canonical.then(|| key.parse().ok()).flatten()
 }
 
-fn attribute(entry: &Entry<'_>, names: &mut Shared) -> Attribute {
-    let handle = entry.handle.get().map(Handle::sanitize).filter(|handle| !handle.is_empty());
-    let owner = &entry.owner;
-    Attribute {
-        kind: kind(entry, handle),
-        handle: handle.map(Name::from),
-        node: names.share(&owner.node),
-        namespace: names.share(&owner.namespace),
-        pod: owner.pod.get().map(Name::from),
-        kind_text: names.share(&owner.kind),
-        peer_node: names.share(&entry.other_owner.node),
-        released_at: entry.released_at.get().and_then(timestamp::rfc3339),
-        allocated_at: owner.allocated_at.get().and_then(timestamp::go),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
 
-/// `ipam_block.go` for cooldown and Windows, `node/pkg/allocateip/allocateip.go` for tunnels,
-/// `loadbalancer_controller.go` for load balancers, `vmipam/ipam_kubevirt.go` for machines.
-fn kind(entry: &Entry<'_>, handle: Option<&str>) -> AttributeKind {
-    const TUNNELS: [TunnelKind; 5] =
-        [TunnelKind::Ipip, TunnelKind::VxlanV4, TunnelKind::VxlanV6, TunnelKind::WireguardV4, TunnelKind::WireguardV6];
-    const TUNNEL_HANDLES: [&str; 5] = [
-        "ipip-tunnel-addr-",
-        "vxlan-tunnel-addr-",
-        "vxlan-v6-tunnel-addr-",
-        "wireguard-tunnel-addr-",
-        "wireguard-v6-tunnel-addr-",
-    ];
-    let text = entry.owner.kind.get().unwrap_or_default();
-    let Some(handle) = handle else {
-        return match entry.released_at.0 {
-            Some(_) => AttributeKind::Cooldown,
-            None => kind_by_text(text, entry, &TUNNELS),
-        };
-    };
-    if handle.eq_ignore_ascii_case("windows-reserved-ipam-handle") {
-        return AttributeKind::WindowsReserved;
-    }
-    match kind_by_text(text, entry, &TUNNELS) {
-        AttributeKind::VirtualMachine => AttributeKind::VirtualMachine,
-        _ if handle.starts_with("lb-") => AttributeKind::LoadBalancer,
-        AttributeKind::Workload if TUNNEL_HANDLES.iter().any(|prefix| handle.starts_with(prefix)) => {
-            AttributeKind::Tunnel
+    use super::super::tests::object;
+    use super::*;
+    use crate::model::{AttributeKind, Name};
+
+    fn block(cidr: &str, value: &str) -> AllocationBlock {
+        let version = if cidr.contains(':') { "ipv6" } else { "ipv4" };
+        let key = format!("/calico/ipam/v2/assignment/{version}/block/{}", cidr.replace('/', "-"));
+        match object(&key, value) {
+            Object::Block(block) => block,
+            other => panic!("{other:?}"),
         }
-        kind => kind,
     }
-}
 
-fn kind_by_text(text: &str, entry: &Entry<'_>, tunnels: &[TunnelKind]) -> AttributeKind {
-    if entry.owner.machine.0.is_some() {
-        AttributeKind::VirtualMachine
-    } else if text.eq_ignore_ascii_case("LoadBalancer") {
-        AttributeKind::LoadBalancer
-    } else if tunnels.iter().any(|tunnel| tunnel.attribute() == text) {
-        AttributeKind::Tunnel
-    } else {
-        AttributeKind::Workload
+    /// A /30 of our own with these fields beside its CIDR.
+    fn small(fields: &str) -> AllocationBlock {
+        block("10.0.0.0/30", &format!(r#"{{"cidr":"10.0.0.0/30",{fields}}}"#))
     }
-}
 
-/// Names that a block repeats with every allocation, kept once.
-#[derive(Default)]
-struct Shared(Vec<Name>);
+    fn name(text: &str) -> Option<Name> {
+        Some(text.into())
+    }
 
-impl Shared {
-    fn share(&mut self, text: &Text<'_>) -> Option<Name> {
-        let text = text.get()?;
-        if let Some(known) = self.0.iter().find(|name| &***name == text) {
-            return Some(known.clone());
-        }
-        let name = Name::from(text);
-        // A block is used by few hosts and namespaces; the bound keeps the search short where it is not.
-        if self.0.len() < 16 {
-            self.0.push(name.clone());
-        }
-        Some(name)
+    #[test]
+    fn a_block_in_use_is_read_to_the_last_field() {
+        let nulls = |count: usize| vec!["null"; count].join(",");
+        let free: Vec<String> =
+            (0..64).filter(|it| ![0, 1, 4, 5, 6, 9].contains(it)).chain([4]).map(|it: u32| it.to_string()).collect();
+        let value = format!(
+            r#"{{"cidr":"10.244.83.64/26","affinity":"host:node-a","affinity_claim_time":"2026-08-20T09:14:59Z",
+            "allocations":[0,1,null,null,null,3,2,null,null,4,{}],"unallocated":[{}],"attributes":[
+            {{"handle_id":"vxlan-tunnel-addr-node-a","secondary":{{"node":"node-a","type":"vxlanTunnelAddress"}}}},
+            {{"handle_id":"k8s-pod-network.6d1f","secondary":{{"namespace":"default","node":"node-a","pod":"web-0",
+              "timestamp":"2026-08-20 09:15:02.123456789 +0000 UTC"}}}},
+            {{"handle_id":"k8s-pod-network.77aa","secondary":{{"namespace":"default","node":"node-b","pod":"web-1"}}}},
+            {{"releasedAt":"2026-08-22T10:11:12Z"}},
+            {{"handle_id":"k8s-pod-network.vmi.vms.db","secondary":{{"namespace":"vms","node":"node-a","vmi-name":"db"}},
+              "alternateOwnerAttrs":{{"namespace":"vms","node":"node-b"}}}}],
+            "sequenceNumber":1787390000123456798,
+            "sequenceNumberForAllocation":{{"0":1787390000123456789,"9":1787390000123456797}},"deleted":false}}"#,
+            nulls(54),
+            free.join(",")
+        );
+        let block = block("10.244.83.64/26", &value);
+        assert_eq!(block.host(), name("node-a").as_ref());
+        assert_eq!(block.claimed_at, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_787_217_299)));
+        assert_eq!(block.allocations_len, 64);
+        assert_eq!(block.allocated.iter().collect::<Vec<_>>(), [0, 1, 5, 6, 9]);
+        assert_eq!(block.unallocated.len(), 59);
+        assert_eq!(&*block.holders, [(0, Some(0)), (1, Some(1)), (5, Some(3)), (6, Some(2)), (9, Some(4))]);
+        let kinds: Vec<_> = block.attributes.iter().map(|it| it.kind).collect();
+        use AttributeKind::*;
+        assert_eq!(kinds, [Tunnel, Workload, Workload, Cooldown, VirtualMachine]);
+        assert_eq!(block.cooling().collect::<Vec<_>>(), [5]);
+        let web = &block.attributes[1];
+        assert_eq!((web.namespace.clone(), web.pod.clone()), (name("default"), name("web-0")));
+        assert_eq!(web.allocated_at, Some(SystemTime::UNIX_EPOCH + Duration::new(1_787_217_302, 123_456_789)));
+        assert_eq!(block.attributes[4].peer_node, name("node-b"));
+        assert!(block.unreferenced.is_empty() && block.bad_indices.is_empty() && block.sequence_defects.is_empty());
+        // One name for the owner and for its pods.
+        assert!(std::sync::Arc::ptr_eq(block.host().unwrap(), web.node.as_ref().unwrap()));
+    }
+
+    #[test]
+    fn blocks_of_every_age_and_use() {
+        let fresh = small(
+            r#""affinity":"host:c","allocations":[null,null,null,null],"unallocated":[0,1,2,3],"attributes":null,"sequenceNumber":1787392800000000001,"sequenceNumberForAllocation":{}"#,
+        );
+        assert!(fresh.allocated.is_empty() && fresh.unallocated.len() == 4 && fresh.attributes.is_empty());
+        let orphan = small(
+            r#""affinity":null,"allocations":[0,null,null,null],"unallocated":[2,3,1],"attributes":[{"handle_id":"a.b"}],"sequenceNumber":7,"sequenceNumberForAllocation":{"0":2}"#,
+        );
+        assert_eq!((orphan.owner.clone(), orphan.allocated.len()), (None, 1));
+        let service = small(
+            r#""affinity":"virtual:load-balancer","allocations":[0],"attributes":[{"handle_id":"x","secondary":{"type":"loadbalancer"}}],"sequenceNumber":1"#,
+        );
+        assert_eq!(service.owner, Some(BlockOwner::Virtual("load-balancer".into())));
+        assert_eq!(service.attributes[0].kind, AttributeKind::LoadBalancer);
+        let old = small(
+            r#""affinity":"host:old","hostAffinity":"old","allocations":[0,null,null,null],"unallocated":[1,2,3],"attributes":[{"handle_id":null,"secondary":null}]"#,
+        );
+        assert!(old.attributes[0].is_bare() && old.sequence_defects.is_empty());
+        let single = block("fd00::1/128", r#"{"cidr":"fd00::1","allocations":[null],"unallocated":[0]}"#);
+        assert_eq!((single.size(), single.unallocated.len()), (1, 1));
+        assert_eq!(small(r#""affinity":"","affinity_claim_time":"long ago""#).claimed_at, None);
+        let host_bits = block("10.0.0.0/30", r#"{"cidr":"10.0.0.3/30"}"#);
+        assert_eq!((host_bits.cidr.to_string(), host_bits.allocations_len), ("10.0.0.0/30".to_owned(), 0));
+    }
+
+    #[test]
+    fn what_is_wrong_with_allocations_is_kept() {
+        let block = small(r#""allocations":[5,-1,null,0,2,-3,9223372036854775807],"attributes":[{},{},{},null]"#);
+        assert_eq!(block.allocations_len, 7);
+        assert_eq!(block.allocated.iter().collect::<Vec<_>>(), [0, 1, 3]);
+        assert_eq!(&*block.holders, [(0, None), (1, None), (3, Some(0))]);
+        assert_eq!(&*block.bad_indices, [(0, 5), (1, -1)]);
+        assert_eq!(&*block.unreferenced, [1, 3], "an entry beyond the block's end uses the third");
+        let short = small(r#""allocations":[0],"attributes":[{}]"#);
+        assert_eq!((short.allocations_len, short.allocated.len()), (1, 1));
+    }
+
+    #[test]
+    fn what_is_wrong_with_unallocated_is_kept() {
+        let block = small(r#""unallocated":[3,1,3,4,-1,3,4,1,9223372036854775807]"#);
+        assert_eq!(block.unallocated.iter().collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(&*block.duplicates, [1, 3]);
+        assert_eq!(&*block.out_of_range, [4, -1, 4, i64::MAX]);
+    }
+
+    #[test]
+    fn sequence_numbers_are_below_the_blocks_and_belong_to_ordinals() {
+        let defects = |fields: &str| small(fields).sequence_defects.to_vec();
+        // One apart, and equal as floats.
+        let fine =
+            r#""sequenceNumber":1787390000123456790,"sequenceNumberForAllocation":{"0":1787390000123456789,"3":null}"#;
+        assert_eq!(defects(fine), []);
+        assert_eq!(defects(r#""sequenceNumberForAllocation":null"#), []);
+        assert_eq!(
+            defects(
+                r#""sequenceNumber":9,"sequenceNumberForAllocation":{"4":1,"x\n":2,"05":3,"":4,"1":9,"0":10,"-1":1}"#
+            ),
+            [
+                SequenceDefect::OrdinalOutside("4".into()),
+                SequenceDefect::OrdinalOutside("x\\n".into()),
+                SequenceDefect::OrdinalOutside("05".into()),
+                SequenceDefect::OrdinalOutside("".into()),
+                SequenceDefect::OrdinalOutside("-1".into()),
+                SequenceDefect::NotBelow { ordinal: 0, number: 10 },
+                SequenceDefect::NotBelow { ordinal: 1, number: 9 },
+            ]
+        );
+        assert_eq!(
+            defects(r#""sequenceNumberForAllocation":{"0":18446744073709551615}"#),
+            [SequenceDefect::NotBelow { ordinal: 0, number: u64::MAX }]
+        );
+        assert_eq!(defects(r#""sequenceNumber":9,"sequenceNumberForAllocation":{"0":10,"0":8}"#), []);
     }
 }

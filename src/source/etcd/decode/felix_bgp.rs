@@ -175,3 +175,147 @@ pub(super) fn bgp_peer(name: Name, value: &[u8]) -> Read {
     };
     Ok(Some(Object::BgpPeer(name, peer)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{object, undecodable};
+    use super::*;
+
+    const FELIX: &str = "/calico/resources/v3/projectcalico.org/felixconfigurations/node.a";
+    const BGP: &str = "/calico/resources/v3/projectcalico.org/bgpconfigurations/default";
+    const PEER: &str = "/calico/resources/v3/projectcalico.org/bgppeers/tor";
+
+    fn name(text: &str) -> Option<Name> {
+        Some(text.into())
+    }
+
+    fn peer(spec: &str) -> BgpPeer {
+        match object(PEER, &format!(r#"{{"spec":{{{spec}}}}}"#)) {
+            Object::BgpPeer(_, peer) => peer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_felix_configuration_says_what_it_says_and_no_more() {
+        let value = r#"{"metadata":{"creationTimestamp":"2026-08-01T00:00:00Z"},"spec":{"nodeSelector":"all()","programClusterRoutes":"EnabledIPIPOnly","deviceRouteProtocol":80,"interfacePrefix":"cali,tap","routeSyncDisabled":true,"routeSource":"WorkloadIPs","wireguardEnabled":true,"wireguardEnabledV6":false,"bpfEnabled":true,"floatingIPs":"Enabled","ipipEnabled":false,"vxlanEnabled":true,"ipv6Support":false,"reportingInterval":"0s"}}"#;
+        let felix = FelixConfiguration {
+            name: name("node.a"),
+            node_selector: Some("all()".to_owned()),
+            created: Some(1_785_542_400),
+            program_cluster_routes: Some(ProgramClusterRoutes::EnabledIpipOnly),
+            device_route_protocol: Some(80),
+            interface_prefix: Some("cali,tap".to_owned()),
+            route_sync_disabled: Some(true),
+            route_source: Some("WorkloadIPs".to_owned()),
+            wireguard_enabled: Some(true),
+            wireguard_enabled_v6: Some(false),
+            bpf_enabled: Some(true),
+            floating_ips: Some(true),
+            ipip_enabled: Some(false),
+            vxlan_enabled: Some(true),
+            ipv6_support: Some(false),
+        };
+        assert_eq!(object(FELIX, value), Object::Felix("node.a".into(), felix));
+        let nothing = FelixConfiguration { name: name("node.a"), ..FelixConfiguration::default() };
+        for value in ["{}", r#"{"metadata":null,"spec":null}"#, r#"{"spec":{"floatingIPs":null,"interfacePrefix":""}}"#]
+        {
+            assert_eq!(object(FELIX, value), Object::Felix("node.a".into(), nothing.clone()));
+        }
+        let Object::Felix(_, disabled) = object(FELIX, r#"{"spec":{"floatingIPs":"Disabled"}}"#) else { panic!() };
+        assert_eq!(disabled.floating_ips, Some(false));
+    }
+
+    #[test]
+    fn settings_that_calico_does_not_know_are_refused() {
+        let routes = "expected Disabled, Enabled, EnabledIPIPOnly or EnabledNoEncapOnly";
+        for (key, spec, why) in [
+            (
+                FELIX,
+                r#""programClusterRoutes":"Some""#,
+                &*format!(r#"spec.programClusterRoutes: invalid value: string "Some", {routes}"#),
+            ),
+            (
+                BGP,
+                r#""programClusterRoutes":true"#,
+                &format!("spec.programClusterRoutes: invalid type: boolean `true`, {routes}"),
+            ),
+            (
+                FELIX,
+                r#""deviceRouteProtocol":256"#,
+                "spec.deviceRouteProtocol: invalid value: integer `256`, expected u8",
+            ),
+            (FELIX, r#""bpfEnabled":"true""#, r#"spec.bpfEnabled: invalid type: string "true", expected a boolean"#),
+            (
+                PEER,
+                r#""nextHopMode":"Other""#,
+                r#"spec.nextHopMode: invalid value: string "Other", expected Auto, Self or Keep"#,
+            ),
+            (
+                PEER,
+                r#""peerIP":5"#,
+                "spec.peerIP: invalid type: integer `5`, expected an address, with or without a port",
+            ),
+        ] {
+            assert_eq!(undecodable(key, format!(r#"{{"spec":{{{spec}}}}}"#)), why);
+        }
+    }
+
+    #[test]
+    fn a_bgp_configuration_may_turn_the_mesh_off() {
+        let configuration = |value: &str| match object(BGP, value) {
+            Object::BgpConfiguration(_, configuration) => configuration,
+            other => panic!("{other:?}"),
+        };
+        let off = configuration(
+            r#"{"spec":{"nodeToNodeMeshEnabled":false,"asNumber":"1.1","programClusterRoutes":"EnabledNoEncapOnly"}}"#,
+        );
+        assert_eq!((off.mesh, off.as_number), (Some(false), Some(65537)));
+        assert_eq!(off.program_cluster_routes, Some(ProgramClusterRoutes::EnabledNoEncapOnly));
+        let silent = configuration(r#"{"spec":{"logSeverityScreen":"Info"}}"#);
+        assert_eq!(silent, BgpConfiguration { name: name("default"), ..BgpConfiguration::default() });
+    }
+
+    #[test]
+    fn a_bgp_peer_is_read_to_the_last_field() {
+        let full = peer(
+            r#""node":"n1","nodeSelector":"rack == '1'","peerIP":"172.18.255.1","peerSelector":"rr","asNumber":64600,"filters":["a","b"],"nextHopMode":"Self","reversePeering":"Manual","localWorkloadSelector":"app == 'x'""#,
+        );
+        let expected = BgpPeer {
+            name: name("tor"),
+            node: name("n1"),
+            node_selector: Some("rack == '1'".to_owned()),
+            peer_ip: Some(PeerAddress::Address("172.18.255.1".parse().unwrap())),
+            peer_selector: Some("rr".to_owned()),
+            as_number: Some(64600),
+            filters: vec!["a".to_owned(), "b".to_owned()],
+            next_hop_mode: Some(NextHopMode::SelfHop),
+            reverse_manual: true,
+            local_workload_selector: Some("app == 'x'".to_owned()),
+        };
+        assert_eq!(full, expected);
+        let empty = r#""node":"","nodeSelector":"","peerIP":"","filters":null,"keepOriginalNextHop":false,"reversePeering":"Auto""#;
+        assert_eq!(peer(empty), BgpPeer { name: name("tor"), ..BgpPeer::default() });
+        assert_eq!(peer(r#""keepOriginalNextHop":true"#).next_hop_mode, Some(NextHopMode::Keep));
+        assert_eq!(peer(r#""nextHopMode":"Auto""#).next_hop_mode, Some(NextHopMode::Auto));
+    }
+
+    #[test]
+    fn a_peers_address_may_have_a_port() {
+        for (text, address) in [
+            ("10.0.0.1", Some("10.0.0.1")),
+            ("10.0.0.1:179", Some("10.0.0.1")),
+            ("fd00::1", Some("fd00::1")),
+            ("[fd00::1]", Some("fd00::1")),
+            ("[fd00::1]:179", Some("fd00::1")),
+            ("10.0.0.1:99999", None),
+            ("router.example", None),
+        ] {
+            let expected = match address {
+                Some(address) => PeerAddress::Address(address.parse().unwrap()),
+                None => PeerAddress::Unreadable(text.to_owned()),
+            };
+            assert_eq!(peer(&format!(r#""peerIP":"{text}""#)).peer_ip, Some(expected));
+        }
+    }
+}

@@ -17,10 +17,10 @@ pub(super) const LIMIT: usize = AllocationBlock::MAX_SIZE as usize;
 /// Declares a struct and how it is read from a JSON object: `"key" => field: Type`. The value of an unknown key must be
 /// a `rest` (`IgnoredAny`: anything).
 macro_rules! object {
-    ($(#[$meta:meta])* $name:ident $(<$life:lifetime>)?, rest $rest:ty, { $($key:literal => $field:ident: $type:ty,)* }) => {
+    ($(#[$meta:meta])* $vis:vis $name:ident $(<$life:lifetime>)?, rest $rest:ty, { $($key:literal => $field:ident: $type:ty,)* }) => {
         $(#[$meta])*
         #[derive(Default)]
-        struct $name $(<$life>)? { $($field: $type,)* }
+        $vis struct $name $(<$life>)? { $($field: $type,)* }
 
         impl<'de> ::serde::Deserialize<'de> for $name $(<$life>)? {
             fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -9,6 +9,7 @@ use serde::de::IgnoredAny;
 use super::{key, timestamp};
 use crate::state::{Event, Object, ObjectId, Unreadable};
 
+mod attribute;
 mod block;
 mod endpoint;
 mod felix_bgp;

@@ -143,3 +143,97 @@ fn address(entry: Address) -> Option<NodeAddress> {
     };
     Some(NodeAddress { kind, address: entry.address.0? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{object, undecodable};
+    use super::*;
+    use crate::model::Family;
+
+    const KEY: &str = "/calico/resources/v3/projectcalico.org/nodes/node-a";
+
+    fn node(value: &str) -> Node {
+        match object(KEY, value) {
+            Object::Node(name, node) if &*name == "node-a" => node,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_node_is_read_to_the_last_field() {
+        let node = node(
+            r#"{"kind":"Node","metadata":{"name":"node-a","labels":{"rack":"1","empty":""}},"spec":{"bgp":{"asNumber":64512,"ipv4Address":"172.18.0.4/16","ipv6Address":"fd00:18::4/64","ipv4IPIPTunnelAddr":"10.244.83.70","routeReflectorClusterID":"224.0.0.1"},"ipv4VXLANTunnelAddr":"10.244.83.64","ipv6VXLANTunnelAddr":"fd00::1","vxlanTunnelMACAddr":"66:11:22:33:44:55","wireguard":{"interfaceIPv4Address":"10.244.83.71","interfaceIPv6Address":"fd00::2"},"addresses":[{"address":"172.18.0.4/16","type":"CalicoNodeIP"},{"address":"172.18.0.4","type":"InternalIP"},{"address":"9.9.9.9","type":"ExternalIP"},{"address":""}]},"status":{"wireguardPublicKey":"k4","wireguardPublicKeyV6":"k6","podCIDRs":["10.244.0.0/24"]}}"#,
+        );
+        assert_eq!(node.bgp_address(Family::V4).map(|net| net.to_string()), Some("172.18.0.4/16".to_owned()));
+        assert_eq!(node.bgp_address(Family::V6).map(|net| net.to_string()), Some("fd00:18::4/64".to_owned()));
+        let bgp = node.bgp.unwrap();
+        assert_eq!((bgp.as_number, bgp.route_reflector_cluster_id.as_deref()), (Some(64512), Some("224.0.0.1")));
+        assert_eq!(node.labels["rack"], "1");
+        let tunnels: Vec<_> = node.tunnels.iter().map(|(kind, address)| (kind.device(), address.to_string())).collect();
+        assert_eq!(
+            tunnels,
+            [
+                ("tunl0", "10.244.83.70"),
+                ("vxlan.calico", "10.244.83.64"),
+                ("vxlan-v6.calico", "fd00::1"),
+                ("wireguard.cali", "10.244.83.71"),
+                ("wg-v6.cali", "fd00::2")
+            ]
+            .map(|(device, address)| (device, address.to_owned()))
+        );
+        let addresses: Vec<_> = node.addresses.iter().map(|it| (it.kind, it.address.to_string())).collect();
+        assert_eq!(
+            addresses,
+            [
+                (NodeAddressType::Other, "172.18.0.4/16".to_owned()),
+                (NodeAddressType::Internal, "172.18.0.4/32".to_owned()),
+                (NodeAddressType::External, "9.9.9.9/32".to_owned())
+            ]
+        );
+        assert_eq!((node.wireguard_key_v4.as_deref(), node.wireguard_key_v6.as_deref()), (Some("k4"), Some("k6")));
+    }
+
+    #[test]
+    fn a_node_with_an_empty_bgp_has_one() {
+        assert_eq!(node(r#"{"spec":{"bgp":{}}}"#).bgp, Some(NodeBgp::default()));
+        assert_eq!(node(r#"{"spec":{"bgp":null}}"#).bgp, None);
+        assert_eq!(node("{}"), Node { name: Some("node-a".into()), ..Node::default() });
+        let empty = r#"{"metadata":{"labels":null},"spec":{"bgp":{"ipv4Address":"","asNumber":null},"ipv4VXLANTunnelAddr":"","wireguard":null},"status":{"wireguardPublicKey":""}}"#;
+        assert_eq!(node(empty), node(r#"{"spec":{"bgp":{}}}"#));
+        let bare = node(r#"{"spec":{"bgp":{"ipv4Address":"10.0.0.1"}}}"#).bgp_address(Family::V4).unwrap();
+        assert_eq!(bare.to_string(), "10.0.0.1/32");
+    }
+
+    #[test]
+    fn as_numbers_have_three_forms() {
+        for (written, number) in
+            [("64512", 64512), (r#""64512""#, 64512), (r#""1.10""#, 65546), ("4294967295", u32::MAX)]
+        {
+            let bgp = node(&format!(r#"{{"spec":{{"bgp":{{"asNumber":{written}}}}}}}"#)).bgp.unwrap();
+            assert_eq!(bgp.as_number, Some(number), "{written}");
+        }
+        for written in ["-1", "4294967296", "1.10", r#""""#, r#""1.65536""#, r#""1.2.3""#, r#""x""#, "true", "[]", "{}"]
+        {
+            let why = undecodable(KEY, format!(r#"{{"spec":{{"bgp":{{"asNumber":{written}}}}}}}"#));
+            assert!(why.starts_with("spec.bgp.asNumber") && why.contains("an AS number"), "{why}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_read_drops_the_node() {
+        for (spec, field) in [
+            (r#""bgp":{"ipv4Address":"10.0.0.300/24"}"#, "spec.bgp.ipv4Address"),
+            (r#""bgp":{"ipv4Address":"fd00::1/64"}"#, "spec.bgp.ipv4Address"),
+            (r#""bgp":{"ipv6Address":"10.0.0.1/24"}"#, "spec.bgp.ipv6Address"),
+            (r#""bgp":{"ipv4IPIPTunnelAddr":"10.0.0.1/32"}"#, "spec.bgp.ipv4IPIPTunnelAddr"),
+            (r#""ipv4VXLANTunnelAddr":"x""#, "spec.ipv4VXLANTunnelAddr"),
+            (r#""ipv6VXLANTunnelAddr":"10.0.0.1""#, "spec.ipv6VXLANTunnelAddr"),
+            (r#""wireguard":{"interfaceIPv4Address":"?"}"#, "spec.wireguard.interfaceIPv4Address"),
+            (r#""wireguard":{"interfaceIPv6Address":"?"}"#, "spec.wireguard.interfaceIPv6Address"),
+            (r#""addresses":[{"address":"10.0.0.1"},{"address":"host"}]"#, "spec.addresses[1].address"),
+        ] {
+            let why = undecodable(KEY, format!(r#"{{"spec":{{{spec}}}}}"#));
+            assert!(why.starts_with(&format!("{field}: invalid value: string")), "{why}");
+        }
+    }
+}

@@ -110,3 +110,89 @@ pub(super) fn reservation(name: Name, value: &[u8]) -> Read {
         reservation.spec.cidrs.0.iter().filter_map(|cidr| text::net(cidr.trim())).map(|net| net.trunc()).collect();
     Ok(Some(Object::Reservation(IpReservation { name, cidrs })))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{object, undecodable};
+    use super::*;
+
+    const KEY: &str = "/calico/resources/v3/projectcalico.org/ippools/p";
+
+    fn pool(value: &str) -> IpPool {
+        match object(KEY, value) {
+            Object::Pool(pool) => pool,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn spec(fields: &str) -> String {
+        format!(r#"{{"kind":"IPPool","metadata":{{"name":"p"}},"spec":{{{fields}}},"status":null}}"#)
+    }
+
+    #[test]
+    fn what_a_pool_does_not_say_is_filled_in() {
+        let plain = IpPool {
+            name: "p".into(),
+            cidr: "10.0.0.0/16".parse().unwrap(),
+            block_size: 26,
+            ipip: EncapMode::Never,
+            vxlan: EncapMode::Never,
+            disabled: false,
+            disable_bgp_export: false,
+            node_selector: "all()".to_owned(),
+            load_balancer: false,
+            manual: false,
+        };
+        assert_eq!(pool(&spec(r#""cidr":"10.0.0.0/16""#)), plain);
+        let empty = r#""cidr":"10.0.1.2/16","blockSize":0,"ipipMode":"","vxlanMode":null,"nodeSelector":"","allowedUses":[],"assignmentMode":null,"disabled":null"#;
+        assert_eq!(pool(&spec(empty)), plain);
+        assert_eq!(pool(&spec(r#""cidr":"fd00::/48""#)).block_size, 122);
+    }
+
+    #[test]
+    fn what_a_pool_says_is_taken() {
+        let full = pool(&spec(
+            r#""cidr":"10.0.0.0/24","blockSize":28,"ipipMode":"CrossSubnet","vxlanMode":"Always","disabled":true,"disableBGPExport":true,"natOutgoing":true,"nodeSelector":"zone == 'a'","allowedUses":["Workload","LoadBalancer"],"assignmentMode":"Manual""#,
+        ));
+        assert_eq!((full.block_size, full.ipip, full.vxlan), (28, EncapMode::CrossSubnet, EncapMode::Always));
+        assert!(full.disabled && full.disable_bgp_export && full.load_balancer && full.manual);
+        assert_eq!(full.node_selector, "zone == 'a'");
+        // Legal while it is disabled: such a pool only tells which destinations are not masqueraded.
+        assert_eq!(pool(&spec(r#""cidr":"10.9.9.9","disabled":true"#)).block_size, 26);
+    }
+
+    #[test]
+    fn a_pool_that_hands_out_nothing_is_disabled() {
+        let status = |condition: &str| {
+            pool(&format!(r#"{{"spec":{{"cidr":"10.0.0.0/16"}},"status":{{"conditions":[{condition}]}}}}"#)).disabled
+        };
+        assert!(status(r#"{"type":"Allocatable","status":"False","reason":"PoolDisabled"}"#));
+        assert!(!status(r#"{"type":"Allocatable","status":"True"}"#));
+        assert!(!status(r#"{"type":"Other","status":"False"},null"#));
+        let deleting = r#"{"metadata":{"deletionTimestamp":"2026-08-22T10:00:00Z"},"spec":{"cidr":"10.0.0.0/16"}}"#;
+        assert!(pool(deleting).disabled);
+    }
+
+    #[test]
+    fn a_pool_that_calico_could_not_use_is_none() {
+        for (fields, why) in [
+            ("", "spec.cidr: missing"),
+            (r#""cidr":"10.0.0.0/16","blockSize":33"#, "spec.blockSize: 33 is longer than an address of 10.0.0.0/16"),
+            (r#""cidr":"10.0.0.0/16","blockSize":300"#, "spec.blockSize: invalid value: integer `300`, expected u8"),
+            (
+                r#""cidr":"10.0.0.0/16","ipipMode":"Sometimes""#,
+                r#"spec.ipipMode: invalid value: string "Sometimes", expected Never, Always or CrossSubnet"#,
+            ),
+        ] {
+            assert_eq!(undecodable(KEY, spec(fields)), why);
+        }
+    }
+
+    #[test]
+    fn entries_of_a_reservation_that_are_no_cidr_are_skipped() {
+        let value = r#"{"spec":{"reservedCIDRs":[" 10.0.0.5 ","10.0.1.9/27","x","",null,"fd00::/120"]}}"#;
+        let key = "/calico/resources/v3/projectcalico.org/ipreservations/r";
+        let cidrs = ["10.0.0.5/32", "10.0.1.0/27", "fd00::/120"].map(|cidr| cidr.parse().unwrap()).to_vec();
+        assert_eq!(object(key, value), Object::Reservation(IpReservation { name: "r".into(), cidrs }));
+    }
+}

@@ -1,7 +1,7 @@
 //! Why a value says nothing, in a line that names the place and the value there.
 
 /// The longest message, in characters.
-const LENGTH: usize = 120;
+pub(super) const LENGTH: usize = 128;
 
 /// Text without control characters, at most `limit` characters long: the middle gives way, since the ends say most.
 pub(super) fn printable(text: &str, limit: usize) -> String {
@@ -67,7 +67,10 @@ fn path(before: &[u8]) -> String {
         Key(&'a [u8]),
         Index(usize),
     }
+    // Calico's own nesting is four deep; a hostile value's is only counted.
+    const DEEPEST: usize = 8;
     let mut steps: Vec<Step<'_>> = Vec::new();
+    let mut deeper = 0usize;
     let mut text: &[u8] = &[];
     let mut at = 0;
     while let Some(byte) = before.get(at) {
@@ -80,6 +83,9 @@ fn path(before: &[u8]) -> String {
                 }
                 text = &before[start..at.min(before.len())];
             }
+            b'{' | b'[' if steps.len() == DEEPEST => deeper += 1,
+            b'}' | b']' if deeper > 0 => deeper -= 1,
+            b':' | b',' if deeper > 0 => {}
             b'{' => steps.push(Step::Key(&[])),
             b'[' => steps.push(Step::Index(0)),
             b'}' | b']' => {
@@ -100,8 +106,7 @@ fn path(before: &[u8]) -> String {
         at += 1;
     }
     let mut path = String::new();
-    // Calico's own nesting is four deep.
-    for step in steps.iter().take(8) {
+    for step in &steps {
         match step {
             Step::Key([]) => {}
             Step::Key(key) => {
@@ -144,6 +149,8 @@ mod tests {
             (r#"{"list":[1,"#, "list[1]: EOF while parsing a value at byte 11"),
             (r#"{"name":"#, "name: EOF while parsing a value at byte 8"),
             ("", "EOF while parsing a value at byte 0"),
+            (r#"{"u":[[[[[[[[[[1,2],{"a":3}]]]]]]]]],"name":7}"#, "name: invalid type: integer `7`, expected a string"),
+            (r#"{"u":[[[[[[[[[[1,2],{"a":3},"#, "u[0][0][0][0][0][0][0]: EOF while parsing a value at byte 28"),
             ("[", "[0]: EOF while parsing a list at byte 1"),
         ] {
             assert_eq!(why(text), expected, "{text}");
