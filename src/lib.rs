@@ -11,4 +11,5 @@
 //! - [`source`]: etcd, netlink and files; all speak [`state::Event`].
 
 pub mod model;
+pub mod source;
 pub mod state;

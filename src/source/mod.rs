@@ -1,0 +1,3 @@
+//! Where the pictures come from. Every source speaks [`crate::state::Event`] and nothing else.
+
+pub mod iproute;
