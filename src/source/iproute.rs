@@ -5,6 +5,7 @@
 //! `boot`, scope `global` (`ip/iproute.c`, `print_route`). Anything else that is missing or odd is an error that names
 //! the file, the entry and the field: half a dump would look like a host that lost its routes.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -98,7 +99,8 @@ pub fn links(file: &Path, reader: impl Read) -> Result<Vec<Link>, FileError> {
     Ok(found)
 }
 
-/// Both files as one list of events, from [`Event::Resync`] to [`Event::Synced`], links before routes.
+/// Both files as one list of events, from [`Event::Resync`] to [`Event::Synced`], links before routes. Where several
+/// routes have the same key (`ip route append`), the kernel uses the first, and only that one is told of.
 ///
 /// # Errors
 /// [`FileError`], where a file cannot be read or is not what iproute2 prints.
@@ -107,7 +109,9 @@ pub fn snapshot(routes_file: &Path, links_file: Option<&Path>) -> Result<Vec<Eve
     if let Some(file) = links_file {
         events.extend(links(file, open(file)?)?.into_iter().map(Event::Link));
     }
-    events.extend(routes(routes_file, open(routes_file)?)?.into_iter().map(Event::Route));
+    let mut keys = HashSet::new();
+    let routes = routes(routes_file, open(routes_file)?)?;
+    events.extend(routes.into_iter().filter(|route| keys.insert(route.key())).map(Event::Route));
     events.push(Event::Synced(Side::Kernel));
     Ok(events)
 }
