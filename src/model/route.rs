@@ -29,6 +29,24 @@ pub enum RouteType {
 }
 
 impl RouteType {
+    /// From the kernel's number, `RTN_*`.
+    pub fn from_number(number: u8) -> RouteType {
+        match number {
+            1 => RouteType::Unicast,
+            2 => RouteType::Local,
+            6 => RouteType::Blackhole,
+            7 => RouteType::Unreachable,
+            8 => RouteType::Prohibit,
+            9 => RouteType::Throw,
+            other => RouteType::Other(other),
+        }
+    }
+
+    /// Whether it leads anywhere. The kernel gives an IPv6 route that does not the device `lo`, which means nothing.
+    pub fn has_next_hops(self) -> bool {
+        !matches!(self, RouteType::Blackhole | RouteType::Unreachable | RouteType::Prohibit | RouteType::Throw)
+    }
+
     /// As iproute2 prints it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -3,6 +3,10 @@
 //!
 //! - [`etcd`]: keys and values of Calico's etcd datastore, and how to connect to it.
 //! - [`mod@file`]: dumps written by `etcdctl`, for judging a cluster without reaching it.
+//! - [`iproute`]: dumps written by `ip -j`, the same for the kernel.
+//! - [`netlink`]: this host's kernel, followed.
 
 pub mod etcd;
 pub mod file;
+pub mod iproute;
+pub mod netlink;

@@ -1,0 +1,127 @@
+//! The kernel's whole picture, asked for on a socket of its own: what overflows the monitor must not tear a dump.
+
+use std::io;
+use std::time::Duration;
+
+use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
+use tokio::time::{sleep, timeout};
+
+use super::NetlinkError;
+use super::decode::{self, AF_INET, AF_INET6, AF_UNSPEC, Change};
+use super::mirror::{Doubt, Mirror};
+use super::socket::{Socket, messages};
+use crate::model::Family;
+
+const RTM_GETLINK: u16 = 18;
+const RTM_GETADDR: u16 = 22;
+const RTM_GETROUTE: u16 = 26;
+
+/// How often a list is asked for again when it changed meanwhile.
+const ATTEMPTS: u32 = 10;
+
+/// How often everything is asked for again when the lists do not fit together: a device was made between two of them.
+const CONSISTENT_ATTEMPTS: u32 = 3;
+
+/// Lists links, addresses and routes, and folds them. Devices are known before what names them.
+pub(super) async fn dump(limit: Duration) -> Result<Mirror, NetlinkError> {
+    timeout(limit, dump_consistent()).await.unwrap_or(Err(NetlinkError::Timeout { after: limit }))
+}
+
+async fn dump_consistent() -> Result<Mirror, NetlinkError> {
+    let mut socket = Socket::open(&[]).map_err(NetlinkError::Open)?;
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let (mirror, doubt) = dump_once(&mut socket).await?;
+        let Some(doubt) = doubt.or(mirror.has_unknown_devices().then_some(Doubt("a route to an unknown device")))
+        else {
+            return Ok(mirror);
+        };
+        tracing::debug!(reason = doubt.0, attempt, "the lists do not fit together");
+        if attempt == CONSISTENT_ATTEMPTS {
+            return Ok(mirror);
+        }
+    }
+}
+
+async fn dump_once(socket: &mut Socket) -> Result<(Mirror, Option<Doubt>), NetlinkError> {
+    let mut mirror = Mirror::default();
+    let mut doubt = None;
+    let lists: [(_, _, &[u8]); 4] = [
+        ("links", RTM_GETLINK, &header::<16>(AF_UNSPEC)),
+        ("addresses", RTM_GETADDR, &header::<8>(AF_UNSPEC)),
+        ("IPv4 routes", RTM_GETROUTE, &header::<12>(AF_INET)),
+        ("IPv6 routes", RTM_GETROUTE, &header::<12>(AF_INET6)),
+    ];
+    for (what, kind, body) in lists {
+        for change in list(socket, what, kind, body).await? {
+            // Where the kernel has no IPv6, it answers with the routes of all the families that it has.
+            let other_family = match &change {
+                Change::Route(route) => (Family::of_net(&route.destination) == Family::V4) != (body[0] == AF_INET),
+                _ => false,
+            };
+            if !other_family {
+                doubt = mirror.learn(change).err().or(doubt);
+            }
+        }
+    }
+    Ok((mirror, doubt))
+}
+
+/// The header of a request: its first byte is the family, the rest says "all".
+fn header<const N: usize>(family: u8) -> [u8; N] {
+    let mut header = [0; N];
+    if let Some(first) = header.first_mut() {
+        *first = family;
+    }
+    header
+}
+
+/// One list, asked for again as long as the kernel says that it changed while it was read.
+async fn list(socket: &mut Socket, what: &'static str, kind: u16, body: &[u8]) -> Result<Vec<Change>, NetlinkError> {
+    for attempt in 0..ATTEMPTS {
+        let answer = list_once(socket, what, kind, body).await?;
+        if let Some(found) = answer {
+            return Ok(found);
+        }
+        tracing::debug!(what, attempt, "the list changed while it was read");
+        sleep(Duration::from_millis(5) * 2u32.pow(attempt.min(5))).await;
+    }
+    Err(NetlinkError::Interrupted { what, attempts: ATTEMPTS })
+}
+
+/// One list, or `None` where it is torn. The whole answer is read in any case, so that the socket is free again.
+async fn list_once(
+    socket: &mut Socket,
+    what: &'static str,
+    kind: u16,
+    body: &[u8],
+) -> Result<Option<Vec<Change>>, NetlinkError> {
+    let failed = |source: io::Error| NetlinkError::Refused { what, source };
+    let malformed = |source| NetlinkError::Malformed { what, source };
+    let sequence = socket.request_dump(kind, body).await.map_err(failed)?;
+    let mut found = Vec::new();
+    let mut torn = false;
+    loop {
+        for message in messages(socket.receive().await.map_err(failed)?) {
+            let message = message.map_err(malformed)?;
+            if message.sequence != sequence {
+                continue;
+            }
+            torn |= message.flags & NLM_F_DUMP_INTR != 0;
+            match message.kind {
+                // The end of a dump that failed has the reason in it. Overlooked, it is a host without routes.
+                NLMSG_DONE => {
+                    message.outcome().map_err(failed)?;
+                    return Ok((!torn).then_some(found));
+                }
+                NLMSG_ERROR => {
+                    message.outcome().map_err(failed)?;
+                    return Err(failed(io::Error::other("answered without a list")));
+                }
+                NLMSG_OVERRUN => return Err(failed(io::Error::other("the answer was cut off"))),
+                kind => found.extend(decode::change(kind, message.payload).map_err(malformed)?),
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The kernel's links and routes over rtnetlink(7), by events. It only asks and listens: no capability is needed.
+//!
+//! First it listens, then it asks for everything on a second socket, then it goes on with what it heard meanwhile and
+//! hears from then on. Whatever makes the picture doubtful (messages lost to a full buffer, a torn list, an event that
+//! does not fit, changes that the kernel makes without telling) leads to a fresh list.
+//!
+//! The sockets are read directly, since this program lives by knowing what it does *not* know: `netlink-proto` queues
+//! without bound, drops the error that ends a failed dump, and leaves out a message that it cannot decode, and each of
+//! the three would turn into routes that look missing. Here the kernel's own receive buffer is the queue: where the
+//! engine is slow, it overflows, says so, and a fresh list is taken.
+
+use std::io;
+use std::time::Duration;
+
+use netlink_packet_core::DecodeError;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+use crate::state::{Event, Side};
+
+mod decode;
+mod dump;
+mod mirror;
+mod monitor;
+mod socket;
+
+use monitor::Ended;
+
+/// Why the kernel's picture cannot be had. In [`run`] every one of them is a reason to try again.
+#[derive(Debug, thiserror::Error)]
+pub enum NetlinkError {
+    /// No socket: `RestrictAddressFamilies` without `AF_NETLINK`, a seccomp filter, too many open files.
+    #[error("no netlink socket: {0}")]
+    Open(#[source] io::Error),
+    /// The socket for events failed.
+    #[error("listening to the kernel failed: {0}")]
+    Listen(#[source] io::Error),
+    /// The kernel ended a list with an error.
+    #[error("listing {what} failed: {source}")]
+    Refused {
+        /// What was asked for.
+        what: &'static str,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// A list changed each time while it was read.
+    #[error("{what} changed each of {attempts} times while they were listed")]
+    Interrupted {
+        /// What was asked for.
+        what: &'static str,
+        /// How often.
+        attempts: u32,
+    },
+    /// A message that is cut off or has values of the wrong size.
+    #[error("the kernel's list of {what} cannot be read: {source}")]
+    Malformed {
+        /// What was asked for.
+        what: &'static str,
+        /// Where it stops making sense.
+        source: DecodeError,
+    },
+    /// The kernel did not answer in time.
+    #[error("the kernel's lists did not come within {} s", after.as_secs())]
+    Timeout {
+        /// How long they were waited for.
+        after: Duration,
+    },
+}
+
+/// What can be set about [`run`].
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Bytes asked for as the receive buffer of the socket that listens; the kernel cuts it to `net.core.rmem_max`.
+    pub receive_buffer: u32,
+    /// How long changes are collected before a doubt leads to a fresh list.
+    pub settle: Duration,
+    /// How often a fresh list is taken without any doubt, against drift. It varies by a tenth.
+    pub refresh: Duration,
+    /// How long all lists together may take.
+    pub dump_limit: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            receive_buffer: 8 << 20,
+            settle: Duration::from_millis(50),
+            refresh: Duration::from_secs(60),
+            dump_limit: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Follows the kernel until `stop` is true or nobody takes the events any more. It never gives up: what goes wrong is
+/// reported as [`Event::Lost`], and after a pause it starts again.
+///
+/// A fresh list that follows a loss (and the first) is a batch from [`Event::Resync`] to [`Event::Synced`]. One that
+/// follows a doubt, or is due from time to time, is a batch of the differences found and [`Event::Synced`].
+pub async fn run(events: mpsc::Sender<Vec<Event>>, stop: watch::Receiver<bool>) {
+    run_with(Settings::default(), events, stop).await;
+}
+
+/// [`run`] with other [`Settings`].
+pub async fn run_with(settings: Settings, events: mpsc::Sender<Vec<Event>>, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        // An error means that nobody is left who could say stop.
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = follow(&settings, &events) => {}
+    }
+}
+
+/// One dump of links and routes, as a batch from [`Event::Resync`] to [`Event::Synced`].
+///
+/// # Errors
+/// [`NetlinkError`], where the kernel does not answer or its lists change all the time.
+pub async fn snapshot() -> Result<Vec<Event>, NetlinkError> {
+    let mirror = dump::dump(Settings::default().dump_limit).await?;
+    Ok(monitor::resync(&mirror))
+}
+
+async fn follow(settings: &Settings, events: &mpsc::Sender<Vec<Event>>) {
+    let mut failures = 0;
+    let mut reported = String::new();
+    loop {
+        let mut synced = false;
+        let error = match monitor::follow(settings, events, &mut synced).await {
+            Ended::Deaf => return,
+            Ended::Failed(error) => error,
+        };
+        if synced {
+            failures = 0;
+            reported.clear();
+        }
+        let why = error.to_string();
+        if why != reported {
+            tracing::warn!(error = %why, "the kernel's routes are not known any more");
+            reported.clone_from(&why);
+        }
+        if events.send(vec![Event::Lost(Side::Kernel, why)]).await.is_err() {
+            return;
+        }
+        sleep(pause(failures)).await;
+        failures += 1;
+    }
+}
+
+/// The pause after so many failures in a row: doubled from a quarter of a second, and anything down to half of it, so
+/// that the hosts of a cluster do not act in step.
+fn pause(failures: u32) -> Duration {
+    let longest = Duration::from_millis(250).saturating_mul(2u32.saturating_pow(failures)).min(LONGEST_PAUSE);
+    longest.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_vary() {
+        for failures in [0, 1, 5, 10, 31, u32::MAX] {
+            let pause = pause(failures);
+            assert!(pause >= Duration::from_millis(125) && pause <= LONGEST_PAUSE, "{failures}: {pause:?}");
+        }
+        assert!(pause(30) >= LONGEST_PAUSE / 2);
+    }
+}

@@ -1,0 +1,6 @@
+//! Tests against the real things: one binary, so that it is linked once.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
+
+mod netlink;
+mod support;

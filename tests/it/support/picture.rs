@@ -1,0 +1,123 @@
+//! The kernel's picture as somebody folds it who only reads the events, and a follower that keeps one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use calico_exporter::model::{Link, Route, RouteKey};
+use calico_exporter::source::netlink::{self, Settings};
+use calico_exporter::state::{Event, Side};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Links and routes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Picture {
+    pub(crate) links: BTreeMap<u32, Link>,
+    pub(crate) routes: BTreeMap<RouteKey, Route>,
+}
+
+impl Picture {
+    /// Folds a list of events.
+    pub(crate) fn of(events: Vec<Event>) -> Picture {
+        let mut picture = Picture::default();
+        for event in events {
+            picture.apply(event);
+        }
+        picture
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Resync(Side::Kernel) => *self = Picture::default(),
+            Event::Synced(Side::Kernel) => {}
+            Event::Link(link) => drop(self.links.insert(link.index, link)),
+            Event::LinkGone(index) => drop(self.links.remove(&index)),
+            Event::Route(route) => drop(self.routes.insert(route.key(), route)),
+            Event::RouteGone(key) => drop(self.routes.remove(&key)),
+            other => panic!("not an event of the kernel's: {other:?}"),
+        }
+    }
+
+    /// The route to this destination in this table.
+    pub(crate) fn route(&self, table: u32, destination: &str) -> Option<&Route> {
+        let destination = destination.parse().unwrap();
+        self.routes.values().find(|route| route.table == table && route.destination == destination)
+    }
+
+    /// Whether the main table has a route to this destination.
+    pub(crate) fn has(&self, destination: &str) -> bool {
+        self.route(254, destination).is_some()
+    }
+
+    /// The device of this name.
+    pub(crate) fn link(&self, name: &str) -> Option<&Link> {
+        self.links.values().find(|link| &*link.name == name)
+    }
+}
+
+/// Follows the kernel and folds what it tells.
+pub(crate) struct Follower {
+    events: mpsc::Receiver<Vec<Event>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+    /// What is known.
+    pub(crate) picture: Picture,
+    /// How often everything was listed from the start.
+    pub(crate) resyncs: usize,
+    /// Batches in which something was said.
+    pub(crate) batches: usize,
+}
+
+impl Follower {
+    /// Starts, and waits for the first picture.
+    pub(crate) async fn start(settings: Settings) -> Follower {
+        let (sender, events) = mpsc::channel(1);
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(netlink::run_with(settings, sender, stopped));
+        let mut follower = Follower { events, stop, task, picture: Picture::default(), resyncs: 0, batches: 0 };
+        follower.until("the first picture", |follower| follower.resyncs > 0).await;
+        follower
+    }
+
+    /// Folds events until this holds; fails after ten seconds.
+    pub(crate) async fn until(&mut self, what: &str, holds: impl Fn(&Follower) -> bool) {
+        let waited = timeout(Duration::from_secs(10), async {
+            while !holds(self) {
+                let batch = self.events.recv().await.expect("the follower goes on");
+                self.take(batch);
+            }
+        });
+        let met = waited.await;
+        assert!(met.is_ok(), "not within ten seconds: {what}\n{:#?}", self.picture);
+    }
+
+    /// Folds events until the picture is the kernel's as it is asked now; fails after ten seconds.
+    pub(crate) async fn until_true(&mut self, what: &str) {
+        for _ in 0..100 {
+            let truth = Picture::of(netlink::snapshot().await.unwrap());
+            if self.picture == truth {
+                return;
+            }
+            if let Ok(batch) = timeout(Duration::from_millis(100), self.events.recv()).await {
+                self.take(batch.expect("the follower goes on"));
+            }
+        }
+        let truth = Picture::of(netlink::snapshot().await.unwrap());
+        assert_eq!(self.picture, truth, "{what}");
+    }
+
+    /// Stops it and waits for its end.
+    pub(crate) async fn stop(self) {
+        self.stop.send(true).unwrap();
+        timeout(Duration::from_secs(10), self.task).await.expect("it stops").unwrap();
+    }
+
+    fn take(&mut self, batch: Vec<Event>) {
+        self.batches += 1;
+        self.resyncs += batch.iter().filter(|event| **event == Event::Resync(Side::Kernel)).count();
+        for event in batch {
+            self.picture.apply(event);
+        }
+    }
+}
