@@ -1,0 +1,207 @@
+//! The recordings of real Calico: every host of every one of them is healthy, and each mutation is one fault.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use calico_exporter::audit::{Backend, Finding, Now, RouteAudit, RouteClass, RouteOptions};
+use calico_exporter::model::{Name, NextHop, Route, RouteType, TABLE_MAIN};
+use calico_exporter::source::{file, iproute};
+use calico_exporter::state::{Event, Object, State};
+
+/// The recordings with kernels: folder, hosts.
+const RECORDED: &[(&str, &[&str])] = &[
+    ("three-hosts", &["h1", "h2", "h3"]),
+    ("three-hosts-v3.29", &["h1", "h2", "h3"]),
+    ("vxlan-neighbours", &["vx1", "vx2", "vx3.rack1.example", "vx4"]),
+    ("bgp-reflectors", &["n1", "n2", "n4", "n5"]),
+    ("bgp-tor/blocks", &["n1", "n2", "n5"]),
+    ("bgp-tor/aggregate", &["n1", "n2", "n5"]),
+    ("bgp-tor/default", &["n1", "n2", "n5"]),
+];
+
+const NOW: Now = Now { monotonic: Duration::from_secs(1000), wall: SystemTime::UNIX_EPOCH };
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn datastore(name: &str) -> Vec<Event> {
+    file::datastore(&folder(name).join("etcd.json")).unwrap().events
+}
+
+fn kernel(name: &str, host: &str) -> Vec<Event> {
+    let path = |what: &str| folder(name).join(format!("{host}.{what}.json"));
+    iproute::snapshot(&path("routes"), Some(&path("links"))).unwrap()
+}
+
+fn state(events: impl IntoIterator<Item = Event>) -> State {
+    let mut state = State::new(true);
+    for event in events {
+        state.apply(event, NOW.monotonic);
+    }
+    state
+}
+
+fn audit(host: &str, state: &mut State) -> RouteAudit {
+    let node: Name = host.into();
+    let mut audit = RouteAudit::new(RouteOptions { node, backend: Backend::Auto, grace: None });
+    let changes = state.take_changes();
+    audit.refresh(state, &changes, NOW);
+    audit
+}
+
+fn findings(host: &str, datastore: &[Event], kernel: &[Event]) -> Vec<Finding> {
+    let mut state = state(datastore.iter().chain(kernel).cloned());
+    audit(host, &mut state).findings(NOW)
+}
+
+/// `class/reason subject → host`, to compare and to read.
+fn lines(findings: &[Finding]) -> Vec<String> {
+    findings
+        .iter()
+        .map(|it| {
+            let labels: Vec<&str> = it.labels.iter().map(|(_, value)| value.as_ref()).collect();
+            format!("{} {} → {}", labels.join("/"), it.subject, it.host.as_deref().unwrap_or("-"))
+        })
+        .collect()
+}
+
+#[test]
+fn every_recorded_host_is_healthy_and_has_what_it_ought_to_have() {
+    for (name, hosts) in RECORDED {
+        let datastore = datastore(name);
+        for host in *hosts {
+            let mut state = state(datastore.iter().cloned().chain(kernel(name, host)));
+            let audit = audit(host, &mut state);
+            let found = audit.findings(NOW);
+            assert!(found.is_empty(), "{name}, {host}: {:#?}", lines(&found));
+            let report = audit.report(&state, NOW);
+            assert_eq!(report.actual, report.expected, "{name}, {host}");
+            assert!(report.actual.values().sum::<u64>() > 0, "{name}, {host}: nothing was judged");
+            assert!(report.pending.values().all(|count| *count == 0), "{name}, {host}");
+        }
+    }
+}
+
+/// The remote routes of a host's main table that lie in a pool.
+fn remote_routes(state: &State) -> Vec<Route> {
+    let remote = |route: &&Route| {
+        route.kind == RouteType::Unicast
+            && state.datastore.pool_of(&route.destination).is_some()
+            && !route.next_hops.iter().any(|hop| hop.device.as_deref().is_some_and(|it| it.starts_with("cali")))
+    };
+    state.kernel.main_routes().filter(remote).cloned().collect()
+}
+
+fn with_route(kernel: &[Event], from: &Route, to: Option<Route>) -> Vec<Event> {
+    let mut events: Vec<Event> = kernel.iter().filter(|it| **it != Event::Route(from.clone())).cloned().collect();
+    assert_eq!(events.len(), kernel.len() - 1);
+    let at = events.len() - 1;
+    if let Some(to) = to {
+        events.insert(at, Event::Route(to));
+    }
+    events
+}
+
+#[test]
+fn each_route_taken_out_is_one_missing_route() {
+    let (datastore, kernel) = (datastore("three-hosts"), kernel("three-hosts", "h1"));
+    let whole = state(datastore.iter().chain(&kernel).cloned());
+    let mut tried = 0;
+    for event in &kernel {
+        let Event::Route(route) = event else { continue };
+        if route.table != TABLE_MAIN || whole.datastore.pool_of(&route.destination).is_none() {
+            continue;
+        }
+        let found = findings("h1", &datastore, &with_route(&kernel, route, None));
+        assert_eq!(found.len(), 1, "{}: {:#?}", route.destination, lines(&found));
+        assert_eq!(found[0].label("reason"), Some("missing"), "{}", route.destination);
+        tried += 1;
+    }
+    assert_eq!(tried, 34, "every route of a pool in h1.routes.txt");
+}
+
+#[test]
+fn each_remote_route_redirected_moved_or_turned_unreachable_is_one_fault() {
+    let (datastore, kernel) = (datastore("three-hosts"), kernel("three-hosts", "h1"));
+    let whole = state(datastore.iter().chain(&kernel).cloned());
+    let routes = remote_routes(&whole);
+    assert_eq!(routes.len(), 13);
+    for route in &routes {
+        let one = |to: Route| {
+            let found = findings("h1", &datastore, &with_route(&kernel, route, Some(to)));
+            assert_eq!(found.len(), 1, "{}: {:#?}", route.destination, lines(&found));
+            found[0].label("reason").unwrap().to_owned()
+        };
+        let hop = &route.next_hops[0];
+        let redirected = |gateway: &str| {
+            let gateway = Some(gateway.parse().unwrap());
+            Route { next_hops: vec![NextHop { gateway, ..hop.clone() }], ..route.clone() }
+        };
+        // Another Node's address: h2's where the route leads to h3, and the reverse.
+        let leads_to_h2 = hop.gateway == Some("10.77.1.2".parse().unwrap())
+            || hop.gateway == Some("10.200.1.64".parse().unwrap());
+        let other = if leads_to_h2 { "10.77.2.3" } else { "10.77.1.2" };
+        assert_eq!(one(redirected(other)), "wrong_next_hop", "{}", route.destination);
+
+        for device in ["eth0", "tunl0", "vxlan.calico"] {
+            if hop.device.as_deref() == Some(device) {
+                continue;
+            }
+            let moved = NextHop { device: Some(device.into()), ..hop.clone() };
+            let moved = Route { next_hops: vec![moved], ..route.clone() };
+            assert_eq!(one(moved), "wrong_encapsulation", "{} to {device}", route.destination);
+        }
+        if hop.device.as_deref() == Some("eth0") {
+            let moved = NextHop { device: Some("cali00000000001".into()), ..hop.clone() };
+            let moved = Route { next_hops: vec![moved], ..route.clone() };
+            assert_eq!(one(moved), "wrong_next_hop", "{} to a workload", route.destination);
+        }
+        let dropped = Route { kind: RouteType::Unreachable, next_hops: Vec::new(), ..route.clone() };
+        assert_eq!(one(dropped), "wrong_type", "{}", route.destination);
+        let down = NextHop { down: true, ..hop.clone() };
+        let down = Route { next_hops: vec![down], ..route.clone() };
+        assert_eq!(one(down), "linkdown", "{}", route.destination);
+    }
+}
+
+#[test]
+fn a_block_taken_out_with_its_key_leaves_each_of_its_routes_stale() {
+    let (datastore, kernel) = (datastore("three-hosts"), kernel("three-hosts", "h1"));
+    let mut blocks = 0;
+    for event in &datastore {
+        let Event::Put(object) = event else { continue };
+        let Object::Block(block) = object.as_ref() else { continue };
+        let gone = |event: &&Event| match event {
+            Event::Put(object) => match object.as_ref() {
+                Object::Block(other) => other.cidr != block.cidr,
+                Object::Affinity(key) => key.cidr != block.cidr,
+                _ => true,
+            },
+            _ => true,
+        };
+        let without: Vec<Event> = datastore.iter().filter(gone).cloned().collect();
+        let found = findings("h1", &without, &kernel);
+        let stale = match (block.host().map(|host| host.as_ref()), block.cidr.to_string().as_str()) {
+            // Pods' routes stay expected: an endpoint without allocation is a leak, not a route's fault.
+            (Some("h1"), _) => 1,
+            (_, "10.205.0.16/28") => 3,
+            _ => 1,
+        };
+        assert_eq!(found.len(), stale, "{}: {:#?}", block.cidr, lines(&found));
+        assert!(found.iter().all(|it| it.label("reason") == Some("stale")), "{}: {:#?}", block.cidr, lines(&found));
+        blocks += 1;
+    }
+    assert_eq!(blocks, 17);
+}
+
+#[test]
+fn the_two_borrowed_addresses_are_counted_as_such() {
+    let mut state = state(datastore("three-hosts").into_iter().chain(kernel("three-hosts", "h1")));
+    let report = audit("h1", &mut state).report(&state, NOW);
+    let of = |class| report.actual.iter().filter(|((it, _), _)| *it == class).map(|(_, count)| count).sum::<u64>();
+    assert_eq!(of(RouteClass::Borrowed), 2);
+    assert_eq!(of(RouteClass::RemoteBlock), 11);
+    assert_eq!(of(RouteClass::LocalBlock), 6);
+    assert_eq!(of(RouteClass::LocalWorkload), 15);
+}
