@@ -11,6 +11,8 @@
 //! - [`source`]: etcd, netlink and files; all speak [`state::Event`].
 
 pub mod audit;
+pub mod cli;
+pub mod config;
 pub mod model;
 pub mod source;
 pub mod state;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::setting::Now;
+use super::now::Now;
 
 /// Since when each of some things stands.
 #[derive(Debug, Clone)]

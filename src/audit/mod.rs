@@ -7,6 +7,7 @@ pub mod expect;
 mod finding;
 mod grace;
 pub mod judge;
+mod now;
 mod report;
 pub mod routes;
 pub mod setting;
@@ -16,9 +17,10 @@ mod words;
 pub use bgp::{Reach, Sessions};
 pub use finding::{Finding, Labels, Metric};
 pub use grace::Standing;
+pub use now::Now;
 pub use report::{
     ClassCounts, Encapsulation, Histogram, HostFigures, IpamReport, PoolFigures, Report, RouteClass, RoutesReport,
     TunnelMode, TunnelModes,
 };
 pub use routes::{RouteAudit, RouteOptions};
-pub use setting::{Backend, Now};
+pub use setting::Backend;

@@ -1,21 +1,10 @@
 //! What is configured for this host: who programs which routes, by which names and protocols.
 
-use std::time::{Duration, SystemTime};
-
 use super::report::Encapsulation;
 use crate::model::{
     FelixConfiguration, Link, Name, Node, PoolClass, ProgramClusterRoutes, Protocol, Selector, TunnelKind,
 };
 use crate::state::{Datastore, ObjectId};
-
-/// The moment of an audit: monotonic for ages, wall clock for what a person reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Now {
-    /// Time since some fixed start.
-    pub monotonic: Duration,
-    /// The time of day.
-    pub wall: SystemTime,
-}
 
 /// Whether BIRD is meant to run on this host (J24): `CALICO_NETWORKING_BACKEND`, which is not in the datastore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

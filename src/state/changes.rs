@@ -31,6 +31,16 @@ impl Changes {
         *self == Changes::default()
     }
 
+    /// Adds what another look is still owed.
+    pub fn merge(&mut self, other: &Changes) {
+        self.cidrs.extend(&other.cidrs);
+        self.addresses.extend(&other.addresses);
+        self.destinations.extend(&other.destinations);
+        self.devices.extend(other.devices.iter().cloned());
+        self.handles |= other.handles;
+        self.everything |= other.everything;
+    }
+
     pub(super) fn object(&mut self, id: &ObjectId) {
         match id {
             ObjectId::Block(cidr) | ObjectId::Affinity(_, cidr) => {

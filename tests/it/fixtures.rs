@@ -139,8 +139,8 @@ fn each_remote_route_redirected_moved_or_turned_unreachable_is_one_fault() {
             Route { next_hops: vec![NextHop { gateway, ..hop.clone() }], ..route.clone() }
         };
         // Another Node's address: h2's where the route leads to h3, and the reverse.
-        let leads_to_h2 = hop.gateway == Some("10.77.1.2".parse().unwrap())
-            || hop.gateway == Some("10.200.1.64".parse().unwrap());
+        let leads_to_h2 =
+            hop.gateway == Some("10.77.1.2".parse().unwrap()) || hop.gateway == Some("10.200.1.64".parse().unwrap());
         let other = if leads_to_h2 { "10.77.2.3" } else { "10.77.1.2" };
         assert_eq!(one(redirected(other)), "wrong_next_hop", "{}", route.destination);
 

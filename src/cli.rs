@@ -1,0 +1,208 @@
+//! What a person types: flags and their environment, as text. What they mean is decided in [`crate::config`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Tells whether the network that Calico's datastore describes is the network that this host's kernel has.
+#[derive(Debug, Parser)]
+#[command(name = "calico-exporter", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do; `serve` where nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Flags of `serve`, which need not be named.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Follow the datastore and the kernel and serve metrics (the default).
+    Serve(Box<ServeArgs>),
+    /// Look once and name everything that is wrong: exit 0 clean, 1 findings, 2 cannot tell.
+    Check(Box<CheckArgs>),
+}
+
+/// Where the pictures come from.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Sources")]
+pub struct SourceArgs {
+    /// etcd's URLs, comma-separated [env: ETCD_ENDPOINTS].
+    #[arg(long = "etcd.endpoints", value_name = "URL,…")]
+    pub etcd_endpoints: Option<String>,
+    /// User [env: ETCD_USERNAME].
+    #[arg(long = "etcd.username", value_name = "NAME")]
+    pub etcd_username: Option<String>,
+    /// File with the user's password [env: ETCD_PASSWORD, the password itself].
+    #[arg(long = "etcd.password-file", value_name = "FILE")]
+    pub etcd_password_file: Option<PathBuf>,
+    /// What etcd's certificate is checked against [env: ETCD_CA_CERT_FILE].
+    #[arg(long = "etcd.ca-file", value_name = "FILE")]
+    pub etcd_ca_file: Option<String>,
+    /// Client certificate [env: ETCD_CERT_FILE].
+    #[arg(long = "etcd.cert-file", value_name = "FILE")]
+    pub etcd_cert_file: Option<String>,
+    /// Its key [env: ETCD_KEY_FILE].
+    #[arg(long = "etcd.key-file", value_name = "FILE")]
+    pub etcd_key_file: Option<String>,
+    /// A calicoctl.cfg, used instead of the environment.
+    #[arg(long = "calico.config", value_name = "FILE")]
+    pub calico_config: Option<PathBuf>,
+    /// A dump instead of etcd: `etcdctl get --prefix /calico -w json`.
+    #[arg(long = "datastore.file", value_name = "FILE")]
+    pub datastore_file: Option<PathBuf>,
+    /// A dump instead of the kernel's routes: `ip -j -d route show table all`.
+    #[arg(long = "routes.file", value_name = "FILE")]
+    pub routes_file: Option<PathBuf>,
+    /// A dump instead of the kernel's devices: `ip -j -d addr show`.
+    #[arg(long = "links.file", value_name = "FILE")]
+    pub links_file: Option<PathBuf>,
+    /// This host's Calico node name [env: NODENAME, then /var/lib/calico/nodename, then the lower-case host name].
+    #[arg(long = "node.name", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Whether BIRD is meant to run on this host; auto tells from its routes and the cluster's type.
+    #[arg(long = "calico.backend", value_name = "BACKEND", env = "CALICO_NETWORKING_BACKEND", default_value = "auto")]
+    pub backend: BackendArg,
+    /// Audit the cluster's IPAM; once per cluster is enough.
+    #[arg(long = "collector.ipam", overrides_with = "no_collector_ipam", hide = true)]
+    pub collector_ipam: bool,
+    /// Leave the cluster's IPAM out.
+    #[arg(long = "no-collector.ipam", overrides_with = "collector_ipam")]
+    pub no_collector_ipam: bool,
+    /// Audit this host's routes; on every host.
+    #[arg(long = "collector.routes", overrides_with = "no_collector_routes", hide = true)]
+    pub collector_routes: bool,
+    /// Leave this host's routes out.
+    #[arg(long = "no-collector.routes", overrides_with = "collector_routes")]
+    pub no_collector_routes: bool,
+    /// Look for leaked addresses and broken handles, with the IPAM collector.
+    #[arg(long = "collector.leaks", overrides_with = "no_collector_leaks", hide = true)]
+    pub collector_leaks: bool,
+    /// Leave leaks and handles out.
+    #[arg(long = "no-collector.leaks", overrides_with = "collector_leaks")]
+    pub no_collector_leaks: bool,
+    /// Least severe messages to write.
+    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+    /// How messages are written.
+    #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt")]
+    pub log_format: LogFormat,
+}
+
+/// `--calico.backend`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackendArg {
+    /// Tell from what is seen.
+    Auto,
+    /// BIRD runs.
+    Bird,
+    /// VXLAN alone.
+    Vxlan,
+    /// Neither.
+    None,
+}
+
+/// `--log.level`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// `--log.format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// key=value.
+    Logfmt,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Flags of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Where the pictures come from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// How long a difference between datastore and kernel stands before it is a fault.
+    #[arg(long = "routes.grace", value_name = "TIME", default_value = "120s", value_parser = duration)]
+    pub routes_grace: Duration,
+    /// How often the datastore is read in full, against drift.
+    #[arg(long = "datastore.resync", value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub datastore_resync: Duration,
+    /// How often handles and endpoints are swept for leaks.
+    #[arg(long = "leaks.interval", value_name = "TIME", default_value = "15m", value_parser = duration)]
+    pub leaks_interval: Duration,
+    /// Where to listen; may be given several times.
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = ":19179", help_heading = "Web")]
+    pub listen: Vec<String>,
+    /// Where the metrics are.
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", help_heading = "Web")]
+    pub telemetry_path: String,
+    /// How many requests are served at once; 0 is no limit.
+    #[arg(long = "web.max-requests", value_name = "N", default_value_t = 40, help_heading = "Web")]
+    pub max_requests: usize,
+}
+
+/// Flags of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Where the pictures come from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// For people or for programs.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub output: Output,
+    /// How long a difference has to stand; from files there is nothing to wait for.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub settle: Duration,
+}
+
+/// `--output`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Grouped, with words.
+    Text,
+    /// As documented in `docs/findings.md`.
+    Json,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 90s, 10m or 1h"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_the_default_and_takes_its_flags_without_being_named() {
+        let cli = Cli::try_parse_from(["calico-exporter", "--routes.grace", "90s", "--no-collector.ipam"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.serve.routes_grace, Duration::from_secs(90));
+        assert!(cli.serve.source.no_collector_ipam);
+        let cli = Cli::try_parse_from(["calico-exporter", "check", "--output", "json"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Check(args)) if args.output == Output::Json));
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_flag() {
+        let error = Cli::try_parse_from(["calico-exporter", "--routes.grace", "soon"]).unwrap_err().to_string();
+        assert!(error.contains("--routes.grace") && error.contains("soon"), "{error}");
+        let error = Cli::try_parse_from(["calico-exporter", "--calico.backend", "frr"]).unwrap_err().to_string();
+        assert!(error.contains("--calico.backend") && error.contains("frr"), "{error}");
+    }
+}

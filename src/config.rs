@@ -1,0 +1,320 @@
+//! What the flags mean: sources, collectors and names, validated once.
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::audit::Backend;
+use crate::cli::{BackendArg, SourceArgs};
+use crate::model::Name;
+use crate::source::etcd::settings::{Identity, Pem, Settings, SettingsError};
+
+/// Why the program cannot start. Each is one line that names the flag and the value.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// etcd's settings.
+    #[error("{0}")]
+    Settings(#[from] SettingsError),
+    /// A flag.
+    #[error("{flag} {value:?}: {what}")]
+    Flag {
+        /// The flag.
+        flag: &'static str,
+        /// What it was given.
+        value: String,
+        /// What is wrong with it and what to do.
+        what: String,
+    },
+    /// Flags that do not go together, or one that is missing.
+    #[error("{0}")]
+    Flags(String),
+}
+
+fn flag(flag: &'static str, value: impl ToString, what: impl ToString) -> ConfigError {
+    ConfigError::Flag { flag, value: value.to_string(), what: what.to_string() }
+}
+
+/// Where Calico's objects are read.
+#[derive(Debug, Clone)]
+pub enum DatastoreSource {
+    /// etcd.
+    Etcd(Box<Settings>),
+    /// A dump.
+    File(PathBuf),
+}
+
+/// Where the kernel's devices and routes are read.
+#[derive(Debug, Clone)]
+pub enum KernelSource {
+    /// This host's kernel.
+    Netlink,
+    /// Dumps.
+    Files {
+        /// `ip -j -d route show table all`.
+        routes: PathBuf,
+        /// `ip -j -d addr show`.
+        links: Option<PathBuf>,
+    },
+}
+
+/// Which audits run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Collectors {
+    /// The cluster's IPAM.
+    pub ipam: bool,
+    /// This host's routes.
+    pub routes: bool,
+    /// Leaks and handles, with IPAM.
+    pub leaks: bool,
+}
+
+/// Sources, collectors and names.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Calico's objects.
+    pub datastore: DatastoreSource,
+    /// Devices and routes; absent where no collector reads them.
+    pub kernel: Option<KernelSource>,
+    /// Which audits run.
+    pub collectors: Collectors,
+    /// This host's Calico node name, where it was said; else it is told from the dump's addresses.
+    pub node: Option<Name>,
+    /// Whether BIRD is meant to run here.
+    pub backend: Backend,
+}
+
+/// The environment, as a function: tests have their own.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl Sources {
+    /// Decides where everything comes from.
+    ///
+    /// # Errors
+    ///
+    /// A flag's value cannot be used, or flags do not go together.
+    pub fn new(args: &SourceArgs, environment: Environment<'_>) -> Result<Sources, ConfigError> {
+        if args.links_file.is_some() && args.routes_file.is_none() {
+            return Err(ConfigError::Flags(
+                "--links.file needs --routes.file: devices of another host say nothing of this one's routes".to_owned(),
+            ));
+        }
+        let datastore = match &args.datastore_file {
+            Some(path) => {
+                if let Some((name, value)) = etcd_flag(args) {
+                    return Err(flag(name, value, "--datastore.file is read instead of etcd: give one of the two"));
+                }
+                DatastoreSource::File(path.clone())
+            }
+            None => DatastoreSource::Etcd(Box::new(settings(args, environment)?)),
+        };
+        let kernel = match (&args.routes_file, &datastore) {
+            (Some(routes), _) => Some(KernelSource::Files { routes: routes.clone(), links: args.links_file.clone() }),
+            // The kernel here is not the dumped cluster's.
+            (None, DatastoreSource::File(_)) => None,
+            (None, DatastoreSource::Etcd(_)) => Some(KernelSource::Netlink),
+        };
+        let kernel = kernel.filter(|_| !args.no_collector_routes);
+        let ipam = !args.no_collector_ipam;
+        let collectors = Collectors { ipam, routes: kernel.is_some(), leaks: ipam && !args.no_collector_leaks };
+        if !collectors.ipam && !collectors.routes {
+            return Err(ConfigError::Flags(
+                "nothing to do: the IPAM collector is off and there are no routes to audit".to_owned(),
+            ));
+        }
+        let from_dump = matches!(kernel, Some(KernelSource::Files { .. }));
+        let node = node_name(args, environment, from_dump)?;
+        let backend = match args.backend {
+            BackendArg::Auto => Backend::Auto,
+            BackendArg::Bird => Backend::Bird,
+            BackendArg::Vxlan => Backend::Vxlan,
+            BackendArg::None => Backend::None,
+        };
+        Ok(Sources { datastore, kernel, collectors, node, backend })
+    }
+
+    /// Whether everything comes from dumps: nothing moves, and everything is judged at once (J6).
+    pub fn is_dump(&self) -> bool {
+        matches!(self.datastore, DatastoreSource::File(_)) && !matches!(self.kernel, Some(KernelSource::Netlink))
+    }
+}
+
+fn etcd_flag(args: &SourceArgs) -> Option<(&'static str, String)> {
+    let path = |path: &PathBuf| path.display().to_string();
+    [
+        ("--etcd.endpoints", args.etcd_endpoints.clone()),
+        ("--etcd.username", args.etcd_username.clone()),
+        ("--etcd.password-file", args.etcd_password_file.as_ref().map(path)),
+        ("--etcd.ca-file", args.etcd_ca_file.clone()),
+        ("--etcd.cert-file", args.etcd_cert_file.clone()),
+        ("--etcd.key-file", args.etcd_key_file.clone()),
+        ("--calico.config", args.calico_config.as_ref().map(path)),
+    ]
+    .into_iter()
+    .find_map(|(flag, value)| Some((flag, value?)))
+}
+
+/// The file that `--calico.config` names, or the environment with the flags over it.
+fn settings(args: &SourceArgs, environment: Environment<'_>) -> Result<Settings, ConfigError> {
+    if let Some(path) = &args.calico_config {
+        if let Some((name, value)) = etcd_flag(&SourceArgs { calico_config: None, ..args.clone() }) {
+            return Err(flag(name, value, "--calico.config is used instead: say it in that file"));
+        }
+        return Ok(checked(Settings::from_calicoctl(path)?)?);
+    }
+    let password = match &args.etcd_password_file {
+        None => None,
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .map_err(|error| flag("--etcd.password-file", path.display(), error))?
+                .trim_end_matches(['\r', '\n'])
+                .to_owned(),
+        ),
+    };
+    let given = |name: &str| match name {
+        "ETCD_ENDPOINTS" => args.etcd_endpoints.clone(),
+        "ETCD_USERNAME" => args.etcd_username.clone(),
+        "ETCD_PASSWORD" => password.clone(),
+        "ETCD_CA_CERT_FILE" => args.etcd_ca_file.clone(),
+        "ETCD_CERT_FILE" => args.etcd_cert_file.clone(),
+        "ETCD_KEY_FILE" => args.etcd_key_file.clone(),
+        _ => None,
+    };
+    // A flag is stronger than either form of its variable.
+    let variable = |name: &str| {
+        let plain = name.strip_prefix("CALICO_").unwrap_or(name);
+        match given(plain) {
+            Some(_) if plain != name => None,
+            Some(value) => Some(value),
+            None => environment(name),
+        }
+    };
+    let settings = Settings::from_environment(&variable).map_err(|error| in_flags(error, &given))?;
+    Ok(checked(settings).map_err(|error| in_flags(error, &given))?)
+}
+
+/// Certificates are read again with each connection; one that cannot be read at the start is a mistake in the flags.
+fn checked(settings: Settings) -> Result<Settings, SettingsError> {
+    if let Some(ca) = &settings.tls.ca {
+        Pem::read(ca)?;
+    }
+    if let Some(Identity { cert, key }) = &settings.tls.identity {
+        cert.read()?;
+        key.read()?;
+    }
+    Ok(settings)
+}
+
+/// Names the flag, where the value came from a flag.
+fn in_flags(error: SettingsError, given: &dyn Fn(&str) -> Option<String>) -> SettingsError {
+    match error {
+        SettingsError::Setting { setting, what } => {
+            let plain = setting.strip_prefix("CALICO_").unwrap_or(&setting).to_owned();
+            let name = match plain.as_str() {
+                "ETCD_ENDPOINTS" => "--etcd.endpoints",
+                "ETCD_USERNAME" => "--etcd.username",
+                "ETCD_PASSWORD" => "--etcd.password-file",
+                "ETCD_CA_CERT_FILE" => "--etcd.ca-file",
+                "ETCD_CERT_FILE" => "--etcd.cert-file",
+                "ETCD_KEY_FILE" => "--etcd.key-file",
+                _ => return SettingsError::Setting { setting, what },
+            };
+            let setting = if given(&plain).is_some() { name.to_owned() } else { format!("{name} ({setting})") };
+            SettingsError::Setting { setting, what }
+        }
+        other => other,
+    }
+}
+
+/// Calico's own order (`node/pkg/lifecycle/utils/utils.go`): told, the file that calico-node leaves, the host's name.
+fn node_name(args: &SourceArgs, environment: Environment<'_>, from_dump: bool) -> Result<Option<Name>, ConfigError> {
+    let said = args.node_name.clone().or_else(|| environment("NODENAME")).filter(|name| !name.is_empty());
+    if let Some(name) = said {
+        if name.chars().any(|it| it.is_control() || it.is_whitespace() || it == '/') {
+            return Err(flag("--node.name", name, "not a node's name"));
+        }
+        return Ok(Some(name.into()));
+    }
+    if from_dump {
+        return Ok(None);
+    }
+    let file = environment("CALICO_NODENAME_FILE").unwrap_or_else(|| "/var/lib/calico/nodename".to_owned());
+    let read = |path: &Path| {
+        let text = std::fs::read_to_string(path).ok()?;
+        let name = text.trim().to_owned();
+        (!name.is_empty()).then_some(name)
+    };
+    let name = read(Path::new(&file))
+        .or_else(|| read(Path::new("/proc/sys/kernel/hostname")).map(|name| name.to_lowercase()))
+        .ok_or_else(|| {
+            ConfigError::Flags("--node.name: this host has no name; give its Calico node name".to_owned())
+        })?;
+    Ok(Some(name.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn sources(flags: &[&str], environment: &[(&str, &str)]) -> Result<Sources, String> {
+        let cli = Cli::try_parse_from(std::iter::once(&"calico-exporter").chain(flags)).unwrap();
+        let environment = |name: &str| {
+            environment.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+        };
+        Sources::new(&cli.serve.source, &environment).map_err(|error| error.to_string())
+    }
+
+    fn endpoints(sources: &Sources) -> &[String] {
+        match &sources.datastore {
+            DatastoreSource::Etcd(settings) => &settings.endpoints,
+            DatastoreSource::File(path) => panic!("{}", path.display()),
+        }
+    }
+
+    #[test]
+    fn a_flag_is_stronger_than_the_environment_in_both_its_forms() {
+        let environment =
+            [("CALICO_ETCD_ENDPOINTS", "http://a:2379"), ("ETCD_ENDPOINTS", "http://b:2379"), ("NODENAME", "h1")];
+        assert_eq!(endpoints(&sources(&[], &environment).unwrap()), ["http://a:2379"]);
+        let told = sources(&["--etcd.endpoints", "http://c:2379"], &environment).unwrap();
+        assert_eq!(endpoints(&told), ["http://c:2379"]);
+        assert_eq!(told.node.as_deref(), Some("h1"));
+        assert!(matches!(told.kernel, Some(KernelSource::Netlink)));
+    }
+
+    #[test]
+    fn a_dump_of_the_datastore_alone_has_no_routes_to_audit() {
+        let dump = sources(&["--datastore.file", "d.json"], &[]).unwrap();
+        assert!(dump.kernel.is_none() && dump.is_dump());
+        assert_eq!(dump.collectors, Collectors { ipam: true, routes: false, leaks: true });
+        let both = sources(&["--datastore.file", "d.json", "--routes.file", "r.json"], &[]).unwrap();
+        assert!(both.collectors.routes && both.is_dump() && both.node.is_none());
+    }
+
+    #[test]
+    fn errors_name_the_flag_and_the_value() {
+        let table: &[(&[&str], &[&str])] = &[
+            (&["--links.file", "l.json"], &["--links.file", "--routes.file"]),
+            (&["--datastore.file", "d", "--etcd.endpoints", "http://a:1"], &["--etcd.endpoints", "http://a:1"]),
+            (&["--datastore.file", "d", "--no-collector.ipam"], &["nothing to do"]),
+            (&["--etcd.endpoints", "nonsense"], &["--etcd.endpoints", "nonsense"]),
+            (
+                &["--etcd.endpoints", "https://a:1", "--etcd.ca-file", "/nowhere/ca.pem"],
+                &["--etcd.ca-file", "/nowhere/ca.pem"],
+            ),
+            (
+                &["--etcd.endpoints", "http://a:1", "--etcd.password-file", "/nowhere/p"],
+                &["--etcd.password-file", "/nowhere/p"],
+            ),
+            (&["--etcd.endpoints", "http://a:1", "--node.name", "a b"], &["--node.name", "a b"]),
+            (&[], &["ETCD_ENDPOINTS", "--etcd.endpoints"]),
+        ];
+        for (flags, wanted) in table {
+            let error = sources(flags, &[]).unwrap_err();
+            assert!(wanted.iter().all(|it| error.contains(it)), "{flags:?}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+}
