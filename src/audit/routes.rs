@@ -91,6 +91,7 @@ pub struct RouteAudit {
     bird_routes: BTreeSet<IpNet>,
     /// How many of them lie in a pool or block, by family (J24, J29).
     bird_inside: [BTreeSet<IpNet>; 2],
+    lookups: BTreeMap<IpNet, EndpointId>,
     convergence: BTreeMap<RouteClass, Histogram>,
     changes: BTreeMap<RouteClass, (u64, u64)>,
     /// How many destinations the last look judged.
@@ -110,6 +111,7 @@ impl RouteAudit {
             host_standing: Standing::default(),
             bird_routes: BTreeSet::new(),
             bird_inside: Default::default(),
+            lookups: BTreeMap::new(),
             convergence: BTreeMap::new(),
             changes: BTreeMap::new(),
             judged: 0,
@@ -247,6 +249,10 @@ impl RouteAudit {
         {
             self.convergence.entry(class).or_default().observe(age.as_secs_f64());
         }
+        match &verdict.lookup {
+            Some(id) => drop(self.lookups.insert(destination, id.clone())),
+            None => drop(self.lookups.remove(&destination)),
+        }
         if verdict != Verdict::default() {
             self.verdicts.insert(destination, verdict);
         }
@@ -337,7 +343,7 @@ impl RouteAudit {
 
     /// Endpoints to look up: those that decide whether a route that is not there has to be.
     pub fn lookups(&self) -> impl Iterator<Item = &EndpointId> + '_ {
-        self.verdicts.values().filter_map(|verdict| verdict.lookup.as_ref())
+        self.lookups.values()
     }
 
     /// When the next young difference becomes a fault (monotonic).

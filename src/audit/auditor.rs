@@ -1,0 +1,248 @@
+//! All audits together, and when each may run: a rule runs only while every source that it reads is in sync; else the
+//! last report stands.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::finding::{Finding, Metric};
+use super::grace::Standing;
+use super::ipam::{IpamAudit, IpamOptions};
+use super::now::Now;
+use super::report::Report;
+use super::routes::{RouteAudit, RouteOptions};
+use super::sweep::{Persistence, Sweep, Swept};
+use super::{ipam, tunnel_addresses};
+use crate::model::{EndpointId, Node, Selector};
+use crate::state::{Changes, Datastore, Event, Object, Side, State};
+
+/// What runs, and how patiently.
+#[derive(Debug, Clone)]
+pub struct AuditOptions {
+    /// The cluster's IPAM.
+    pub ipam: Option<IpamOptions>,
+    /// This host's routes.
+    pub routes: Option<RouteOptions>,
+    /// Leaks and handles, with IPAM.
+    pub leaks: bool,
+    /// How long a leak stands before it is a finding: CNI allocates before it writes the endpoint.
+    pub leak_grace: Duration,
+}
+
+/// The audits and what they know.
+#[derive(Debug)]
+pub struct Auditor {
+    options: AuditOptions,
+    ipam: Option<IpamAudit>,
+    routes: Option<RouteAudit>,
+    /// Each has looked at least once.
+    ipam_looked: bool,
+    routes_looked: bool,
+    /// What the routes' audit has not seen while the kernel was not in sync.
+    owed: Changes,
+    leaks: Vec<Finding>,
+    sweep: Option<Sweep>,
+    persistence: Persistence,
+    swept: Swept,
+    node_tunnels: BTreeSet<IpAddr>,
+    tunnels: Vec<Finding>,
+    tunnels_standing: Standing<(String, String)>,
+}
+
+fn tunnel_key(finding: &Finding) -> (String, String) {
+    (finding.subject.clone(), finding.label("reason").unwrap_or_default().to_owned())
+}
+
+impl Auditor {
+    /// Audits that have not looked yet.
+    pub fn new(options: AuditOptions) -> Auditor {
+        Auditor {
+            ipam: options.ipam.clone().map(IpamAudit::new),
+            routes: options.routes.clone().map(RouteAudit::new),
+            options,
+            ipam_looked: false,
+            routes_looked: false,
+            owed: Changes::default(),
+            leaks: Vec::new(),
+            sweep: None,
+            persistence: Persistence::default(),
+            swept: Swept::default(),
+            node_tunnels: BTreeSet::new(),
+            tunnels: Vec::new(),
+            tunnels_standing: Standing::default(),
+        }
+    }
+
+    /// Looks at what changed, as far as the sources are in sync. Returns whether anything could be judged.
+    pub fn look(&mut self, state: &mut State, now: Now) -> bool {
+        if !state.in_sync(Side::Datastore) {
+            return false;
+        }
+        let mut judged = false;
+        let changes = state.take_changes();
+        if self.ipam.is_some() {
+            self.look_at_ipam(&state.datastore, &changes, now);
+            judged = true;
+        }
+        self.owed.merge(&changes);
+        if let Some(routes) = &mut self.routes
+            && state.in_sync(Side::Kernel)
+        {
+            routes.refresh(state, &std::mem::take(&mut self.owed), now);
+            self.routes_looked = true;
+            judged = true;
+        }
+        judged
+    }
+
+    fn look_at_ipam(&mut self, datastore: &Datastore, changes: &Changes, now: Now) {
+        let first = !self.ipam_looked;
+        self.ipam_looked = true;
+        if let Some(ipam) = &mut self.ipam {
+            ipam.refresh(datastore, changes, now, &|text| {
+                let selector = Selector::parse(text).ok()?;
+                Some(Box::new(move |node: &Node| selector.matches(&node.labels)))
+            });
+        }
+        if first || changes.everything {
+            self.node_tunnels = datastore.nodes().values().flat_map(|node| node.tunnels.values()).copied().collect();
+        }
+        let concerns = |cidr: &ipnet::IpNet| {
+            self.node_tunnels.range(cidr.network()..).next().is_some_and(|address| cidr.contains(address))
+        };
+        if first || changes.everything || changes.cidrs.iter().any(concerns) {
+            self.look_at_tunnel_addresses(datastore, now);
+        }
+        let moved = first || changes.everything || changes.handles;
+        let moved = moved || !changes.cidrs.is_empty() || !changes.addresses.is_empty();
+        if self.options.leaks && datastore.knows_endpoints() && moved {
+            let mut sweep = Sweep::begin(datastore);
+            for endpoint in datastore.endpoints().values() {
+                sweep.endpoint(datastore, endpoint);
+            }
+            for handle in datastore.handles().values() {
+                sweep.handle(datastore, handle);
+            }
+            for id in datastore.unreadable().keys() {
+                sweep.unreadable(id);
+            }
+            self.sweep = Some(sweep);
+            self.finish_sweep(datastore, now);
+        }
+    }
+
+    fn look_at_tunnel_addresses(&mut self, datastore: &Datastore, now: Now) {
+        self.tunnels = if datastore.knows_endpoints() {
+            tunnel_addresses::judge(datastore)
+        } else {
+            tunnel_addresses::judge_with(datastore, |address| self.swept.tunnel_users.get(&address))
+        };
+        let keys: BTreeSet<_> = self.tunnels.iter().map(tunnel_key).collect();
+        self.tunnels_standing.retain(|key| keys.contains(key));
+        for key in keys {
+            self.tunnels_standing.stands(key, now);
+        }
+    }
+
+    /// Begins a sweep over handles and endpoints, where they are not listed.
+    pub fn begin_sweep(&mut self, state: &State) {
+        self.sweep = Some(Sweep::begin(&state.datastore));
+    }
+
+    /// Takes in a page of a sweep. Without a sweep in progress it is nothing.
+    pub fn sweep_page(&mut self, state: &State, page: &[Event]) {
+        let Some(sweep) = &mut self.sweep else { return };
+        for event in page {
+            match event {
+                Event::Put(object) => match object.as_ref() {
+                    Object::Endpoint(endpoint) => sweep.endpoint(&state.datastore, endpoint),
+                    Object::Handle(handle) => sweep.handle(&state.datastore, handle),
+                    _ => {}
+                },
+                Event::Unreadable { id, .. } => sweep.unreadable(id),
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends a sweep that saw everything. A sweep that broke off is simply begun anew.
+    pub fn end_sweep(&mut self, state: &State, now: Now) {
+        if state.in_sync(Side::Datastore) && self.ipam_looked {
+            self.finish_sweep(&state.datastore, now);
+            self.look_at_tunnel_addresses(&state.datastore, now);
+        }
+        self.sweep = None;
+    }
+
+    fn finish_sweep(&mut self, datastore: &Datastore, now: Now) {
+        let Some(sweep) = self.sweep.take() else { return };
+        let mut swept = sweep.finish(datastore);
+        let candidates = std::mem::take(&mut swept.candidates);
+        self.swept = swept;
+        // A dump does not move: everything in it is judged at once (J6).
+        let live = self.options.ipam.as_ref().is_some_and(|it| it.live);
+        self.leaks = if live {
+            self.persistence.settle(candidates, now.monotonic, now.wall, self.options.leak_grace)
+        } else {
+            candidates.into_iter().map(|candidate| candidate.finding).collect()
+        };
+    }
+
+    /// What stands now.
+    pub fn report(&self, state: &State, now: Now) -> Report {
+        let mut findings = Vec::new();
+        let ipam = self.ipam.as_ref().filter(|_| self.ipam_looked);
+        if let Some(ipam) = ipam {
+            findings.extend(ipam.findings());
+            findings.extend(self.leaks.iter().cloned());
+            findings.extend(self.due_tunnels(now));
+        }
+        let routes = self.routes.as_ref().filter(|_| self.routes_looked);
+        if let Some(routes) = routes {
+            findings.extend(routes.findings(now));
+        }
+        if ipam.is_none() && state.in_sync(Side::Datastore) {
+            let unreadable = state.datastore.unreadable().iter().map(|(id, value)| ipam::unreadable(id, value));
+            findings.extend(unreadable.filter(|finding| finding.metric == Metric::UndecodableKeys));
+        }
+        findings.sort();
+        Report {
+            ipam: ipam.map(IpamAudit::report),
+            routes: routes.map(|routes| routes.report(state, now)),
+            findings,
+        }
+    }
+
+    fn tunnel_grace(&self) -> Duration {
+        self.options.ipam.as_ref().filter(|it| it.live).map_or(Duration::ZERO, |it| it.affinity_grace)
+    }
+
+    fn due_tunnels(&self, now: Now) -> impl Iterator<Item = Finding> + '_ {
+        let grace = self.tunnel_grace();
+        let due = move |finding: &&Finding| self.tunnels_standing.is_due(&tunnel_key(finding), grace, now);
+        self.tunnels.iter().filter(due).cloned().map(move |mut finding| {
+            if !grace.is_zero() {
+                finding.since = self.tunnels_standing.since(&tunnel_key(&finding)).map(|since| since.wall);
+            }
+            finding
+        })
+    }
+
+    /// The monotonic moment at which something becomes a finding by standing alone.
+    pub fn next_due(&self, now: Now) -> Option<Duration> {
+        let grace = self.tunnel_grace();
+        let tunnels = self.tunnels_standing.iter().map(|(_, since)| since.monotonic + grace);
+        self.ipam
+            .iter()
+            .filter_map(IpamAudit::next_due)
+            .chain(self.routes.iter().filter_map(|routes| routes.next_due(now)))
+            .chain(tunnels)
+            .filter(|due| *due > now.monotonic)
+            .min()
+    }
+
+    /// Endpoints that decide whether a route that is not there has to be.
+    pub fn lookups(&self) -> impl Iterator<Item = &EndpointId> + '_ {
+        self.routes.iter().flat_map(RouteAudit::lookups)
+    }
+}

@@ -1,0 +1,229 @@
+//! The one task that owns the state: it folds events in, has the audits look, and publishes what they found. Readers
+//! clone an `Arc`; no lock is on the way to a scrape.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use crate::audit::{AuditOptions, Auditor, Now};
+use crate::metrics::{Published, SourceStatus};
+use crate::model::{EndpointId, Name};
+use crate::state::{Event, Side, State, Unreadable};
+
+/// The least time between two looks: a burst of events is one look. The time that a look takes is added four times, so
+/// that looking never takes more than a fifth of a processor.
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest time between two looks: so old is a report of a cluster in which nothing happens.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The first pause before an endpoint is looked up again, doubled up to [`LOOKUP_CAP`].
+const LOOKUP_PAUSE: Duration = Duration::from_secs(2);
+const LOOKUP_CAP: Duration = Duration::from_secs(64);
+
+/// A sweep over handles and endpoints, as it comes in.
+#[derive(Debug)]
+pub enum SweepPart {
+    /// A sweep begins; one that was in progress is thrown away.
+    Begin,
+    /// A page of it.
+    Page(Vec<Event>),
+    /// It saw everything.
+    End,
+}
+
+/// What the engine is made of.
+pub struct EngineOptions {
+    /// This host's Calico node name.
+    pub node: Name,
+    /// What runs.
+    pub audit: AuditOptions,
+    /// Whether the datastore's lists name endpoints and handles.
+    pub lists_endpoints: bool,
+    /// The sources that send events.
+    pub sources: Vec<SourceStatus>,
+    /// The time of day of a dump, which stands still (J6).
+    pub dumped_at: Option<SystemTime>,
+}
+
+/// Where events come from and where reports go.
+pub struct Wiring {
+    /// Events of all sources.
+    pub events: mpsc::Receiver<Vec<Event>>,
+    /// Sweeps, where they are made.
+    pub sweeps: mpsc::Receiver<SweepPart>,
+    /// Endpoints to look up.
+    pub lookups: mpsc::Sender<EndpointId>,
+    /// Reports.
+    pub published: watch::Sender<Arc<Published>>,
+    /// Becomes true at the end.
+    pub stop: watch::Receiver<bool>,
+}
+
+struct Asked {
+    next: Duration,
+    pause: Duration,
+}
+
+/// The owner of the state.
+pub struct Engine {
+    state: State,
+    auditor: Auditor,
+    published: Published,
+    start: Instant,
+    dumped_at: Option<SystemTime>,
+    asked: HashMap<EndpointId, Asked>,
+}
+
+impl Engine {
+    /// An engine that has seen nothing.
+    pub fn new(options: EngineOptions) -> Engine {
+        Engine {
+            state: State::new(options.lists_endpoints),
+            auditor: Auditor::new(options.audit),
+            published: Published::starting(options.node, options.sources),
+            start: Instant::now(),
+            dumped_at: options.dumped_at,
+            asked: HashMap::new(),
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { monotonic: self.start.elapsed(), wall: self.dumped_at.unwrap_or_else(SystemTime::now) }
+    }
+
+    /// Runs until `stop` becomes true or nobody sends events any more; then the last report stays published.
+    pub async fn run(mut self, mut wiring: Wiring) {
+        wiring.published.send_replace(Arc::new(self.published.clone()));
+        let mut next_look = Duration::ZERO;
+        let mut news = false;
+        loop {
+            let now = self.start.elapsed();
+            if news && now >= next_look || now >= next_look + LONGEST_PAUSE {
+                let took = self.look(&wiring);
+                next_look = self.start.elapsed() + LEAST_PAUSE.max(took * 4);
+                news = false;
+            }
+            let wake = if news { next_look } else { self.wake(next_look) };
+            let pause = wake.saturating_sub(self.start.elapsed());
+            tokio::select! {
+                biased;
+                _ = wiring.stop.wait_for(|stop| *stop) => return,
+                batch = wiring.events.recv() => match batch {
+                    None => return,
+                    Some(batch) => {
+                        self.take(batch);
+                        // What is queued already belongs to the same look.
+                        while let Ok(batch) = wiring.events.try_recv() {
+                            self.take(batch);
+                        }
+                        news = true;
+                    }
+                },
+                Some(part) = wiring.sweeps.recv() => news |= self.sweep(part),
+                () = tokio::time::sleep(pause) => news = true,
+            }
+        }
+    }
+
+    /// When to look although nothing happened.
+    fn wake(&self, next_look: Duration) -> Duration {
+        let due = self.auditor.next_due(self.now());
+        let asked = self.asked.values().map(|asked| asked.next).min();
+        let soonest = [due, asked].into_iter().flatten().min().unwrap_or(Duration::MAX);
+        soonest.max(next_look).min(next_look + LONGEST_PAUSE)
+    }
+
+    fn take(&mut self, batch: Vec<Event>) {
+        let now = self.now();
+        for event in batch {
+            self.note(&event, now);
+            self.state.apply(event, now.monotonic);
+        }
+    }
+
+    /// Keeps the sources' status and says once what cannot be read.
+    fn note(&mut self, event: &Event, now: Now) {
+        match event {
+            Event::Synced(side) => {
+                for source in self.published.sources.iter_mut().filter(|it| it.side == *side) {
+                    if source.synced_once {
+                        source.resyncs += 1;
+                    }
+                    if !source.in_sync {
+                        info!(source = source.name, "in sync");
+                    }
+                    source.in_sync = true;
+                    source.synced_once = true;
+                    source.why_lost = None;
+                    source.last_sync = Some(now.wall);
+                }
+            }
+            Event::Lost(side, why) => {
+                for source in self.published.sources.iter_mut().filter(|it| it.side == *side) {
+                    warn!(source = source.name, why, "not in sync; the last report stands");
+                    source.in_sync = false;
+                    source.why_lost = Some(why.clone());
+                }
+            }
+            Event::Unreadable { id, key, why } => {
+                let known = self.state.datastore.unreadable().get(id).is_some_and(|value| value.why == *why);
+                if !known {
+                    match why {
+                        Unreadable::Undecodable(why) => warn!(%key, why, "this value cannot be read"),
+                        Unreadable::CidrDiffers(cidr) => warn!(%key, value = %cidr, "key and value name different blocks"),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn sweep(&mut self, part: SweepPart) -> bool {
+        match part {
+            SweepPart::Begin => self.auditor.begin_sweep(&self.state),
+            SweepPart::Page(page) => self.auditor.sweep_page(&self.state, &page),
+            SweepPart::End => {
+                self.auditor.end_sweep(&self.state, self.now());
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Has the audits look and publishes what they found. Returns how long that took.
+    fn look(&mut self, wiring: &Wiring) -> Duration {
+        let now = self.now();
+        let began = Instant::now();
+        if self.auditor.look(&mut self.state, now) {
+            let report = self.auditor.report(&self.state, now);
+            // Readers keep what they made of a report for as long as it is the same.
+            if *self.published.report != report {
+                self.published.report = Arc::new(report);
+            }
+            self.published.report_time = Some(now.wall);
+            self.published.audit_seconds = began.elapsed().as_secs_f64();
+        }
+        wiring.published.send_replace(Arc::new(self.published.clone()));
+        self.ask(&wiring.lookups, now.monotonic);
+        began.elapsed()
+    }
+
+    /// Has the endpoints looked up that decide about a missing route; each again after a while, since an endpoint is
+    /// written after its address is allocated.
+    fn ask(&mut self, lookups: &mpsc::Sender<EndpointId>, now: Duration) {
+        if self.state.datastore.knows_endpoints() || !self.state.in_sync(Side::Datastore) {
+            return;
+        }
+        let wanted: HashSet<&EndpointId> = self.auditor.lookups().collect();
+        self.asked.retain(|id, _| wanted.contains(id));
+        for id in wanted {
+            let asked = self.asked.entry(id.clone()).or_insert(Asked { next: now, pause: LOOKUP_PAUSE });
+            if asked.next <= now && lookups.try_send(id.clone()).is_ok() {
+                asked.next = now + asked.pause;
+                asked.pause = (asked.pause * 2).min(LOOKUP_CAP);
+            }
+        }
+    }
+}
