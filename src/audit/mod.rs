@@ -2,9 +2,11 @@
 //!
 //! Every rule cites the judgement that decides it (J1…J31) in its documentation.
 
+mod bgp;
 mod finding;
 mod report;
 
+pub use bgp::{BIRD_START, Reach, Sessions, bird_grace, bird_has_written};
 pub use finding::{Finding, Labels, Metric};
 pub use report::{
     ClassCounts, Encapsulation, Histogram, HostFigures, IpamReport, PoolFigures, Report, RouteClass, RoutesReport,
