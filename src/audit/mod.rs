@@ -2,22 +2,39 @@
 //!
 //! Every rule cites the judgement that decides it (J1…J31) in its documentation.
 
-pub mod bgp;
-pub mod expect;
+pub mod handles;
+pub mod leaks;
+pub mod sweep;
+pub mod tunnel_addresses;
+
+mod auditor;
+mod bgp;
+mod expect;
 mod finding;
 mod grace;
-pub mod judge;
+mod ipam;
+mod judge;
 mod now;
+mod reasons;
 mod report;
-pub mod routes;
-pub mod setting;
-pub mod tunnels;
+mod routes;
+mod setting;
+mod tunnels;
 mod words;
 
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use auditor::{AuditOptions, Auditor};
 pub use bgp::{Reach, Sessions};
 pub use finding::{Finding, Labels, Metric};
 pub use grace::Standing;
+pub use ipam::{IpamAudit, IpamOptions, NO_IPPOOL, NodeFilter, unreadable};
+pub use judge::RouteReason;
 pub use now::Now;
+pub use reasons::{Part, TUNNEL_ADDRESS_REASONS, TUNNEL_DEVICE_REASONS};
 pub use report::{
     ClassCounts, Encapsulation, Histogram, HostFigures, IpamReport, PoolFigures, Report, RouteClass, RoutesReport,
     TunnelMode, TunnelModes,
