@@ -8,8 +8,12 @@
 //! - [`model`]: what Calico and Linux say, as types.
 //! - [`state`]: both pictures, folded from events.
 //! - [`audit`]: pure rules; a picture and a moment in, a report out.
+//! - [`metrics`]: every series once, and both text formats from one walk over a report.
+//! - [`web`]: what is served over HTTP.
 //! - [`source`]: etcd, netlink and files; all speak [`state::Event`].
 
 pub mod audit;
+pub mod metrics;
 pub mod model;
 pub mod state;
+pub mod web;
