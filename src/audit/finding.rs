@@ -97,6 +97,19 @@ impl Finding {
 
     /// A finding without words yet.
     pub fn new(metric: Metric, labels: Labels, subject: impl ToString) -> Finding {
+        // A rule that says what the catalogue does not know would make a series that no alert can name.
+        debug_assert!(
+            labels.iter().map(|(name, _)| *name).eq(metric.labels().iter().copied()),
+            "{} has the labels {:?}, not {labels:?}",
+            metric.name(),
+            metric.labels(),
+        );
+        debug_assert!(
+            labels.iter().all(|(name, value)| *name != "reason" || metric.reasons().contains(&value.as_ref())),
+            "{} has the reasons {:?}, not {labels:?}",
+            metric.name(),
+            metric.reasons(),
+        );
         Finding {
             metric,
             labels,

@@ -1,0 +1,288 @@
+//! Every series that this exporter serves, once: what is not in here cannot be written out.
+//!
+//! The help text is a sentence that says what is counted and what a value other than 0 means. `docs/metrics.md` is made
+//! from this list ([`super::docs`]).
+
+use crate::audit::{Encapsulation, Metric, RouteClass, TunnelMode};
+use crate::state::Kind as ObjectKind;
+
+/// What a series is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A value that goes up and down.
+    Gauge,
+    /// A value that only grows; its name ends in `_total`.
+    Counter,
+    /// Counts by upper bound.
+    Histogram,
+    /// Always 1: the labels are what it says. A gauge in the text format 0.0.4.
+    Info,
+}
+
+/// Which collector provides a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Collector {
+    /// `--collector.ipam`.
+    Ipam,
+    /// `--collector.leaks`.
+    Leaks,
+    /// `--collector.routes`.
+    Routes,
+    /// Always there.
+    Exporter,
+}
+
+/// A label of a series.
+#[derive(Debug)]
+pub struct Label {
+    /// Its name.
+    pub name: &'static str,
+    /// The values it can have; empty where they are not known beforehand.
+    pub values: fn() -> Vec<&'static str>,
+}
+
+/// A family of series with one name.
+#[derive(Debug)]
+pub struct Series {
+    /// The name as an alert says it: with `_total` or `_info`.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// Its labels, in the order in which they are written.
+    pub labels: &'static [Label],
+    /// Who provides it.
+    pub collector: Collector,
+    /// What it means.
+    pub help: &'static str,
+}
+
+impl Series {
+    /// The name without the suffix that its kind puts there: OpenMetrics' name of the family.
+    pub fn family(&self) -> &'static str {
+        let suffix = match self.kind {
+            Kind::Counter => "_total",
+            Kind::Info => "_info",
+            Kind::Gauge | Kind::Histogram => "",
+        };
+        self.name.strip_suffix(suffix).unwrap_or(self.name)
+    }
+
+    /// Its base unit, which its name ends in.
+    pub fn unit(&self) -> Option<&'static str> {
+        let (_, last) = self.family().rsplit_once('_')?;
+        ["seconds", "bytes", "ratio"].into_iter().find(|unit| *unit == last)
+    }
+}
+
+/// The states of a pool's addresses, in the order of the contract.
+pub const POOL_STATES: [&str; 6] = ["allocated", "cooldown", "reserved", "free", "lost", "unclaimed"];
+/// The states of a host's addresses.
+pub const HOST_STATES: [&str; 4] = ["allocated", "cooldown", "free", "lost"];
+/// The states of an affinity.
+pub const AFFINITY_STATES: [&str; 3] = ["confirmed", "pending", "pending_deletion"];
+/// Where a tunnel mode is known from.
+pub const MODE_SOURCES: [&str; 2] = ["configured", "observed"];
+/// What happens to a route.
+pub const OPERATIONS: [&str; 2] = ["add", "delete"];
+/// Names of sources.
+pub const SOURCES: [&str; 3] = ["etcd", "netlink", "file"];
+/// Who can program routes.
+pub const COMPONENTS: [&str; 2] = ["felix", "bird"];
+/// Classes of pools that have an owner of their routes.
+pub const POOL_CLASSES: [&str; 3] = ["ipip", "vxlan", "none"];
+/// Status codes that this server answers with.
+pub const CODES: [&str; 5] = ["200", "404", "405", "500", "503"];
+
+fn open() -> Vec<&'static str> {
+    Vec::new()
+}
+
+fn classes() -> Vec<&'static str> {
+    RouteClass::ALL.map(RouteClass::as_str).to_vec()
+}
+
+fn encapsulations() -> Vec<&'static str> {
+    Encapsulation::ALL.map(Encapsulation::as_str).to_vec()
+}
+
+fn modes() -> Vec<&'static str> {
+    TunnelMode::ALL.map(TunnelMode::as_str).to_vec()
+}
+
+fn kinds() -> Vec<&'static str> {
+    ObjectKind::ALL.map(ObjectKind::as_str).to_vec()
+}
+
+/// `NAME = kind "name" by Collector { label: values, … } "help";` declares a static and adds it to [`ALL`].
+macro_rules! series {
+    ($($id:ident = $kind:ident $name:literal by $collector:ident { $($label:ident: $values:expr),* } $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub static $id: Series = Series {
+                name: $name,
+                kind: Kind::$kind,
+                labels: &[$(Label { name: stringify!($label), values: $values }),*],
+                collector: Collector::$collector,
+                help: $help,
+            };
+        )*
+        /// All of them, in the order in which they are listed and written.
+        pub static ALL: &[&Series] = &[$(&$id),*];
+    };
+}
+
+series! {
+    IPPOOL_INFO = Info "calico_ippool_info" by Ipam
+        { ippool: open, cidr: open, block_size: open, ipip_mode: open, vxlan_mode: open, disabled: || vec!["true", "false"] }
+        "An IP pool's configuration, always 1.";
+    IPPOOL_ADDRESSES = Gauge "calico_ippool_addresses" by Ipam { ippool: open, state: || POOL_STATES.to_vec() }
+        "Addresses of an IP pool by state. The states add up to the pool's size; `lost` is in no list of its block and will never be handed out again. The pool `no_ippool` stands for blocks outside every pool.";
+    IPPOOL_BLOCKS = Gauge "calico_ippool_blocks" by Ipam { ippool: open }
+        "Blocks of an IP pool that exist.";
+    IPPOOL_BLOCKS_CAPACITY = Gauge "calico_ippool_blocks_capacity" by Ipam { ippool: open }
+        "Blocks that fit into an IP pool. Where as many exist, no host can claim another, however many addresses are free.";
+    IPPOOL_HOSTS_WITHOUT_BLOCK = Gauge "calico_ippool_hosts_without_block" by Ipam { ippool: open }
+        "Hosts that an IP pool selects and that own no block in it. Not a fault by itself.";
+    IPPOOL_ADDRESSES_WITHOUT_NODE = Gauge "calico_ippool_addresses_without_node" by Ipam { ippool: open }
+        "Allocated addresses of an IP pool that do not say on which node they are used. Not a fault by itself.";
+    IPPOOL_COOLDOWN_OLDEST = Gauge "calico_ippool_cooldown_oldest_timestamp_seconds" by Ipam { ippool: open }
+        "When the address of an IP pool that has rested longest was released, in unix time. Absent where none rests.";
+    HOST_BLOCKS = Gauge "calico_host_blocks" by Ipam { host: open, ippool: open, state: || AFFINITY_STATES.to_vec() }
+        "Affinities of a host by state.";
+    HOST_ADDRESSES = Gauge "calico_host_addresses" by Ipam { host: open, ippool: open, state: || HOST_STATES.to_vec() }
+        "Addresses of a host's blocks by state, as the allocator sees them. The states add up to the size of the blocks.";
+    HOST_UTILIZATION = Gauge "calico_host_block_utilization_ratio" by Ipam { host: open, ippool: open }
+        "Share of a host's block addresses that are not free, from 0 to 1. Absent for a host without block.";
+    HOST_BORROWED = Gauge "calico_host_borrowed_addresses" by Ipam { host: open, ippool: open }
+        "Addresses that a host uses from blocks that are not its own. Each needs a route of its own on every host.";
+    HOST_LENT = Gauge "calico_host_lent_addresses" by Ipam { host: open, ippool: open }
+        "Addresses of a host's blocks that other hosts use.";
+    HOST_EMPTY_BLOCKS = Gauge "calico_host_empty_blocks" by Ipam { host: open, ippool: open }
+        "Blocks that a host has claimed and in which nothing is allocated. They matter once the pool has no block left to claim.";
+    MAX_BLOCKS_PER_HOST = Gauge "calico_ipam_max_blocks_per_host" by Ipam {}
+        "Blocks of one IP version that a host may claim, as configured.";
+    STRICT_AFFINITY = Gauge "calico_ipam_strict_affinity" by Ipam {}
+        "Whether hosts are forbidden to borrow addresses, as configured: 1 or 0.";
+    MISMATCHED = Gauge "calico_ipam_mismatched_addresses" by Ipam { reason: || Metric::MismatchedAddresses.reasons().to_vec() }
+        "Addresses on which a block's two lists disagree. `allocated_and_unallocated` will be handed out a second time while in use, `neither` will never be handed out again, `duplicate` stands twice in the list of free ones.";
+    HOST_MISMATCHED = Gauge "calico_host_mismatched_addresses" by Ipam { host: open, reason: || Metric::MismatchedAddresses.reasons().to_vec() }
+        "The same by the host that owns the block; only where it is not 0.";
+    INVALID_BLOCKS = Gauge "calico_ipam_invalid_blocks" by Ipam { reason: || Metric::InvalidBlocks.reasons().to_vec() }
+        "Blocks whose content contradicts itself, its key, its pool or another block.";
+    AFFINITY_FAULTS = Gauge "calico_ipam_affinity_faults" by Ipam { reason: || Metric::AffinityFaults.reasons().to_vec() }
+        "Affinity keys and blocks that contradict each other about who owns a block, and those that stand half claimed or half released.";
+    HANDLE_FAULTS = Gauge "calico_ipam_handle_faults" by Leaks { reason: || Metric::HandleFaults.reasons().to_vec() }
+        "IPAM handles that disagree with the blocks about what is allocated under them.";
+    LEAKED = Gauge "calico_ipam_leaked_addresses" by Leaks { ippool: open, reason: || Metric::LeakedAddresses.reasons().to_vec() }
+        "Addresses that are allocated and used by nobody, used and not allocated, or used by another than IPAM says.";
+    TUNNEL_MODE = Gauge "calico_tunnel_mode" by Routes { ippool: open, mode: modes, source: || MODE_SOURCES.to_vec() }
+        "The encapsulation of an IP pool, always 1: as configured, and as the routes to other hosts show it. `mixed` and `unknown` are only observed.";
+    TUNNEL_FAULTS = Gauge "calico_tunnel_faults" by Routes { device: open, reason: || Metric::TunnelFaults.reasons().to_vec() }
+        "Tunnel devices and tunnel addresses that are not what the node says. A missing device stands for all its routes. `not_allocated`, `owned_by_pod` and `duplicate` come from the IPAM collector and cover every node.";
+    NODE_FAULTS = Gauge "calico_node_faults" by Routes { reason: || Metric::NodeFaults.reasons().to_vec() }
+        "Where this host's Node object and its interfaces differ. `prefix_differs` silently turns CrossSubnet into tunnels for all hosts or for none.";
+    ROUTES = Gauge "calico_routes" by Routes { class: classes, encapsulation: encapsulations }
+        "Destinations of Calico that the kernel's main table has a route for.";
+    ROUTES_EXPECTED = Gauge "calico_routes_expected" by Routes { class: classes, encapsulation: encapsulations }
+        "Destinations of Calico that the datastore gives this host, whether the kernel has them or not.";
+    ROUTE_FAULTS = Gauge "calico_route_faults" by Routes { class: classes, reason: || Metric::RouteFaults.reasons().to_vec() }
+        "Destinations whose route has differed from what the datastore says for longer than the grace period.";
+    HOST_ROUTE_FAULTS = Gauge "calico_host_route_faults" by Routes { host: open, class: classes, reason: || Metric::RouteFaults.reasons().to_vec() }
+        "The same by the host that the route leads to; only where it is not 0. Summed over all exporters, a host that many others cannot reach stands out.";
+    ROUTES_PENDING = Gauge "calico_routes_pending" by Routes { class: classes }
+        "Destinations whose route has differed for less than the grace period. A busy cluster always has some.";
+    ROUTE_CONVERGENCE = Histogram "calico_route_convergence_seconds" by Routes { class: classes }
+        "How long a difference between the datastore and the kernel lasted until it was settled.";
+    ROUTE_CHANGES = Counter "calico_route_changes_total" by Routes { class: classes, operation: || OPERATIONS.to_vec() }
+        "Routes to Calico's destinations that the kernel gained and lost: fast growth is flapping.";
+    ROUTES_OWNER = Gauge "calico_cluster_routes_owner" by Routes { component: || COMPONENTS.to_vec(), pool_class: || POOL_CLASSES.to_vec() }
+        "Which component is configured to program the routes of a class of pools, always 1.";
+    OWNER_FAULTS = Gauge "calico_cluster_routes_owner_faults" by Routes { pool_class: || vec!["ipip", "none"], reason: || Metric::OwnerFaults.reasons().to_vec() }
+        "Classes of pools whose routes two components are configured to program, or none.";
+    BUILD_INFO = Info "calico_exporter_build_info" by Exporter { version: open, revision: open, arch: open }
+        "The running program, always 1.";
+    SOURCE_IN_SYNC = Gauge "calico_exporter_source_in_sync" by Exporter { source: || SOURCES.to_vec() }
+        "Whether the picture of a source is current: 1 or 0. While it is 0 the last report stands.";
+    SOURCE_LAST_SYNC = Gauge "calico_exporter_source_last_sync_timestamp_seconds" by Exporter { source: || SOURCES.to_vec() }
+        "When a source's picture was last complete, in unix time. Absent until it was.";
+    SOURCE_RESYNCS = Counter "calico_exporter_source_resyncs_total" by Exporter { source: || SOURCES.to_vec() }
+        "How many times a source had to be read from the start again.";
+    UNDECODABLE_KEYS = Gauge "calico_exporter_undecodable_keys" by Exporter { kind: kinds }
+        "Keys of the datastore whose value cannot be read, by the kind of object. Nothing is concluded from what such a value leaves open.";
+    REPORT_TIMESTAMP = Gauge "calico_exporter_report_timestamp_seconds" by Exporter {}
+        "When the findings and figures served here were last worked out, in unix time. Absent before the first time.";
+    AUDIT_DURATION = Gauge "calico_exporter_audit_duration_seconds" by Exporter {}
+        "How long working them out took the last time.";
+    HTTP_REQUESTS = Counter "calico_exporter_http_requests_total" by Exporter { code: || CODES.to_vec() }
+        "Answers given over HTTP by status code.";
+    PROCESS_CPU = Counter "process_cpu_seconds_total" by Exporter {}
+        "User and system CPU time spent by this process in seconds.";
+    PROCESS_RESIDENT = Gauge "process_resident_memory_bytes" by Exporter {}
+        "Resident memory of this process in bytes.";
+    PROCESS_VIRTUAL = Gauge "process_virtual_memory_bytes" by Exporter {}
+        "Virtual memory of this process in bytes.";
+    PROCESS_OPEN_FDS = Gauge "process_open_fds" by Exporter {}
+        "File descriptors that this process has open.";
+    PROCESS_MAX_FDS = Gauge "process_max_fds" by Exporter {}
+        "File descriptors that this process may have open.";
+    PROCESS_START_TIME = Gauge "process_start_time_seconds" by Exporter {}
+        "When this process was started, in unix time.";
+}
+
+/// The series that counts a metric's findings.
+pub fn of(metric: Metric) -> &'static Series {
+    match metric {
+        Metric::UndecodableKeys => &UNDECODABLE_KEYS,
+        Metric::MismatchedAddresses => &MISMATCHED,
+        Metric::InvalidBlocks => &INVALID_BLOCKS,
+        Metric::AffinityFaults => &AFFINITY_FAULTS,
+        Metric::HandleFaults => &HANDLE_FAULTS,
+        Metric::LeakedAddresses => &LEAKED,
+        Metric::TunnelFaults => &TUNNEL_FAULTS,
+        Metric::NodeFaults => &NODE_FAULTS,
+        Metric::RouteFaults => &ROUTE_FAULTS,
+        Metric::OwnerFaults => &OWNER_FAULTS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_metric_and_its_series_agree() {
+        for metric in Metric::ALL {
+            let series = of(metric);
+            assert_eq!(series.name, metric.name());
+            assert!(
+                series.labels.iter().map(|label| label.name).eq(metric.labels().iter().copied()),
+                "{}",
+                series.name
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_well_formed_and_each_is_there_once() {
+        let mut seen = BTreeSet::new();
+        for series in ALL {
+            assert!(seen.insert(series.name), "{} twice", series.name);
+            assert!(seen.insert(series.family()) || series.family() == series.name, "{} clashes", series.name);
+            assert!(series.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{}", series.name);
+            assert_eq!(series.name.ends_with("_total"), series.kind == Kind::Counter, "{}", series.name);
+            assert_eq!(series.name.ends_with("_info"), series.kind == Kind::Info, "{}", series.name);
+            // Both formats write help as it stands.
+            assert!(!series.help.contains(['\\', '"', '\n']) && series.help.ends_with('.'), "{}", series.name);
+        }
+    }
+
+    #[test]
+    fn units_are_read_off_the_name() {
+        assert_eq!(PROCESS_CPU.unit(), Some("seconds"));
+        assert_eq!(PROCESS_CPU.family(), "process_cpu_seconds");
+        assert_eq!(HOST_UTILIZATION.unit(), Some("ratio"));
+        assert_eq!(ROUTES.unit(), None);
+    }
+}

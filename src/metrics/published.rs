@@ -1,0 +1,95 @@
+//! What the engine publishes: the last report, and how current each source is.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::audit::Report;
+use crate::model::Name;
+use crate::state::Side;
+
+/// How current one source is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceStatus {
+    /// `etcd`, `netlink` or `file`.
+    pub name: &'static str,
+    /// Which side it describes.
+    pub side: Side,
+    /// Whether a collector reads it.
+    pub enabled: bool,
+    /// Whether its picture is current.
+    pub in_sync: bool,
+    /// Whether it ever was.
+    pub synced_once: bool,
+    /// Why it is not current any more.
+    pub why_lost: Option<String>,
+    /// When its picture was last complete.
+    pub last_sync: Option<SystemTime>,
+    /// How many times it had to read everything anew, the first time not counted.
+    pub resyncs: u64,
+}
+
+impl SourceStatus {
+    /// A source of which nothing has been seen yet.
+    pub fn waiting(name: &'static str, side: Side) -> SourceStatus {
+        SourceStatus {
+            name,
+            side,
+            enabled: true,
+            in_sync: false,
+            synced_once: false,
+            why_lost: None,
+            last_sync: None,
+            resyncs: 0,
+        }
+    }
+}
+
+/// Which sides' pictures are current.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InSync {
+    /// Calico's objects.
+    pub datastore: bool,
+    /// Devices and routes.
+    pub kernel: bool,
+}
+
+/// Everything that a reader may see, as of one moment. Cheap to clone: the report is shared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Published {
+    /// This host's name.
+    pub node: Name,
+    /// The last report. The same `Arc` as long as nothing in it changed, so that it is encoded once.
+    pub report: Arc<Report>,
+    /// When it was made; `None` before the first.
+    pub report_time: Option<SystemTime>,
+    /// How long making it took.
+    pub audit_seconds: f64,
+    /// Every source, also those that no collector reads.
+    pub sources: Vec<SourceStatus>,
+}
+
+impl Published {
+    /// Before anything was seen.
+    pub fn starting(node: Name, sources: Vec<SourceStatus>) -> Published {
+        Published { node, report: Arc::default(), report_time: None, audit_seconds: 0.0, sources }
+    }
+
+    /// The sources that a collector reads.
+    pub fn enabled(&self) -> impl Iterator<Item = &SourceStatus> {
+        self.sources.iter().filter(|source| source.enabled)
+    }
+
+    /// The enabled sources that have never been in sync: readiness waits for them.
+    pub fn waiting_for(&self) -> impl Iterator<Item = &SourceStatus> {
+        self.enabled().filter(|source| !source.synced_once)
+    }
+
+    /// Which sides are current; a side that nobody reads is not.
+    pub fn in_sync(&self) -> InSync {
+        let side = |side| {
+            let mut sources = self.enabled().filter(|source| source.side == side).peekable();
+            sources.peek().is_some() && sources.all(|source| source.in_sync)
+        };
+        InSync { datastore: side(Side::Datastore), kernel: side(Side::Kernel) }
+    }
+}

@@ -1,0 +1,302 @@
+//! A report as series. A gauge of faults is counted from the findings: nothing else knows how many there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::catalogue::{self as c, Series};
+use super::exposition::{Exposition, Value};
+use super::families::unix;
+use crate::audit::{
+    Encapsulation, HostFigures, IpamReport, Metric, PoolFigures, Report, RouteClass, RoutesReport,
+    TUNNEL_ADDRESS_REASONS, TUNNEL_DEVICE_REASONS, TunnelMode,
+};
+use crate::model::{Family, PoolClass};
+use crate::state::Kind as ObjectKind;
+
+/// Writes all series of a report. Those of a part that has not reported are absent, not 0.
+pub(super) fn write(report: &Report, out: &mut dyn Exposition) -> fmt::Result {
+    let counts = Counts::of(report);
+    if let Some(ipam) = &report.ipam {
+        pools(ipam, out)?;
+        hosts(ipam, out)?;
+    }
+    counts.write(Metric::MismatchedAddresses, out)?;
+    counts.write_by_host(Metric::MismatchedAddresses, &c::HOST_MISMATCHED, out)?;
+    for metric in [Metric::InvalidBlocks, Metric::AffinityFaults, Metric::HandleFaults, Metric::LeakedAddresses] {
+        counts.write(metric, out)?;
+    }
+    if let Some(routes) = &report.routes {
+        tunnel_modes(routes, out)?;
+    }
+    counts.write(Metric::TunnelFaults, out)?;
+    counts.write(Metric::NodeFaults, out)?;
+    if let Some(routes) = &report.routes {
+        destinations(routes, out)?;
+    }
+    counts.write(Metric::RouteFaults, out)?;
+    counts.write_by_host(Metric::RouteFaults, &c::HOST_ROUTE_FAULTS, out)?;
+    if let Some(routes) = &report.routes {
+        movement(routes, out)?;
+        owners(routes, out)?;
+    }
+    counts.write(Metric::OwnerFaults, out)?;
+    counts.write(Metric::UndecodableKeys, out)
+}
+
+fn pools(ipam: &IpamReport, out: &mut dyn Exposition) -> fmt::Result {
+    out.series(&c::IPPOOL_INFO, &mut |samples| {
+        for (name, pool) in ipam.pools.iter().filter_map(|(name, figures)| Some((name, figures.pool.as_ref()?))) {
+            let (cidr, block_size) = (pool.cidr.to_string(), pool.block_size.to_string());
+            let disabled = if pool.disabled { "true" } else { "false" };
+            let labels = [name, cidr.as_str(), &block_size, pool.ipip.as_str(), pool.vxlan.as_str(), disabled];
+            samples.sample(&labels, Value::Whole(1))?;
+        }
+        Ok(())
+    })?;
+    out.series(&c::IPPOOL_ADDRESSES, &mut |samples| {
+        for (name, pool) in &ipam.pools {
+            let counts = [pool.allocated, pool.cooldown, pool.reserved, pool.free, pool.lost, pool.unclaimed];
+            for (state, count) in c::POOL_STATES.into_iter().zip(counts) {
+                samples.sample(&[name, state], count.into())?;
+            }
+        }
+        Ok(())
+    })?;
+    let mut each = |series: &'static Series, value: fn(&PoolFigures) -> Option<Value>| {
+        out.series(series, &mut |samples| {
+            for (name, pool) in &ipam.pools {
+                if let Some(value) = value(pool) {
+                    samples.sample(&[name], value)?;
+                }
+            }
+            Ok(())
+        })
+    };
+    each(&c::IPPOOL_BLOCKS, |pool| Some(pool.blocks.into()))?;
+    // Outside every pool there is no room to speak of, and nothing that selects hosts.
+    each(&c::IPPOOL_BLOCKS_CAPACITY, |pool| pool.pool.as_ref().map(|_| pool.blocks_capacity.into()))?;
+    each(&c::IPPOOL_HOSTS_WITHOUT_BLOCK, |pool| pool.pool.as_ref().map(|_| pool.hosts_without_block.into()))?;
+    each(&c::IPPOOL_ADDRESSES_WITHOUT_NODE, |pool| Some(pool.addresses_without_node.into()))?;
+    each(&c::IPPOOL_COOLDOWN_OLDEST, |pool| pool.cooldown_oldest.map(|time| unix(time).into()))
+}
+
+fn hosts(ipam: &IpamReport, out: &mut dyn Exposition) -> fmt::Result {
+    out.series(&c::HOST_BLOCKS, &mut |samples| {
+        for ((host, pool), figures) in &ipam.hosts {
+            let counts = [figures.confirmed, figures.pending, figures.pending_deletion];
+            for (state, count) in c::AFFINITY_STATES.into_iter().zip(counts) {
+                samples.sample(&[host, pool, state], count.into())?;
+            }
+        }
+        Ok(())
+    })?;
+    out.series(&c::HOST_ADDRESSES, &mut |samples| {
+        for ((host, pool), figures) in &ipam.hosts {
+            let counts = [figures.allocated, figures.cooldown, figures.free, figures.lost];
+            for (state, count) in c::HOST_STATES.into_iter().zip(counts) {
+                samples.sample(&[host, pool, state], count.into())?;
+            }
+        }
+        Ok(())
+    })?;
+    let mut each = |series: &'static Series, value: fn(&HostFigures) -> Option<Value>| {
+        out.series(series, &mut |samples| {
+            for ((host, pool), figures) in &ipam.hosts {
+                if let Some(value) = value(figures) {
+                    samples.sample(&[host, pool], value)?;
+                }
+            }
+            Ok(())
+        })
+    };
+    each(&c::HOST_UTILIZATION, utilization)?;
+    each(&c::HOST_BORROWED, |figures| Some(figures.borrowed.into()))?;
+    each(&c::HOST_LENT, |figures| Some(figures.lent.into()))?;
+    each(&c::HOST_EMPTY_BLOCKS, |figures| Some(figures.empty_blocks.into()))?;
+    out.series(&c::MAX_BLOCKS_PER_HOST, &mut |samples| {
+        samples.sample(&[], u64::from(ipam.max_blocks_per_host).into())
+    })?;
+    out.series(&c::STRICT_AFFINITY, &mut |samples| samples.sample(&[], ipam.strict_affinity.into()))
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a host's addresses are far below 2^53")]
+fn utilization(figures: &HostFigures) -> Option<Value> {
+    let size = figures.size();
+    (size > 0).then(|| ((size - figures.free) as f64 / size as f64).into())
+}
+
+fn tunnel_modes(routes: &RoutesReport, out: &mut dyn Exposition) -> fmt::Result {
+    out.series(&c::TUNNEL_MODE, &mut |samples| {
+        for (pool, modes) in &routes.tunnel_modes {
+            for (source, mode) in c::MODE_SOURCES.into_iter().zip([modes.configured, modes.observed]) {
+                samples.sample(&[pool, mode.as_str(), source], Value::Whole(1))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// What is there and what ought to be. Whatever one side has the other has too, be it 0: subtracting two series whose
+/// labels do not match gives nothing at all, and nothing is what an alert would then say.
+fn destinations(routes: &RoutesReport, out: &mut dyn Exposition) -> fmt::Result {
+    let mut keys: BTreeSet<_> = routes.actual.keys().chain(routes.expected.keys()).copied().collect();
+    for class in RouteClass::ALL {
+        if !keys.iter().any(|(known, _)| *known == class) {
+            keys.insert((class, Encapsulation::None));
+        }
+    }
+    for (series, counts) in [(&c::ROUTES, &routes.actual), (&c::ROUTES_EXPECTED, &routes.expected)] {
+        out.series(series, &mut |samples| {
+            for key @ (class, encapsulation) in &keys {
+                let count = counts.get(key).copied().unwrap_or(0);
+                samples.sample(&[class.as_str(), encapsulation.as_str()], count.into())?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn movement(routes: &RoutesReport, out: &mut dyn Exposition) -> fmt::Result {
+    out.series(&c::ROUTES_PENDING, &mut |samples| {
+        for class in RouteClass::ALL {
+            let count = routes.pending.get(&class).copied();
+            // A foreign route is a difference of the class of its form (J17).
+            if class != RouteClass::Foreign || count.is_some() {
+                samples.sample(&[class.as_str()], count.unwrap_or(0).into())?;
+            }
+        }
+        Ok(())
+    })?;
+    out.series(&c::ROUTE_CONVERGENCE, &mut |samples| {
+        for (class, histogram) in &routes.convergence {
+            samples.histogram(&[class.as_str()], histogram)?;
+        }
+        Ok(())
+    })?;
+    out.series(&c::ROUTE_CHANGES, &mut |samples| {
+        for class in RouteClass::ALL {
+            let (adds, deletes) = routes.changes.get(&class).copied().unwrap_or_default();
+            for (operation, count) in c::OPERATIONS.into_iter().zip([adds, deletes]) {
+                samples.sample(&[class.as_str(), operation], count.into())?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn owners(routes: &RoutesReport, out: &mut dyn Exposition) -> fmt::Result {
+    let owners: BTreeSet<_> = routes
+        .owners
+        .iter()
+        .filter_map(|(component, class)| {
+            let class = match class {
+                PoolClass::Ipip => "ipip",
+                PoolClass::Vxlan => "vxlan",
+                PoolClass::NoEncap => "none",
+                PoolClass::Unrouted => return None,
+            };
+            Some([*component, class])
+        })
+        .collect();
+    out.series(&c::ROUTES_OWNER, &mut |samples| {
+        owners.iter().try_for_each(|labels| samples.sample(labels, Value::Whole(1)))
+    })
+}
+
+/// The values of a finding's labels, in the catalogue's order; no metric of findings has more than two.
+type LabelValues<'a> = [&'a str; 2];
+
+/// How many findings there are with given labels.
+#[derive(Default)]
+struct Counts<'a> {
+    totals: BTreeMap<(Metric, LabelValues<'a>), u64>,
+    hosts: BTreeMap<(Metric, &'a str, LabelValues<'a>), u64>,
+}
+
+impl<'a> Counts<'a> {
+    fn of(report: &'a Report) -> Counts<'a> {
+        let mut counts = Counts::default();
+        counts.preset(Metric::UndecodableKeys, ObjectKind::ALL.map(|kind| [kind.as_str(), ""]));
+        if let Some(ipam) = &report.ipam {
+            for metric in [Metric::MismatchedAddresses, Metric::InvalidBlocks, Metric::AffinityFaults] {
+                counts.preset(metric, metric.reasons().iter().map(|reason| [*reason, ""]));
+            }
+            for device in ipam.pools.values().filter_map(|figures| tunnel_device(figures.pool.as_ref()?)) {
+                counts.preset(Metric::TunnelFaults, TUNNEL_ADDRESS_REASONS.map(|reason| [device, reason]));
+            }
+        }
+        if let Some(routes) = &report.routes {
+            counts.preset_routes(routes);
+        }
+        for finding in &report.findings {
+            let mut labels = [""; 2];
+            for (value, label) in labels.iter_mut().zip(finding.metric.labels()) {
+                *value = finding.label(label).unwrap_or_default();
+            }
+            *counts.totals.entry((finding.metric, labels)).or_default() += 1;
+            if let Some(host) = &finding.host {
+                *counts.hosts.entry((finding.metric, host, labels)).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    fn preset_routes(&mut self, routes: &RoutesReport) {
+        self.preset(Metric::NodeFaults, Metric::NodeFaults.reasons().iter().map(|reason| [*reason, ""]));
+        for class in RouteClass::ALL {
+            self.preset(Metric::RouteFaults, class.reasons().iter().map(|reason| [class.as_str(), *reason]));
+        }
+        for modes in routes.tunnel_modes.values() {
+            let (device, pool_class) = match modes.configured {
+                TunnelMode::IpipAlways | TunnelMode::IpipCrossSubnet => (Some("tunl0"), Some("ipip")),
+                TunnelMode::VxlanAlways | TunnelMode::VxlanCrossSubnet => (Some("vxlan.calico"), None),
+                TunnelMode::None => (None, Some("none")),
+                TunnelMode::Mixed | TunnelMode::Unknown => (None, None),
+            };
+            if let Some(device) = device {
+                self.preset(Metric::TunnelFaults, TUNNEL_DEVICE_REASONS.map(|reason| [device, reason]));
+            }
+            // Only where there is such a pool (J27).
+            if let Some(class) = pool_class {
+                self.preset(Metric::OwnerFaults, Metric::OwnerFaults.reasons().iter().map(|reason| [class, *reason]));
+            }
+        }
+    }
+
+    fn preset(&mut self, metric: Metric, labels: impl IntoIterator<Item = LabelValues<'a>>) {
+        for labels in labels {
+            self.totals.entry((metric, labels)).or_default();
+        }
+    }
+
+    fn write(&self, metric: Metric, out: &mut dyn Exposition) -> fmt::Result {
+        let labels = metric.labels().len();
+        out.series(c::of(metric), &mut |samples| {
+            for ((_, values), count) in self.totals.iter().filter(|((of, _), _)| *of == metric) {
+                samples.sample(&values[..labels], (*count).into())?;
+            }
+            Ok(())
+        })
+    }
+
+    fn write_by_host(&self, metric: Metric, series: &'static Series, out: &mut dyn Exposition) -> fmt::Result {
+        let labels = metric.labels().len();
+        out.series(series, &mut |samples| {
+            for ((_, host, [first, second]), count) in self.hosts.iter().filter(|((of, ..), _)| *of == metric) {
+                samples.sample(&[*host, first, second][..=labels], (*count).into())?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The device that a pool's packets go through.
+fn tunnel_device(pool: &crate::model::IpPool) -> Option<&'static str> {
+    match (pool.class(), pool.family()) {
+        (PoolClass::Ipip, _) => Some("tunl0"),
+        (PoolClass::Vxlan, Family::V4) => Some("vxlan.calico"),
+        (PoolClass::Vxlan, Family::V6) => Some("vxlan-v6.calico"),
+        (PoolClass::NoEncap | PoolClass::Unrouted, _) => None,
+    }
+}

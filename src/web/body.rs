@@ -1,0 +1,73 @@
+//! A response's body: a few shared pieces, and the leave to serve them.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Pieces that are sent one after the other, without being copied into one.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    pieces: VecDeque<Bytes>,
+    /// A request counts as being served until its last byte has been handed over to hyper.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Pieces {
+    /// hyper takes a piece only while it has little unsent: in slices a body, and the leave with it, lasts about as
+    /// long as its reader needs.
+    const SLICE: usize = 64 * 1024;
+
+    /// A body of these pieces.
+    pub(super) fn new(pieces: impl IntoIterator<Item = Bytes>) -> Pieces {
+        let slices = |mut piece: Bytes| {
+            std::iter::from_fn(move || (!piece.is_empty()).then(|| piece.split_to(piece.len().min(Self::SLICE))))
+        };
+        Pieces { pieces: pieces.into_iter().flat_map(slices).collect(), permit: None }
+    }
+
+    /// Keeps `permit` until the body has been handed over or dropped.
+    #[must_use]
+    pub(super) fn holding(mut self, permit: Option<OwnedSemaphorePermit>) -> Pieces {
+        self.permit = permit;
+        self
+    }
+
+    /// Its length in bytes.
+    pub(super) fn len(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.len() as u64).sum()
+    }
+}
+
+impl From<String> for Pieces {
+    fn from(text: String) -> Pieces {
+        Pieces::new([text.into()])
+    }
+}
+
+impl From<&'static str> for Pieces {
+    fn from(text: &'static str) -> Pieces {
+        Pieces::new([Bytes::from_static(text.as_bytes())])
+    }
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.pieces.pop_front().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.len())
+    }
+}

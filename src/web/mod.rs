@@ -1,0 +1,18 @@
+//! What is served over HTTP: `/metrics`, the findings, health, and a page that a person can read.
+//!
+//! A request is answered from the last [`Published`](crate::metrics::Published) and changes nothing: no lock stands
+//! between it and the engine.
+
+mod body;
+mod findings;
+mod listen;
+mod negotiate;
+mod page;
+mod server;
+mod service;
+mod stall;
+
+pub use findings::findings_json;
+pub use listen::{BindError, ListenAddress, ListenAddressError};
+pub use server::{Bound, Server, ServerConfig};
+pub use service::{WebConfig, WebState};

@@ -1,0 +1,177 @@
+//! What is answered to which request.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use tokio::sync::{Semaphore, watch};
+
+use super::body::Pieces;
+use super::findings::findings_json;
+use super::{negotiate, page};
+use crate::metrics::{Format, Published, Scraper, Vitals};
+
+/// What a person can set.
+#[derive(Debug, Clone)]
+pub struct WebConfig {
+    /// `--web.telemetry-path`.
+    pub telemetry_path: String,
+    /// `--web.max-requests`: more at once are refused. Health is always answered: a probe that fails because many
+    /// scrape would restart what is well.
+    pub max_requests: usize,
+}
+
+impl Default for WebConfig {
+    fn default() -> WebConfig {
+        WebConfig { telemetry_path: "/metrics".to_string(), max_requests: 40 }
+    }
+}
+
+/// Everything that a request is answered from.
+#[derive(Debug)]
+pub struct WebState {
+    config: WebConfig,
+    published: watch::Receiver<Arc<Published>>,
+    scraper: Scraper,
+    leave: Arc<Semaphore>,
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+const JSON: &str = "application/json";
+
+type Answer = Response<Pieces>;
+
+impl WebState {
+    /// Answers from what `published` last said, and counts requests into `vitals`.
+    pub fn new(config: WebConfig, published: watch::Receiver<Arc<Published>>, vitals: Arc<Vitals>) -> WebState {
+        // A semaphore takes no more, and nobody serves as many.
+        let leave = Arc::new(Semaphore::new(config.max_requests.min(Semaphore::MAX_PERMITS)));
+        WebState { config, published, scraper: Scraper::new(vitals), leave }
+    }
+
+    /// Answers a request; its body, if it has any, is not read.
+    pub(super) async fn answer<B>(self: Arc<Self>, request: Request<B>) -> Answer {
+        let response = self.clone().route(&request).await;
+        self.scraper.vitals().count_request(response.status().as_u16());
+        response
+    }
+
+    async fn route<B>(self: Arc<Self>, request: &Request<B>) -> Answer {
+        let path = request.uri().path();
+        let published = self.published.borrow().clone();
+        let is_health = matches!(path, "/healthz" | "/readyz") && path != self.config.telemetry_path;
+        let is_known = is_health || path == self.config.telemetry_path || matches!(path, "/" | "/api/v1/findings");
+        if !is_known {
+            return plain(StatusCode::NOT_FOUND, "not found\n");
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match path {
+            "/healthz" if is_health => return plain(StatusCode::OK, "ok\n"),
+            "/readyz" if is_health => return ready(&published),
+            _ => {}
+        }
+        let Ok(permit) = self.leave.clone().try_acquire_owned() else {
+            let limit = self.config.max_requests;
+            return plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("{limit} requests are being served at once, which is the limit: try again later\n"),
+            );
+        };
+        let (format, mut response) = if path == self.config.telemetry_path {
+            self.metrics(request.headers(), published).await
+        } else if path == "/" {
+            (HTML, Response::new(page::landing(&published, &self.config.telemetry_path).into()))
+        } else {
+            (JSON, findings(published).await)
+        };
+        if response.status() != StatusCode::OK {
+            return response;
+        }
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format));
+        if format == HTML {
+            headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::CONTENT_SECURITY_POLICY));
+        }
+        finish(response.map(|body| body.holding(Some(permit))))
+    }
+
+    async fn metrics(self: &Arc<Self>, headers: &HeaderMap, published: Arc<Published>) -> (&'static str, Answer) {
+        let format = negotiate::format(&list(headers, header::ACCEPT));
+        let gzip = negotiate::gzip(&list(headers, header::ACCEPT_ENCODING));
+        let pieces = if self.scraper.is_cheap(&published, format, gzip) {
+            self.scraper.body(&published, format, gzip).ok()
+        } else {
+            let state = self.clone();
+            aside(move || state.scraper.body(&published, format, gzip).ok()).await.flatten()
+        };
+        let Some(pieces) = pieces else {
+            return (TEXT, plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n"));
+        };
+        let mut response = Response::new(Pieces::new(pieces));
+        let headers = response.headers_mut();
+        headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+        if gzip {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        (Format::content_type(format), response)
+    }
+}
+
+async fn findings(published: Arc<Published>) -> Answer {
+    let write = move || findings_json(&published.node, published.in_sync(), &published.report.findings);
+    match aside(write).await {
+        Some(json) => Response::new(json.into()),
+        None => plain(StatusCode::INTERNAL_SERVER_ERROR, "the findings could not be written\n"),
+    }
+}
+
+/// Longer work, beside the one thread that follows the sources. `None` if it panicked or the program is ending.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
+}
+
+fn ready(published: &Published) -> Answer {
+    let mut text = String::new();
+    for source in published.waiting_for() {
+        text.push_str(if text.is_empty() { "waiting for " } else { ", " });
+        // Writing to a string does not fail.
+        let _ = write!(text, "{}", source.name);
+    }
+    if published.enabled().next().is_none() {
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "no source has been started\n");
+    }
+    if text.is_empty() {
+        return plain(StatusCode::OK, "ready\n");
+    }
+    text.push('\n');
+    plain(StatusCode::SERVICE_UNAVAILABLE, text)
+}
+
+fn plain(status: StatusCode, text: impl Into<Pieces>) -> Answer {
+    let mut response = Response::new(text.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    finish(response)
+}
+
+/// What every answer carries. The length is said here, since HEAD wants it without a body.
+fn finish(mut response: Answer) -> Answer {
+    let length = response.body().len();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A list header that may come in several lines.
+fn list(headers: &HeaderMap, name: HeaderName) -> String {
+    let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
+    lines.join(",")
+}
