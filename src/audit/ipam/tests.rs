@@ -3,7 +3,7 @@ mod grace;
 mod random;
 mod rules;
 
-use super::{IpamAudit, IpamOptions, NodeFilter};
+use super::{IpamAudit, IpamOptions, NO_IPPOOL, NodeFilter};
 use crate::audit::testing::{Block, Cluster, keys};
 use crate::state::Changes;
 use std::time::Duration;
