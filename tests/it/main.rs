@@ -1,0 +1,6 @@
+//! Integration tests: against recordings of real Calico, a real etcd, a real kernel, the real binary. One test binary,
+//! because linking costs more than running.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod ipam;
