@@ -98,6 +98,18 @@ impl Datastore {
         self.dark_blocks.get(cidr).is_some()
     }
 
+    /// CIDRs of blocks whose value cannot be read, sorted.
+    pub fn dark_blocks(&self) -> impl Iterator<Item = &IpNet> + '_ {
+        self.dark_blocks.iter().map(|(cidr, ())| cidr)
+    }
+
+    /// The same, those that contain the CIDR or lie inside it, itself left out.
+    pub fn dark_blocks_overlapping(&self, cidr: &IpNet) -> impl Iterator<Item = &IpNet> + '_ {
+        let own = *cidr;
+        let overlapping = self.dark_blocks.covering(cidr).chain(self.dark_blocks.within(cidr));
+        overlapping.map(|(other, ())| other).filter(move |other| **other != own)
+    }
+
     /// Whether a key that claims this CIDR cannot be read.
     pub fn is_dark_affinity(&self, cidr: &IpNet) -> bool {
         self.dark_affinities.get(cidr).is_some()

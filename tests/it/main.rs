@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
 mod fixtures;
+mod ipam;
+mod metrics;
 mod netlink;
 mod support;
