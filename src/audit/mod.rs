@@ -2,8 +2,15 @@
 //!
 //! Every rule cites the judgement that decides it (J1…J31) in its documentation.
 
+pub mod handles;
+pub mod leaks;
+pub mod sweep;
+pub mod tunnel_addresses;
+
 mod finding;
 mod report;
+#[cfg(test)]
+mod sample;
 
 pub use finding::{Finding, Labels, Metric};
 pub use report::{
