@@ -12,4 +12,5 @@
 
 pub mod audit;
 pub mod model;
+pub mod source;
 pub mod state;

@@ -47,13 +47,15 @@ pub struct IpPool {
     pub name: Name,
     /// The pool, masked.
     pub cidr: IpNet,
-    /// Prefix length of its blocks; 26 or 122 where unset.
+    /// Prefix length of its blocks; 26 or 122 where unset. Shorter than the pool's own only where it is disabled: Calico
+    /// does not check those.
     pub block_size: u8,
     /// IPIP mode.
     pub ipip: EncapMode,
     /// VXLAN mode.
     pub vxlan: EncapMode,
-    /// `disabled`: no new allocations.
+    /// No new allocations: `disabled`, being deleted, or its condition `Allocatable` is False; the allocator passes over
+    /// all three (`libcalico-go/lib/clientv3/client.go`, `filterIPPool`).
     pub disabled: bool,
     /// `disableBGPExport`: BIRD does not announce its blocks.
     pub disable_bgp_export: bool,

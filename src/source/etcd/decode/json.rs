@@ -1,0 +1,263 @@
+//! JSON as Go reads it (`encoding/json`): unknown keys are ignored, `null` is the zero value, of a repeated key the last
+//! one counts. What Go refuses (a string for a number, a fraction for an integer) is refused here as well: Calico itself
+//! could not read it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
+
+use crate::model::AllocationBlock;
+
+/// The longest list or map that is read. Calico's largest have an entry for each address of a block; what is longer is
+/// garbage, and stops being read here.
+pub(super) const LIMIT: usize = AllocationBlock::MAX_SIZE as usize;
+
+/// Declares a struct and how it is read from a JSON object: `"key" => field: Type`. The value of an unknown key must be
+/// a `rest` (`IgnoredAny`: anything).
+macro_rules! object {
+    ($(#[$meta:meta])* $vis:vis $name:ident $(<$life:lifetime>)?, rest $rest:ty, { $($key:literal => $field:ident: $type:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Default)]
+        $vis struct $name $(<$life>)? { $($field: $type,)* }
+
+        impl<'de> ::serde::Deserialize<'de> for $name $(<$life>)? {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Fields;
+                impl<'de> ::serde::de::Visitor<'de> for Fields {
+                    type Value = $name $(<$life>)?;
+
+                    fn expecting(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                        f.write_str("an object")
+                    }
+
+                    fn visit_map<A: ::serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                        let mut object = Self::Value::default();
+                        while let Some($crate::source::etcd::decode::json::Key(key)) = map.next_key()? {
+                            match &*key {
+                                $($key => object.$field = map.next_value::<$crate::source::etcd::decode::json::Nullable<$type>>()?.0,)*
+                                _ => { map.next_value::<$rest>()?; }
+                            }
+                        }
+                        Ok(object)
+                    }
+                }
+                deserializer.deserialize_map(Fields)
+            }
+        }
+    };
+}
+pub(super) use object;
+
+/// A key of an object, borrowed where it has no escapes.
+pub(super) struct Key<'de>(pub(super) Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Borrowing).map(Key)
+    }
+}
+
+/// Text, borrowed where it has no escapes; empty is absent.
+#[derive(Default)]
+pub(super) struct Text<'de>(pub(super) Option<Cow<'de, str>>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Borrowing).map(|text| Text(Some(text).filter(|text| !text.is_empty())))
+    }
+}
+
+impl Text<'_> {
+    /// The text, if there is any.
+    pub(super) fn get(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+struct Borrowing;
+
+impl<'de> Visitor<'de> for Borrowing {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+}
+
+/// Anything, or `null` for its zero value.
+pub(super) struct Nullable<T>(pub(super) T);
+
+impl<'de, T: Default + Deserialize<'de>> Deserialize<'de> for Nullable<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::<T>::deserialize(deserializer).map(|value| Nullable(value.unwrap_or_default()))
+    }
+}
+
+/// A list of at most [`LIMIT`] entries, each of which may be `null`.
+pub(super) struct List<T>(pub(super) Vec<T>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        List(Vec::new())
+    }
+}
+
+impl<'de, T: Default + Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<T>(PhantomData<T>);
+        impl<'de, T: Default + Deserialize<'de>> Visitor<'de> for Entries<T> {
+            type Value = List<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of at most {LIMIT} entries")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(Nullable(entry)) = seq.next_element()? {
+                    if entries.len() == LIMIT {
+                        return Err(A::Error::custom(format_args!("a list of more than {LIMIT} entries")));
+                    }
+                    entries.push(entry);
+                }
+                Ok(List(entries))
+            }
+        }
+        deserializer.deserialize_seq(Entries(PhantomData))
+    }
+}
+
+/// An object read as a map: its entries as written, at most [`LIMIT`], a repeated key repeatedly.
+pub(super) struct Entries<'de, T>(pub(super) Vec<(Cow<'de, str>, T)>);
+
+impl<T> Default for Entries<'_, T> {
+    fn default() -> Self {
+        Entries(Vec::new())
+    }
+}
+
+impl<'de, T: Default + Deserialize<'de>> Deserialize<'de> for Entries<'de, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs<T>(PhantomData<T>);
+        impl<'de, T: Default + Deserialize<'de>> Visitor<'de> for Pairs<T> {
+            type Value = Entries<'de, T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an object of at most {LIMIT} entries")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some((Key(key), Nullable(value))) = map.next_entry()? {
+                    if entries.len() == LIMIT {
+                        return Err(A::Error::custom(format_args!("an object of more than {LIMIT} entries")));
+                    }
+                    entries.push((key, value));
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(Pairs(PhantomData))
+    }
+}
+
+/// What is written as text and means something else.
+pub(super) trait FromText: Sized {
+    /// What the text ought to be, for the message: "an IPv4 address".
+    const EXPECTED: &'static str;
+
+    /// Reads text that is not empty.
+    fn from_text(text: &str) -> Option<Self>;
+}
+
+impl FromText for String {
+    const EXPECTED: &'static str = "a string";
+
+    fn from_text(text: &str) -> Option<Self> {
+        Some(text.to_owned())
+    }
+}
+
+/// Text with a meaning; empty is absent.
+pub(super) struct Maybe<T>(pub(super) Option<T>);
+
+impl<T> Default for Maybe<T> {
+    fn default() -> Self {
+        Maybe(None)
+    }
+}
+
+impl<'de, T: FromText> Deserialize<'de> for Maybe<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Meaning<T>(PhantomData<T>);
+        impl<T: FromText> Visitor<'_> for Meaning<T> {
+            type Value = Maybe<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(T::EXPECTED)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                match (text, T::from_text(text)) {
+                    ("", _) => Ok(Maybe(None)),
+                    (_, Some(value)) => Ok(Maybe(Some(value))),
+                    (_, None) => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_str(Meaning(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::IgnoredAny;
+
+    use super::*;
+
+    object! {
+        #[derive(Debug, PartialEq)]
+        Sample, rest IgnoredAny, {
+            "number" => number: i64,
+            "flag" => flag: Option<bool>,
+            "name" => name: String,
+        }
+    }
+
+    fn sample(text: &str) -> Option<(i64, Option<bool>, String)> {
+        serde_json::from_str::<Sample>(text).ok().map(|it| (it.number, it.flag, it.name))
+    }
+
+    #[test]
+    fn objects_are_read_as_go_reads_them() {
+        assert_eq!(sample("{}"), Some((0, None, String::new())));
+        assert_eq!(sample(r#"{"number":null,"flag":null,"name":null}"#), sample("{}"));
+        assert_eq!(sample(r#"{"number":1,"flag":false,"number":2,"other":[{}]}"#), Some((2, Some(false), "".into())));
+        assert_eq!(sample(r#"{"n\u0075mber":3}"#), Some((3, None, String::new())));
+        for refused in
+            ["[]", "null", "1", "\"\"", r#"{"number":"1"}"#, r#"{"number":1.0}"#, r#"{"flag":0}"#, "{} {}", ""]
+        {
+            assert_eq!(sample(refused), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn lists_and_maps_end_at_a_bound() {
+        let list = |entries: usize| format!("[{}0]", "0,".repeat(entries - 1));
+        assert_eq!(serde_json::from_str::<List<i64>>(&list(LIMIT)).unwrap().0.len(), LIMIT);
+        assert!(serde_json::from_str::<List<i64>>(&list(LIMIT + 1)).is_err());
+        assert_eq!(serde_json::from_str::<List<Option<i64>>>("[null,1]").unwrap().0, [None, Some(1)]);
+        let map = format!("{{{}\"a\":0}}", "\"a\":0,".repeat(LIMIT));
+        assert!(serde_json::from_str::<Entries<'_, i64>>(&map).is_err());
+    }
+}

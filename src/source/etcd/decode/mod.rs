@@ -1,0 +1,94 @@
+//! A key and its value as an [`Event`]. Whatever the bytes are, this neither panics nor fails: a value that Calico could
+//! not have written is [`Event::Unreadable`], which is never a deletion (J1).
+
+use std::time::SystemTime;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::{key, timestamp};
+use crate::state::{Event, Object, ObjectId, Unreadable};
+
+mod attribute;
+mod block;
+mod endpoint;
+mod felix_bgp;
+mod ipam;
+mod json;
+mod node;
+mod pool;
+mod text;
+mod why;
+
+#[cfg(test)]
+mod tests;
+
+/// What a value says: an object, or that the object is marked as deleted.
+type Read = Result<Option<Object>, Unreadable>;
+
+/// What it means that `key` holds `value`: [`Event::Put`], [`Event::Unreadable`], or [`Event::Delete`] where the value
+/// says `deleted` (J2). `None` where the key is none that the exporter reads.
+pub fn event(key: &[u8], value: &[u8]) -> Option<Event> {
+    let id = key::identify(key)?;
+    Some(match read(&id, value) {
+        Ok(Some(object)) => Event::Put(Box::new(object)),
+        Ok(None) => Event::Delete(id),
+        Err(why) => {
+            let key = why::printable(&String::from_utf8_lossy(key), 512).into();
+            Event::Unreadable { id, key, why }
+        }
+    })
+}
+
+/// What it means that `key` is gone. `None` where the key is none that the exporter reads.
+pub fn deletion(key: &[u8]) -> Option<Event> {
+    key::identify(key).map(Event::Delete)
+}
+
+fn read(id: &ObjectId, value: &[u8]) -> Read {
+    match id.clone() {
+        ObjectId::Affinity(owner, cidr) => ipam::affinity(owner, cidr, value),
+        ObjectId::Malformed(kind, place) => {
+            let name = place.rsplit('/').next().unwrap_or_default();
+            let message = format!("{name:?} is not what the key of a {kind} ends in");
+            Err(Unreadable::Undecodable(why::at("key", &message)))
+        }
+        _ if value.is_empty() => Err(Unreadable::Undecodable("the value is empty".to_owned())),
+        ObjectId::Block(cidr) => block::read(cidr, value),
+        ObjectId::Handle(id) => ipam::handle(id, value),
+        ObjectId::IpamConfig => ipam::config(value),
+        ObjectId::Pool(name) => pool::pool(name, value),
+        ObjectId::Reservation(name) => pool::reservation(name, value),
+        ObjectId::Node(name) => node::read(name, value),
+        ObjectId::Endpoint(id) => endpoint::read(id, value),
+        ObjectId::Felix(name) => felix_bgp::felix(name, value),
+        ObjectId::BgpConfiguration(name) => felix_bgp::bgp_configuration(name, value),
+        ObjectId::BgpPeer(name) => felix_bgp::bgp_peer(name, value),
+        ObjectId::Cluster => endpoint::cluster(value),
+    }
+}
+
+fn parse<'de, T: Deserialize<'de>>(value: &'de [u8]) -> Result<T, Unreadable> {
+    serde_json::from_slice(value).map_err(|error| Unreadable::Undecodable(why::json(&error, value)))
+}
+
+json::object! {
+    Created, rest IgnoredAny, {
+        "metadata" => metadata: Metadata,
+    }
+}
+
+json::object! {
+    Metadata, rest IgnoredAny, {
+        "creationTimestamp" => at: String,
+    }
+}
+
+/// When a v3 resource was created, `None` for any other key and where the value does not say.
+pub(crate) fn created(key: &[u8], value: &[u8]) -> Option<SystemTime> {
+    if !key.starts_with(key::RESOURCES.as_bytes()) {
+        return None;
+    }
+    let created: Created = parse(value).ok()?;
+    timestamp::rfc3339(&created.metadata.at)
+}
