@@ -1,0 +1,388 @@
+//! Handles against the allocations that name them (J9; invariant I8).
+//!
+//! A handle has one finding at most. Where J9 leaves room, this was decided:
+//!
+//! - `no_allocation`: no readable block has an allocation with this handle, whether the object lists the block or not,
+//!   and no block that the object lists may hide one (it is dark, or has a bad attribute index). An object that lists
+//!   no block at all is one of these: Calico deletes it with its last address.
+//! - `under_count`: in some block the object counts fewer addresses than there are, or does not list it. So an object
+//!   that lists only the wrong block has this finding and not the other.
+//! - Too high a count, or a block listed in which there is nothing while there is in another, is normal.
+//! - `windows-reserved-ipam-handle` in any case has neither object nor finding; nor has an object that cannot be read.
+//! - Blocks that cannot be read name no handles, and nothing is compared within their CIDRs.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use ipnet::IpNet;
+
+use super::leaks::owner;
+use super::sweep::Candidate;
+use super::{Finding, Metric};
+use crate::model::{AllocationBlock, Attribute, Handle, Name};
+use crate::state::{Datastore, ObjectId};
+
+/// The reasons of `calico_ipam_handle_faults`.
+pub const REASONS: [&str; 3] = ["no_allocation", "missing_handle", "under_count"];
+
+const WINDOWS_RESERVED: &str = "windows-reserved-ipam-handle";
+
+/// The handle faults of a datastore that lists its handles (J9), sorted; they are judged at once (J6). Where handles
+/// are not listed there is nothing to judge by: see [`super::sweep::Sweep`].
+pub fn judge(datastore: &Datastore) -> Vec<Finding> {
+    if !datastore.knows_endpoints() {
+        return Vec::new();
+    }
+    let mut objects = Objects::default();
+    for id in datastore.unreadable().keys() {
+        if let ObjectId::Handle(id) = id {
+            objects.add_unreadable(id);
+        }
+    }
+    for handle in datastore.handles().values() {
+        objects.add(datastore, handle);
+    }
+    objects.finish(datastore).into_iter().map(|candidate| candidate.finding).collect()
+}
+
+/// Handle objects, gathered one by one in little memory: of one that is as it should be, two numbers a block are kept,
+/// its id as a hash. With a million of them, that two ids share one is a chance of one in forty million.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Objects {
+    /// Handle, number of the block, and how many addresses the object says it holds there.
+    counts: Vec<(u64, u32, i64)>,
+    blocks: HashMap<IpNet, u32>,
+    /// Objects without a block: they exist.
+    bare: HashSet<u64>,
+    unreadable: HashSet<u64>,
+    /// Objects in whose blocks no allocation was found.
+    idle: BTreeSet<(Name, Vec<IpNet>)>,
+}
+
+impl Objects {
+    /// Takes in a handle object. It is compared with the blocks as they are now, and again in the end.
+    pub(crate) fn add(&mut self, datastore: &Datastore, handle: &Handle) {
+        if is_windows(&handle.id) {
+            return;
+        }
+        let id = hash(&handle.id);
+        let mut busy = false;
+        for (cidr, count) in &handle.blocks {
+            let next = self.blocks.len() as u32;
+            let block = *self.blocks.entry(*cidr).or_insert(next);
+            self.counts.push((id, block, *count));
+            busy = busy || may_hold(datastore, cidr, &handle.id);
+        }
+        if handle.blocks.is_empty() {
+            self.bare.insert(id);
+        }
+        if !busy {
+            self.idle.insert((handle.id.clone(), handle.blocks.iter().map(|(cidr, _)| *cidr).collect()));
+        }
+    }
+
+    /// Takes in a handle object that exists and cannot be read (J1).
+    pub(crate) fn add_unreadable(&mut self, id: &str) {
+        self.unreadable.insert(hash(id));
+    }
+
+    /// Compares what was gathered with the blocks; sorted.
+    pub(crate) fn finish(mut self, datastore: &Datastore) -> Vec<Candidate> {
+        self.counts.sort_unstable();
+        let idle: HashSet<u64> = self.idle.iter().map(|(id, _)| hash(id)).collect();
+        let mut awake = HashSet::new();
+        let mut faults: HashMap<Name, Candidate> = HashMap::new();
+        for block in datastore.blocks() {
+            let dark = datastore.is_dark(&block.cidr);
+            for (handle, attribute, held) in held_by_handle(block) {
+                let id = hash(handle);
+                if idle.contains(&id) {
+                    awake.insert(id);
+                }
+                if !dark
+                    && !faults.contains_key(handle)
+                    && let Some(fault) = self.fault(block, handle, id, attribute, held)
+                {
+                    faults.insert(handle.clone(), fault);
+                }
+            }
+        }
+        let gone = self
+            .idle
+            .iter()
+            .filter(|(id, cidrs)| {
+                let number = hash(id);
+                !awake.contains(&number)
+                    && !self.unreadable.contains(&number)
+                    && !cidrs.iter().any(|cidr| may_hold(datastore, cidr, id))
+            })
+            .map(|(id, cidrs)| no_allocation(id, cidrs));
+        let mut found: Vec<Candidate> = faults.into_values().chain(gone).collect();
+        found.sort_unstable_by(|a, b| a.finding.cmp(&b.finding));
+        found
+    }
+
+    /// What is wrong with a handle, seen from a block that holds `held` addresses of it.
+    fn fault(
+        &self,
+        block: &AllocationBlock,
+        handle: &Name,
+        id: u64,
+        attribute: &Attribute,
+        held: i64,
+    ) -> Option<Candidate> {
+        if is_windows(handle) || self.unreadable.contains(&id) {
+            return None;
+        }
+        let from = self.counts.partition_point(|(other, ..)| *other < id);
+        let mut counts = self.counts[from..].iter().take_while(|(other, ..)| *other == id).peekable();
+        if counts.peek().is_none() && !self.bare.contains(&id) {
+            return Some(missing_handle(block, handle, attribute));
+        }
+        let number = self.blocks.get(&block.cidr);
+        let said = counts.filter(|(_, block, _)| Some(block) == number).map(|(_, _, count)| *count).max();
+        (said.unwrap_or(0) < held).then(|| under_count(block, handle, attribute, said, held))
+    }
+}
+
+fn is_windows(handle: &str) -> bool {
+    handle.eq_ignore_ascii_case(WINDOWS_RESERVED)
+}
+
+fn hash(id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Whether a block that an object lists holds an address of the handle, as far as can be read: a dark block or one
+/// with a bad attribute index may hide it (J1, J9).
+fn may_hold(datastore: &Datastore, cidr: &IpNet, handle: &Name) -> bool {
+    if datastore.is_dark(cidr) {
+        return true;
+    }
+    datastore.block(cidr).is_some_and(|block| {
+        block.allocations().any(|(_, attribute)| attribute.is_none_or(|it| it.handle.as_ref() == Some(handle)))
+    })
+}
+
+/// How many ordinals of the block each handle has, with one of the attributes that name it.
+fn held_by_handle(block: &AllocationBlock) -> Vec<(&Name, &Attribute, i64)> {
+    let mut held: Vec<(&Name, &Attribute, i64)> = block
+        .allocations()
+        .filter_map(|(_, attribute)| attribute)
+        .filter_map(|attribute| Some((attribute.handle.as_ref()?, attribute, 1)))
+        .collect();
+    held.sort_by(|a, b| a.0.cmp(b.0));
+    held.dedup_by(|later, first| {
+        let same = later.0 == first.0;
+        if same {
+            first.2 += later.2;
+        }
+        same
+    });
+    held
+}
+
+fn found(reason: &'static str, handle: &Name, attribute: Option<&Attribute>) -> Finding {
+    Finding::of_reason(Metric::HandleFaults, reason, handle).host(attribute.and_then(|it| it.node.clone()))
+}
+
+fn no_allocation(handle: &Name, cidrs: &[IpNet]) -> Candidate {
+    let blocks = cidrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let listed = if blocks.is_empty() { "no block".to_owned() } else { format!("block {blocks}") };
+    let finding = found("no_allocation", handle, None)
+        .detail(format!("The handle lists {listed}, and no block has an allocation with this handle."))
+        .expected("an allocation with this handle, or no such handle", "a handle without allocation")
+        .action(
+            "It harms nothing but takes space. `calicoctl ipam check -o report.json`, then \
+             `calicoctl ipam release --from-report=report.json`, removes it.",
+        );
+    Candidate { finding, identity: 0 }
+}
+
+fn missing_handle(block: &AllocationBlock, handle: &Name, attribute: &Attribute) -> Candidate {
+    let cidr = &block.cidr;
+    let finding = found("missing_handle", handle, Some(attribute))
+        .detail(format!(
+            "Block {cidr} has an address allocated{} with this handle, and there is no such handle: \
+             the address will not be released with its owner.",
+            owner(attribute)
+        ))
+        .expected("a handle that counts the address", "no such handle")
+        .action("Delete the pod. If the address is still allocated then, give it back: calicoctl ipam release --ip=….");
+    Candidate { finding, identity: 0 }
+}
+
+fn under_count(
+    block: &AllocationBlock,
+    handle: &Name,
+    attribute: &Attribute,
+    said: Option<i64>,
+    held: i64,
+) -> Candidate {
+    let cidr = &block.cidr;
+    let says = said.map_or_else(|| "does not list the block".to_owned(), |count| format!("counts {count}"));
+    let finding = found("under_count", handle, Some(attribute))
+        .detail(format!(
+            "Block {cidr} has {held} addresses allocated{} with this handle, and the handle {says}: \
+             some will not be released with their owner.",
+            owner(attribute)
+        ))
+        .expected(format!("{held} or more in block {cidr}"), says)
+        .action(
+            "Delete the pod. If addresses are still allocated then, give them back: calicoctl ipam release --ip=….",
+        );
+    Candidate { finding, identity: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::sample::{Cluster, attribute, load_balancer, machine, net, pod, tunnel};
+    use crate::model::{AttributeKind, TunnelKind};
+
+    const WEB: &str = "k8s-pod-network.id-web";
+
+    /// A pod with addresses of both families and two in one block, and one of everything else that has a handle.
+    fn healthy() -> Cluster {
+        let mut cluster = Cluster::two_hosts();
+        for address in ["10.0.0.1", "10.0.0.2", "fd00::1"] {
+            cluster.allocate(address, pod("h1", "web"));
+        }
+        cluster.allocate("10.0.0.3", tunnel("h1", TunnelKind::Ipip));
+        cluster.allocate("10.0.0.4", machine("h1", "db", None));
+        cluster.allocate("10.0.0.5", load_balancer());
+        cluster.allocate("10.0.0.6", attribute(AttributeKind::WindowsReserved, Some("WINDOWS-reserved-ipam-handle")));
+        cluster.allocate("10.0.0.7", attribute(AttributeKind::Workload, None));
+        cluster.allocate("10.0.0.8", attribute(AttributeKind::Cooldown, None));
+        cluster
+    }
+
+    fn found(change: impl FnOnce(&mut Cluster)) -> Vec<String> {
+        let mut cluster = healthy();
+        change(&mut cluster);
+        judge(&cluster.datastore())
+            .iter()
+            .map(|it| {
+                assert!([&it.detail, &it.expected, &it.actual, &it.action].iter().all(|text| !text.is_empty()));
+                format!("{} {} {}", it.label("reason").unwrap(), it.subject, it.host.as_deref().unwrap_or("-"))
+            })
+            .collect()
+    }
+
+    #[track_caller]
+    fn clean(change: impl FnOnce(&mut Cluster)) {
+        assert_eq!(found(change), [""; 0]);
+    }
+
+    fn web(cluster: &mut Cluster) -> &mut std::collections::BTreeMap<IpNet, i64> {
+        cluster.handles.get_mut(WEB).unwrap()
+    }
+
+    #[test]
+    fn handles_that_count_their_addresses_are_sound() {
+        clean(|_| {});
+        assert_eq!(judge(&healthy().watched()), []);
+        // Too many are normal, in a block that has none and in one that is gone as well.
+        clean(|it| {
+            web(it).insert(net("10.0.0.0/26"), 7);
+            web(it).insert(net("10.0.0.64/26"), 1);
+            web(it).insert(net("10.9.0.0/26"), 1);
+        });
+    }
+
+    #[test]
+    fn a_handle_without_allocation() {
+        let idle = |block: &'static str| {
+            move |it: &mut Cluster| {
+                it.handles.insert("old".into(), [(net(block), 1)].into());
+            }
+        };
+        assert_eq!(found(idle("10.0.0.0/26")), ["no_allocation old -"]);
+        assert_eq!(found(idle("10.9.0.0/26")), ["no_allocation old -"]);
+        assert_eq!(
+            found(|it| {
+                it.handles.insert("old".into(), [].into());
+            }),
+            ["no_allocation old -"]
+        );
+        // A block that cannot be read may hold it, and so may one with an index that points nowhere (J9).
+        clean(|it| {
+            idle("10.0.0.64/26")(it);
+            it.blocks.remove(&net("10.0.0.64/26"));
+            it.unreadable.push(ObjectId::Block(net("10.0.0.64/26")));
+        });
+        clean(|it| {
+            idle("10.0.0.64/26")(it);
+            it.allocate("10.0.0.65", attribute(AttributeKind::Workload, None));
+            *it.held("10.0.0.65") = None;
+        });
+        clean(|it| *it.held("10.0.0.3") = None);
+        // Another block's bad index hides nothing of this one.
+        let elsewhere = |it: &mut Cluster| {
+            idle("10.0.0.0/26")(it);
+            it.allocate("10.0.0.65", attribute(AttributeKind::Workload, None));
+            *it.held("10.0.0.65") = None;
+        };
+        assert_eq!(found(elsewhere), ["no_allocation old -"]);
+        clean(|it| it.unreadable.push(ObjectId::Handle("old".into())));
+        clean(|it| {
+            it.handles.insert("windows-Reserved-ipam-handle".into(), [(net("10.0.0.0/26"), 1)].into());
+        });
+    }
+
+    #[test]
+    fn an_allocation_without_its_handle() {
+        let missing = |it: &mut Cluster| {
+            it.handles.remove(WEB);
+        };
+        // Three addresses in two blocks, one finding.
+        assert_eq!(found(missing), [format!("missing_handle {WEB} h1")]);
+        // One that cannot be read exists.
+        clean(|it| {
+            missing(it);
+            it.unreadable.push(ObjectId::Handle(WEB.into()));
+        });
+        // In a block that cannot be read there are no allocations to speak of.
+        clean(|it| {
+            missing(it);
+            for cidr in ["10.0.0.0/26", "fd00::/122"].map(net) {
+                it.blocks.remove(&cidr);
+                it.unreadable.push(ObjectId::Block(cidr));
+            }
+        });
+    }
+
+    #[test]
+    fn a_handle_that_counts_too_few() {
+        let under = [format!("under_count {WEB} h1")];
+        let count = |count: i64| {
+            move |it: &mut Cluster| {
+                web(it).insert(net("10.0.0.0/26"), count);
+            }
+        };
+        assert_eq!(found(count(1)), under);
+        assert_eq!(found(count(-3)), under);
+        clean(count(2));
+        // A block that it does not list, and the wrong one instead: too few, and still a handle with allocations.
+        assert_eq!(
+            found(|it| {
+                web(it).remove(&net("fd00::/122"));
+            }),
+            under
+        );
+        assert_eq!(
+            found(|it| {
+                it.handles.insert(WEB.into(), [(net("10.0.0.64/26"), 9)].into());
+            }),
+            under
+        );
+        assert_eq!(
+            found(|it| {
+                it.handles.insert(WEB.into(), [].into());
+            }),
+            under
+        );
+    }
+}
