@@ -89,6 +89,11 @@ impl Engine {
         }
     }
 
+    /// What is published before anything was seen.
+    pub fn published(&self) -> &Published {
+        &self.published
+    }
+
     fn now(&self) -> Now {
         Now { monotonic: self.start.elapsed(), wall: self.dumped_at.unwrap_or_else(SystemTime::now) }
     }
@@ -172,7 +177,9 @@ impl Engine {
                 if !known {
                     match why {
                         Unreadable::Undecodable(why) => warn!(%key, why, "this value cannot be read"),
-                        Unreadable::CidrDiffers(cidr) => warn!(%key, value = %cidr, "key and value name different blocks"),
+                        Unreadable::CidrDiffers(cidr) => {
+                            warn!(%key, value = %cidr, "key and value name different blocks")
+                        }
                     }
                 }
             }

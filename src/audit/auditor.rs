@@ -12,7 +12,7 @@ use super::now::Now;
 use super::report::Report;
 use super::routes::{RouteAudit, RouteOptions};
 use super::sweep::{Persistence, Sweep, Swept};
-use super::{ipam, tunnel_addresses};
+use super::{tunnel_addresses, unreadable};
 use crate::model::{EndpointId, Node, Selector};
 use crate::state::{Changes, Datastore, Event, Object, Side, State};
 
@@ -202,15 +202,11 @@ impl Auditor {
             findings.extend(routes.findings(now));
         }
         if ipam.is_none() && state.in_sync(Side::Datastore) {
-            let unreadable = state.datastore.unreadable().iter().map(|(id, value)| ipam::unreadable(id, value));
-            findings.extend(unreadable.filter(|finding| finding.metric == Metric::UndecodableKeys));
+            let values = state.datastore.unreadable().iter().map(|(id, value)| unreadable(id, value));
+            findings.extend(values.filter(|finding| finding.metric == Metric::UndecodableKeys));
         }
         findings.sort();
-        Report {
-            ipam: ipam.map(IpamAudit::report),
-            routes: routes.map(|routes| routes.report(state, now)),
-            findings,
-        }
+        Report { ipam: ipam.map(IpamAudit::report), routes: routes.map(|routes| routes.report(state, now)), findings }
     }
 
     fn tunnel_grace(&self) -> Duration {

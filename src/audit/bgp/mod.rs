@@ -22,10 +22,8 @@ use crate::state::Datastore;
 
 mod build;
 mod groups;
-mod start;
 
 use groups::Groups;
-pub use start::{BIRD_START, bird_grace, bird_has_written};
 
 /// How one host's announcements reach another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

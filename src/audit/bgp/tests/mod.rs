@@ -5,7 +5,6 @@ use crate::model::{BgpConfiguration, BgpPeer, Node, NodeBgp, PeerAddress};
 use crate::state::{Event, Object, ObjectId, State, Unreadable};
 
 mod limits;
-mod start;
 
 /// A datastore put together by hand.
 #[derive(Default)]

@@ -1,0 +1,8 @@
+//! What a person types: `serve` follows and serves, `check` looks once.
+
+mod check;
+mod read;
+mod serve;
+
+pub use check::check;
+pub use serve::serve;

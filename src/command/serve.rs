@@ -1,0 +1,174 @@
+//! `serve`: the composition root. It binds, spawns, wires, and stops.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use super::read;
+use crate::audit::{AuditOptions, IpamOptions, RouteOptions};
+use crate::cli::ServeArgs;
+use crate::config::{ConfigError, DatastoreSource, KernelSource, Sources};
+use crate::engine::{Engine, EngineOptions, SweepPart, Wiring};
+use crate::metrics::{SourceStatus, Vitals};
+use crate::source::etcd::{self, settings::Settings};
+use crate::source::netlink;
+use crate::state::Side;
+use crate::web::{ListenAddress, Server, ServerConfig, WebConfig, WebState};
+
+/// How long key and block may contradict each other: a claim is three writes, done within milliseconds.
+pub const AFFINITY_GRACE: Duration = Duration::from_secs(60);
+/// How long an address may be allocated without an endpoint.
+pub const LEAK_GRACE: Duration = Duration::from_secs(15 * 60);
+/// Batches of events on their way: sources wait when the engine falls behind.
+const QUEUE: usize = 64;
+
+/// Serves until a signal says stop.
+///
+/// # Errors
+///
+/// A flag or an address cannot be used; nothing was started.
+pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, ConfigError> {
+    let addresses: Vec<ListenAddress> = args
+        .listen
+        .iter()
+        .map(|text| text.parse().map_err(|error| ConfigError::Flags(format!("--web.listen-address: {error}"))))
+        .collect::<Result<_, _>>()?;
+    if !args.telemetry_path.starts_with('/') {
+        return Err(ConfigError::Flag {
+            flag: "--web.telemetry-path",
+            value: args.telemetry_path.clone(),
+            what: "a path begins with /".to_owned(),
+        });
+    }
+    let failed = |what: &str, error: &dyn std::fmt::Display| ConfigError::Flags(format!("{what}: {error}"));
+    let bound = Server::bind(&addresses, ServerConfig::default())
+        .map_err(|error| ConfigError::Flags(format!("--web.listen-address: {error}")))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed("SIGTERM", &error))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed("SIGINT", &error))?;
+
+    let dump = read::dump(&sources)?;
+    let (events, received) = mpsc::channel(QUEUE);
+    let (lookups, lookup_requests) = mpsc::channel(QUEUE);
+    let (sweep_parts, sweeps) = mpsc::channel(QUEUE);
+    let (stop, stopped) = watch::channel(false);
+    let engine = Engine::new(EngineOptions {
+        node: dump.node.clone(),
+        audit: audit_options(args, &sources, &dump.node),
+        lists_endpoints: matches!(sources.datastore, DatastoreSource::File(_)),
+        sources: statuses(&sources),
+        dumped_at: dump.newest.filter(|_| sources.is_dump()),
+    });
+    let (published, readers) = watch::channel(Arc::new(engine.published().clone()));
+    let state = Arc::new(WebState::new(
+        WebConfig { telemetry_path: args.telemetry_path.clone(), max_requests: args.max_requests },
+        readers,
+        Arc::new(Vitals::default()),
+    ));
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(engine.run(Wiring { events: received, sweeps, lookups, published, stop: stopped.clone() }));
+    if !dump.events.is_empty() {
+        let events = events.clone();
+        let mut stopped = stopped.clone();
+        tasks.spawn(async move {
+            let _ = events.send(dump.events).await;
+            // The sender stays, or the engine would think that everything is over.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        });
+    }
+    if let DatastoreSource::Etcd(settings) = &sources.datastore {
+        let mut config = etcd::Config::new(settings.as_ref().clone());
+        config.resync = args.datastore_resync;
+        tasks.spawn(etcd::run(config, events.clone(), lookup_requests, stopped.clone()));
+        if sources.collectors.leaks {
+            let settings = settings.as_ref().clone();
+            tasks.spawn(sweep(settings, args.leaks_interval, sweep_parts, stopped.clone()));
+        }
+    }
+    if matches!(sources.kernel, Some(KernelSource::Netlink)) {
+        tasks.spawn(netlink::run(events.clone(), stopped.clone()));
+    }
+    drop(events);
+
+    let listening: Vec<String> = bound.addresses().iter().map(|address| format!("http://{address}")).collect();
+    info!(version = env!("CARGO_PKG_VERSION"), node = %dump.node, address = listening.join(" "), "serving");
+    let mut ended = stopped;
+    let shutdown = async move {
+        let _ = ended.wait_for(|stop| *stop).await;
+    };
+    let web = tokio::spawn(bound.serve(state, shutdown));
+    tokio::select! {
+        _ = terminate.recv() => info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => info!("SIGINT: stopping"),
+        // A task that ends by itself has failed: better no exporter, which is seen, than half of one.
+        Some(ended) = tasks.join_next() => {
+            error!(reason = ?ended.err().map(|error| error.to_string()), "a task ended by itself: stopping");
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    stop.send_replace(true);
+    match web.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(%error, "serving ended badly"),
+        Err(error) => warn!(%error, "serving ended badly"),
+    }
+    tasks.shutdown().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn audit_options(args: &ServeArgs, sources: &Sources, node: &crate::model::Name) -> AuditOptions {
+    let live = !sources.is_dump();
+    AuditOptions {
+        ipam: sources.collectors.ipam.then_some(IpamOptions { live, affinity_grace: AFFINITY_GRACE }),
+        routes: sources.collectors.routes.then(|| RouteOptions {
+            node: node.clone(),
+            backend: sources.backend,
+            grace: live.then_some(args.routes_grace),
+        }),
+        leaks: sources.collectors.leaks,
+        leak_grace: LEAK_GRACE,
+    }
+}
+
+fn statuses(sources: &Sources) -> Vec<SourceStatus> {
+    let datastore = match sources.datastore {
+        DatastoreSource::Etcd(_) => "etcd",
+        DatastoreSource::File(_) => "file",
+    };
+    let mut statuses = vec![SourceStatus::waiting(datastore, Side::Datastore)];
+    match sources.kernel {
+        Some(KernelSource::Netlink) => statuses.push(SourceStatus::waiting("netlink", Side::Kernel)),
+        // One series speaks for both dumps.
+        Some(KernelSource::Files { .. }) => statuses.push(SourceStatus::waiting("file", Side::Kernel)),
+        None => {}
+    }
+    statuses
+}
+
+/// Sweeps handles and endpoints: once the first list is through, then on the interval.
+async fn sweep(
+    settings: Settings,
+    interval: Duration,
+    parts: mpsc::Sender<SweepPart>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut pause = Duration::from_secs(5).min(interval);
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = match etcd::sweep_into(&settings, &parts).await {
+            Ok(()) => interval,
+            Err(error) => {
+                warn!(%error, "the sweep for leaks broke off; it is begun again");
+                interval.min(Duration::from_secs(60))
+            }
+        };
+    }
+}
