@@ -9,8 +9,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use etcd_client::{
-    Certificate, Client, ConnectOptions, GetOptions, GetResponse, Identity, KeyValue, KvClient, TlsOptions, Txn, TxnOp,
-    TxnOpResponse, WatchClient, WatchOptions, WatchStream,
+    Certificate, Client, ConnectOptions, GetOptions, GetResponse, Identity, KeyValue, KvClient, ResponseHeader,
+    TlsOptions, Txn, TxnOp, TxnOpResponse, WatchClient, WatchOptions, WatchStream,
 };
 
 use super::error::{EtcdError, Peer, is_auth_not_enabled};
@@ -130,12 +130,13 @@ impl Connection {
         Ok(values.collect())
     }
 
-    /// Asks for next to nothing, to see whether the server still answers.
-    pub(super) async fn ping(&self, timeout: Duration) -> Result<(), EtcdError> {
+    /// Asks for next to nothing, to see whether the server still answers, and for which cluster, at which revision.
+    pub(super) async fn ping(&self, timeout: Duration) -> Result<Option<ResponseHeader>, EtcdError> {
         let options = GetOptions::new().with_count_only();
         let mut kv = self.kv.clone();
         let doing = format!("reading {}", key::IPAM_CONFIG);
-        within(&self.peer, timeout, &doing, kv.get(key::IPAM_CONFIG, Some(options))).await.map(drop)
+        let mut answer = within(&self.peer, timeout, &doing, kv.get(key::IPAM_CONFIG, Some(options))).await?;
+        Ok(answer.take_header())
     }
 
     /// Opens a stream that watches all `ranges` from `revision` on.

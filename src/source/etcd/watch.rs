@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_client::{EventType, WatchRequestSender, WatchResponse, WatchResponseStream};
+use etcd_client::{EventType, ResponseHeader, WatchRequestSender, WatchResponse, WatchResponseStream};
 use tokio::time::timeout;
 
 use super::client::Connection;
@@ -122,8 +122,14 @@ impl Watch {
         match timeout(limit, asked).await {
             Ok(response) => response.map(Some),
             Err(_) if self.answers_progress => Err(self.connection.peer.timed_out("watching", limit)),
-            // What stands between us and etcd lets no progress through. Then the best sign is that it answers at all.
-            Err(_) => self.connection.ping(limit).await.map(|()| None),
+            // What stands between us and etcd lets no progress through. Then the best sign is that etcd answers at
+            // all, and that what it answers is not older than what it said before: such a proxy keeps our watch even
+            // while the etcd behind it is replaced.
+            Err(_) => {
+                let header = self.connection.ping(limit).await?;
+                self.judge(header.as_ref(), self.seen_when_asked)?;
+                Ok(None)
+            }
         }
     }
 
@@ -141,6 +147,20 @@ impl Watch {
         }
     }
 
+    /// Whether an answer that cannot be older than revision `oldest` comes from the etcd that was listed. (Proxies
+    /// leave out what they do not know.)
+    fn judge(&self, header: Option<&ResponseHeader>, oldest: i64) -> Result<(), EtcdError> {
+        let Some(header) = header else { return Ok(()) };
+        let peer = &self.connection.peer;
+        if header.cluster_id() != self.cluster && header.cluster_id() != 0 {
+            return Err(peer.history("another cluster answers".to_owned()));
+        }
+        if header.revision() < oldest && header.revision() != 0 {
+            return Err(peer.history(format!("revision {} after {oldest}", header.revision())));
+        }
+        Ok(())
+    }
+
     /// Judges a response and appends its events.
     fn absorb(&mut self, response: &WatchResponse, events: &mut Vec<Event>) -> Result<(), EtcdError> {
         let peer = &self.connection.peer;
@@ -152,15 +172,7 @@ impl Watch {
             });
         }
         let is_progress = response.events().is_empty() && !response.created();
-        if let Some(header) = response.header() {
-            if header.cluster_id() != self.cluster && header.cluster_id() != 0 {
-                return Err(peer.history("another cluster answers".to_owned()));
-            }
-            let oldest = if is_progress { self.seen_when_asked } else { self.since };
-            if header.revision() < oldest && header.revision() != 0 {
-                return Err(peer.history(format!("revision {} after {oldest}", header.revision())));
-            }
-        }
+        self.judge(response.header(), if is_progress { self.seen_when_asked } else { self.since })?;
         self.created += usize::from(response.created());
         self.answers_progress |= is_progress;
         for event in response.events() {

@@ -1,5 +1,8 @@
 //! Being let in: users, roles, TLS, several endpoints; and what is said to whom is not.
 
+use std::time::Duration;
+
+use calico_exporter::model::EndpointId;
 use calico_exporter::source::etcd::settings::{self, Credentials, Pem, Settings, Tls};
 use calico_exporter::source::etcd::{EtcdError, Timeouts, snapshot};
 use etcd_client::{Certificate, ConnectOptions, Identity, Permission, TlsOptions};
@@ -60,6 +63,27 @@ async fn a_user_who_may_read_calico_is_all_that_it_takes() {
     assert!(source.picture.lost[0].contains("user stranger"), "{:?}", source.picture.lost);
     root.user_grant_role("stranger", "reader").await.unwrap();
     source.until_in_sync().await;
+    source.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_expires_is_replaced_without_a_loss() {
+    let second = vec!["--auth-token-ttl".to_owned(), "1".to_owned()];
+    let Some(etcd) = Etcd::start_with(second, ConnectOptions::new()).await else { return };
+    let mut root = etcd.client().await;
+    root.role_add("root").await.unwrap();
+    root.user_add("root", "secret", None).await.unwrap();
+    root.user_grant_role("root", "root").await.unwrap();
+    root.auth_enable().await.unwrap();
+    let mut config = config(with_user(&etcd, "root", "secret"));
+    config.resync = Duration::from_secs(3);
+    let mut source = Source::start(config);
+    source.until("three lists", |picture| picture.syncs >= 3).await;
+    // By now the token of the last list is old again.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    source.look_up(EndpointId::of_pod("node-a", "default", "web-0")).await;
+    source.until("an answer", |picture| picture.deletions == 1).await;
+    assert!(source.picture.lost.is_empty(), "{:?}", source.picture.lost);
     source.stop().await;
 }
 

@@ -77,3 +77,24 @@ async fn nothing_is_lost_among_a_thousand_changes_a_second() {
     assert!(source.picture.syncs >= 3);
     source.stop().await;
 }
+
+#[tokio::test]
+async fn a_list_whose_revision_is_compacted_begins_again() {
+    let Some(etcd) = Etcd::start().await else { return };
+    let mut client = etcd.client().await;
+    for index in 0..1500 {
+        let (key, value) = block(index, "first");
+        client.put(key, value, None).await.unwrap();
+    }
+    let mut source = Source::start(config(etcd.settings()));
+    source.until("the list begins", |picture| !picture.objects.is_empty()).await;
+    // Nobody receives now, so that the list stands still in the middle.
+    let (key, value) = block(1499, "last");
+    let revision = client.put(key, value, None).await.unwrap().header().unwrap().revision();
+    client.compact(revision, None).await.unwrap();
+    source.until_in_sync().await;
+    assert_eq!((source.picture.resyncs, source.picture.syncs, source.picture.objects.len()), (2, 1, 1500));
+    assert!(source.picture.has_pod("last"));
+    assert!(source.picture.lost.is_empty(), "{:?}", source.picture.lost);
+    source.stop().await;
+}

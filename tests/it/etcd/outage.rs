@@ -130,16 +130,7 @@ async fn a_peer_that_falls_silent_is_not_trusted() {
 #[tokio::test]
 async fn a_proxy_that_knows_no_progress_is_followed_without_losses() {
     let Some(etcd) = Etcd::start().await else { return };
-    let Some(program) = tool("etcd") else { return };
-    let port = free_port();
-    let child = std::process::Command::new(program)
-        .args(["grpc-proxy", "start", "--endpoints", &etcd.url(), "--listen-addr", &format!("127.0.0.1:{port}")])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let _stopped = Stopped(child);
-    let url = format!("http://127.0.0.1:{port}");
+    let (_proxy, url) = grpc_proxy(&etcd);
     let mut config = config(settings(vec![url]));
     config.probe = Probe { after: Duration::from_millis(200), timeout: Duration::from_millis(500) };
     let mut source = Source::start(config);
@@ -156,6 +147,39 @@ async fn a_proxy_that_knows_no_progress_is_followed_without_losses() {
     }
     assert!(source.picture.lost.is_empty(), "{:?}", source.picture.lost);
     source.stop().await;
+}
+
+/// The proxy keeps our watch while the etcd behind it is replaced, and says nothing: revisions that run backwards do.
+#[tokio::test]
+async fn an_etcd_replaced_behind_a_proxy_is_noticed() {
+    let Some(mut etcd) = Etcd::start().await else { return };
+    for index in 0..20 {
+        let (key, value) = block(index, "before");
+        etcd.put(&key, &value).await;
+    }
+    let (_proxy, url) = grpc_proxy(&etcd);
+    let mut config = config(settings(vec![url]));
+    config.probe = Probe { after: Duration::from_secs(4), timeout: Duration::from_millis(500) };
+    let mut source = Source::start(config);
+    source.until("all is there", |picture| picture.in_sync && picture.objects.len() == 20).await;
+    etcd.stop();
+    etcd.forget();
+    etcd.start_again().await;
+    source.until("it is empty", |picture| picture.in_sync && picture.objects.is_empty()).await;
+    source.stop().await;
+}
+
+/// etcd's `grpc-proxy` in front of an etcd.
+fn grpc_proxy(etcd: &Etcd) -> (Stopped, String) {
+    let port = free_port();
+    // Where there is an etcd, there is its proxy.
+    let child = std::process::Command::new(tool("etcd").unwrap())
+        .args(["grpc-proxy", "start", "--endpoints", &etcd.url(), "--listen-addr", &format!("127.0.0.1:{port}")])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    (Stopped(child), format!("http://127.0.0.1:{port}"))
 }
 
 /// Ends a process when the test ends.

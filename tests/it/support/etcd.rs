@@ -30,27 +30,27 @@ pub(crate) struct Etcd {
     generation: u32,
     port: u16,
     peer_port: u16,
-    /// Arguments for TLS, if it speaks TLS.
-    tls: Vec<String>,
+    /// More arguments.
+    arguments: Vec<String>,
     options: ConnectOptions,
     child: Option<Child>,
 }
 
 impl Etcd {
-    /// Starts one without TLS and waits until it answers. `None` where there is no etcd: the test is to return.
+    /// Starts one as it comes and waits until it answers. `None` where there is no etcd: the test is to return.
     pub(crate) async fn start() -> Option<Etcd> {
         Etcd::start_with(Vec::new(), ConnectOptions::new()).await
     }
 
-    /// Starts one with these arguments for TLS; `options` are how the test itself connects.
-    pub(crate) async fn start_with(tls: Vec<String>, options: ConnectOptions) -> Option<Etcd> {
+    /// Starts one with these arguments (over TLS if there is a certificate among them); `options` are how the test itself connects.
+    pub(crate) async fn start_with(arguments: Vec<String>, options: ConnectOptions) -> Option<Etcd> {
         let mut etcd = Etcd {
             program: tool("etcd")?,
             dir: tempfile::tempdir().unwrap(),
             generation: 0,
             port: free_port(),
             peer_port: free_port(),
-            tls,
+            arguments,
             options,
             child: None,
         };
@@ -59,7 +59,7 @@ impl Etcd {
     }
 
     pub(crate) fn url(&self) -> String {
-        let scheme = if self.tls.is_empty() { "http" } else { "https" };
+        let scheme = if self.arguments.iter().any(|argument| argument == "--cert-file") { "https" } else { "http" };
         format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
@@ -96,7 +96,7 @@ impl Etcd {
             .args(["--initial-cluster", &format!("default={peer}")])
             .arg("--data-dir")
             .arg(data)
-            .args(&self.tls)
+            .args(&self.arguments)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

@@ -19,7 +19,8 @@ pub(crate) struct Picture {
     pub(crate) objects: BTreeMap<ObjectId, String>,
     named: Option<BTreeSet<ObjectId>>,
     pub(crate) in_sync: bool,
-    /// Completed lists.
+    /// Lists begun, and completed.
+    pub(crate) resyncs: usize,
     pub(crate) syncs: usize,
     pub(crate) lost: Vec<String>,
     /// Deletions said one by one.
@@ -36,7 +37,10 @@ impl Picture {
     pub(crate) fn apply(&mut self, event: Event) {
         let content = format!("{event:?}");
         match event {
-            Event::Resync(Side::Datastore) => self.named = Some(BTreeSet::new()),
+            Event::Resync(Side::Datastore) => {
+                self.named = Some(BTreeSet::new());
+                self.resyncs += 1;
+            }
             Event::Synced(Side::Datastore) => {
                 if let Some(named) = self.named.take() {
                     self.objects.retain(|id, _| named.contains(id));
