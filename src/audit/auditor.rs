@@ -1,7 +1,7 @@
 //! All audits together, and when each may run: a rule runs only while every source that it reads is in sync; else the
 //! last report stands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -43,7 +43,8 @@ pub struct Auditor {
     leaks: Vec<Finding>,
     sweep: Option<Sweep>,
     persistence: Persistence,
-    swept: Swept,
+    /// Which endpoints use a Node's tunnel address, as the last sweep saw it.
+    tunnel_users: BTreeMap<IpAddr, EndpointId>,
     node_tunnels: BTreeSet<IpAddr>,
     tunnels: Vec<Finding>,
     tunnels_standing: Standing<(String, String)>,
@@ -57,7 +58,7 @@ impl Auditor {
     /// Audits that have not looked yet.
     pub fn new(options: AuditOptions) -> Auditor {
         Auditor {
-            ipam: options.ipam.clone().map(IpamAudit::new),
+            ipam: options.ipam.map(IpamAudit::new),
             routes: options.routes.clone().map(RouteAudit::new),
             options,
             ipam_looked: false,
@@ -66,7 +67,7 @@ impl Auditor {
             leaks: Vec::new(),
             sweep: None,
             persistence: Persistence::default(),
-            swept: Swept::default(),
+            tunnel_users: BTreeMap::new(),
             node_tunnels: BTreeSet::new(),
             tunnels: Vec::new(),
             tunnels_standing: Standing::default(),
@@ -135,7 +136,7 @@ impl Auditor {
         self.tunnels = if datastore.knows_endpoints() {
             tunnel_addresses::judge(datastore)
         } else {
-            tunnel_addresses::judge_with(datastore, |address| self.swept.tunnel_users.get(&address))
+            tunnel_addresses::judge_with(datastore, |address| self.tunnel_users.get(&address))
         };
         let keys: BTreeSet<_> = self.tunnels.iter().map(tunnel_key).collect();
         self.tunnels_standing.retain(|key| keys.contains(key));
@@ -176,9 +177,8 @@ impl Auditor {
 
     fn finish_sweep(&mut self, datastore: &Datastore, now: Now) {
         let Some(sweep) = self.sweep.take() else { return };
-        let mut swept = sweep.finish(datastore);
-        let candidates = std::mem::take(&mut swept.candidates);
-        self.swept = swept;
+        let Swept { candidates, tunnel_users } = sweep.finish(datastore);
+        self.tunnel_users = tunnel_users;
         // A dump does not move: everything in it is judged at once (J6).
         let live = self.options.ipam.as_ref().is_some_and(|it| it.live);
         self.leaks = if live {
@@ -202,8 +202,8 @@ impl Auditor {
             findings.extend(routes.findings(now));
         }
         if ipam.is_none() && state.in_sync(Side::Datastore) {
-            let values = state.datastore.unreadable().iter().map(|(id, value)| unreadable(id, value));
-            findings.extend(values.filter(|finding| finding.metric == Metric::UndecodableKeys));
+            let unreadable = unreadable(&state.datastore);
+            findings.extend(unreadable.filter(|finding| finding.metric == Metric::UndecodableKeys));
         }
         findings.sort();
         Report { ipam: ipam.map(IpamAudit::report), routes: routes.map(|routes| routes.report(state, now)), findings }

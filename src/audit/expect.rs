@@ -16,7 +16,7 @@ use crate::state::{Datastore, Kernel, Kind};
 
 /// Whether a route has to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Need {
+pub(super) enum Need {
     /// Its absence is a fault.
     Required,
     /// It may be there or not; while it is, it is judged and counts as expected (J20).
@@ -25,7 +25,7 @@ pub enum Need {
 
 /// Which gateway is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gateway {
+pub(super) enum Gateway {
     /// This one and nothing else.
     Exactly(IpAddr),
     /// None: the destination is on the device's link.
@@ -37,7 +37,7 @@ pub enum Gateway {
 
 /// Which device is right.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Device {
+pub(super) enum Device {
     /// One of these.
     OneOf(Vec<Name>),
     /// One whose own subnet contains the gateway, or the one named: where a recursive next hop ends.
@@ -48,7 +48,7 @@ pub enum Device {
 
 /// What the route looks like.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Form {
+pub(super) enum Form {
     /// `blackhole`.
     Blackhole,
     /// To a workload device: one of these; any where the endpoint is not known.
@@ -70,7 +70,7 @@ pub enum Form {
 
 /// A route that ought to be there, or may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expectation {
+pub(super) struct Expectation {
     /// What it is for.
     pub class: RouteClass,
     /// Whether it has to be there.
@@ -87,7 +87,7 @@ pub struct Expectation {
 
 /// What an expectation is computed from.
 #[derive(Clone, Copy)]
-pub struct Context<'a> {
+pub(super) struct Context<'a> {
     /// Calico's objects.
     pub datastore: &'a Datastore,
     /// Devices and routes.
@@ -125,7 +125,7 @@ impl<'a> Context<'a> {
     }
 
     /// Everything that is expected of a destination, what is required first.
-    pub fn expectations(&self, destination: &IpNet) -> Vec<Expectation> {
+    pub(super) fn expectations(&self, destination: &IpNet) -> Vec<Expectation> {
         let mut found = Vec::new();
         if let Some(address) = host_route(destination) {
             self.local_workload(address, &mut found);
@@ -138,7 +138,7 @@ impl<'a> Context<'a> {
 
     /// Destinations inside `net` that something may be expected of, beside what the kernel has and the endpoints that
     /// changed by themselves.
-    pub fn candidates(&self, net: &IpNet) -> Vec<IpNet> {
+    pub(super) fn candidates(&self, net: &IpNet) -> Vec<IpNet> {
         let mut found: Vec<IpNet> = self.datastore.cidrs_within(net).collect();
         // A single address may lie in a block that is wider than `net`.
         for block in self.datastore.blocks_within(net).chain(self.datastore.block_around(net)) {
@@ -149,7 +149,7 @@ impl<'a> Context<'a> {
     }
 
     /// The same for everything there is.
-    pub fn all_candidates(&self) -> Vec<IpNet> {
+    pub(super) fn all_candidates(&self) -> Vec<IpNet> {
         let mut found: Vec<IpNet> = self.datastore.cidrs().into_iter().collect();
         for block in self.datastore.blocks() {
             self.singles(block, &mut found);
@@ -170,7 +170,7 @@ impl<'a> Context<'a> {
     }
 
     /// Addresses of this host's endpoints behind a device.
-    pub fn addresses_behind(&self, device: &Name) -> Vec<IpNet> {
+    pub(super) fn addresses_behind(&self, device: &Name) -> Vec<IpNet> {
         let endpoints = self.datastore.endpoints().values();
         let behind = endpoints.filter(|endpoint| endpoint.node == *self.me && endpoint.interface == *device);
         behind.flat_map(|endpoint| endpoint.addresses.iter().chain(&endpoint.floating)).copied().map(host_net).collect()
@@ -580,7 +580,7 @@ impl<'a> Context<'a> {
     }
 
     /// The endpoint to look up before an allocation without a route is called one: where endpoints are not listed.
-    pub fn lookup(&self, destination: &IpNet) -> Option<EndpointId> {
+    pub(super) fn lookup(&self, destination: &IpNet) -> Option<EndpointId> {
         if self.datastore.knows_endpoints() {
             return None;
         }

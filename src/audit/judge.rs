@@ -50,7 +50,7 @@ impl RouteReason {
 
 /// A difference between what ought to be and what is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub(super) struct Difference {
     /// The route's class.
     pub class: RouteClass,
     /// What is wrong.
@@ -69,7 +69,7 @@ pub struct Difference {
 
 /// What one remote route says of its pool's tunnel mode (J26).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Evidence {
+pub(super) struct Evidence {
     /// The pool.
     pub pool: Name,
     /// How the route wraps packets.
@@ -82,7 +82,7 @@ pub struct Evidence {
 
 /// What is known of one destination.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Verdict {
+pub(super) struct Verdict {
     /// How the kernel's route is counted, if it is.
     pub actual: Option<(RouteClass, Encapsulation)>,
     /// How what ought to be there is counted.
@@ -107,7 +107,7 @@ fn is_link_local(address: IpAddr) -> bool {
 
 impl Context<'_> {
     /// Judges one destination.
-    pub fn judge(&self, destination: &IpNet) -> Verdict {
+    pub(super) fn judge(&self, destination: &IpNet) -> Verdict {
         // Nothing follows from a block that cannot be read (J1).
         if self.datastore.is_dark(destination) {
             return Verdict::default();

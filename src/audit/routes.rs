@@ -20,7 +20,7 @@ use crate::model::{EndpointId, Family, Name, Protocol, host_net};
 use crate::state::{Changes, State};
 
 /// J29: while BIRD has written nothing here, it may be waiting for a peer: 240 s and its start.
-pub const BIRD_START: Duration = Duration::from_secs(270);
+pub(super) const BIRD_START: Duration = Duration::from_secs(270);
 
 /// How this host's routes are judged.
 #[derive(Debug, Clone)]

@@ -22,7 +22,7 @@ pub enum Backend {
 
 /// Who programs a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Programmer {
+pub(super) enum Programmer {
     /// Felix, from blocks.
     Felix,
     /// BIRD, from affinity keys and endpoints, over BGP.
@@ -31,7 +31,7 @@ pub enum Programmer {
 
 /// Which classes Felix and BIRD are configured to program on this host (reference 4.1, J27).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ownership {
+pub(super) struct Ownership {
     felix: [bool; 2],
     bird: [bool; 2],
     /// Both settings are written down, rather than defaults.
@@ -48,7 +48,7 @@ fn class_index(class: PoolClass) -> Option<usize> {
 
 impl Ownership {
     /// Whether the component is configured to program routes of pools of this class.
-    pub fn programs(&self, who: Programmer, class: PoolClass) -> bool {
+    pub(super) fn programs(&self, who: Programmer, class: PoolClass) -> bool {
         match (who, class_index(class)) {
             (Programmer::Felix, Some(index)) => self.felix[index],
             (Programmer::Bird, Some(index)) => self.bird[index],
@@ -97,7 +97,7 @@ fn minor_version(version: &str) -> u32 {
 
 /// What is configured for this host, merged from Felix's and BGP's configurations and the cluster's version.
 #[derive(Debug, Clone)]
-pub struct Setting {
+pub(super) struct Setting {
     /// Prefixes of workload devices.
     pub workload_prefixes: Vec<String>,
     /// The protocol of Felix's device routes; 3 by default.
@@ -118,7 +118,7 @@ pub struct Setting {
 impl Setting {
     /// Merges what is configured for `node`: `node.NAME` over a matching selector (the oldest) over `default`
     /// (`felix/config/config_params.go`, `SourcesInDescendingOrder`).
-    pub fn of(datastore: &Datastore, node: &Name) -> Setting {
+    pub(super) fn of(datastore: &Datastore, node: &Name) -> Setting {
         let own = format!("node.{node}");
         let labels = datastore.nodes().get(node).map(|node| node.labels.clone()).unwrap_or_default();
         let mut scoped: Vec<&FelixConfiguration> = datastore
@@ -176,33 +176,33 @@ impl Setting {
     }
 
     /// Whether it cannot be known who programs pools of this class; VXLAN is always Felix's.
-    pub fn ownership_unknown_for(&self, class: PoolClass) -> bool {
+    pub(super) fn ownership_unknown_for(&self, class: PoolClass) -> bool {
         self.ownership_unknown && class_index(class).is_some()
     }
 
     /// Whether the device is a workload's.
-    pub fn is_workload_device(&self, device: &str) -> bool {
+    pub(super) fn is_workload_device(&self, device: &str) -> bool {
         self.workload_prefixes.iter().any(|prefix| device.starts_with(prefix.as_str()))
     }
 
     /// Whether the device is Calico's: a workload's, or one of its tunnels (J16).
-    pub fn is_calico_device(&self, device: &str) -> bool {
+    pub(super) fn is_calico_device(&self, device: &str) -> bool {
         matches!(device, "tunl0" | "vxlan.calico" | "vxlan-v6.calico") || self.is_workload_device(device)
     }
 
     /// Whether the protocol is one that Felix marks its own routes with.
-    pub fn is_felix_protocol(&self, protocol: Protocol) -> bool {
+    pub(super) fn is_felix_protocol(&self, protocol: Protocol) -> bool {
         protocol == Protocol::FELIX || (self.device_protocol != Protocol::BOOT && protocol == self.device_protocol)
     }
 
     /// Whether BIRD leaves its route to this peer to WireGuard.
-    pub fn wireguard_takes(&self, peer: &Node) -> bool {
+    pub(super) fn wireguard_takes(&self, peer: &Node) -> bool {
         self.wireguard && (peer.wireguard_key_v4.is_some() || peer.wireguard_key_v6.is_some())
     }
 }
 
 /// How a device wraps packets: by Calico's names, or by its kind.
-pub fn device_encapsulation(device: &str, link: Option<&Link>) -> Encapsulation {
+pub(super) fn device_encapsulation(device: &str, link: Option<&Link>) -> Encapsulation {
     match device {
         "tunl0" => return Encapsulation::Ipip,
         "vxlan.calico" | "vxlan-v6.calico" => return Encapsulation::Vxlan,
@@ -218,7 +218,7 @@ pub fn device_encapsulation(device: &str, link: Option<&Link>) -> Encapsulation 
 }
 
 /// The class of pools whose blocks go through the tunnel; WireGuard has none.
-pub fn tunnel_class(kind: TunnelKind) -> Option<PoolClass> {
+pub(super) fn tunnel_class(kind: TunnelKind) -> Option<PoolClass> {
     match kind {
         TunnelKind::Ipip => Some(PoolClass::Ipip),
         TunnelKind::VxlanV4 | TunnelKind::VxlanV6 => Some(PoolClass::Vxlan),

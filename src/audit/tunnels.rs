@@ -26,7 +26,7 @@ fn tunnel_fault(device: &str, reason: &'static str, host: &Name) -> Finding {
 
 /// J13: the devices of this host's Node's tunnel addresses whose class has a pool, and those that a required route
 /// needs (`needed`: each entry a list of which any will do). One finding a device and reason.
-pub fn devices(
+pub(super) fn devices(
     datastore: &Datastore,
     kernel: &Kernel,
     me: &Name,
@@ -118,7 +118,7 @@ fn device_addresses(link: &Link, wanted: &[IpAddr], me: &Name, setting: &Setting
 }
 
 /// J30: this host's Node against its interfaces, each reason once for the host.
-pub fn node(datastore: &Datastore, kernel: &Kernel, me: &Name) -> Vec<Finding> {
+pub(super) fn node(datastore: &Datastore, kernel: &Kernel, me: &Name) -> Vec<Finding> {
     let Some(node) = datastore.nodes().get(me).filter(|_| kernel.knows_links()) else { return Vec::new() };
     let mut missing = Vec::new();
     let mut differing = Vec::new();
@@ -157,7 +157,7 @@ pub fn node(datastore: &Datastore, kernel: &Kernel, me: &Name) -> Vec<Finding> {
 }
 
 /// A pool's configured mode.
-pub fn configured_mode(pool: &IpPool) -> TunnelMode {
+pub(super) fn configured_mode(pool: &IpPool) -> TunnelMode {
     match (pool.class(), pool.mode()) {
         (PoolClass::Vxlan, EncapMode::CrossSubnet) => TunnelMode::VxlanCrossSubnet,
         (PoolClass::Vxlan, _) => TunnelMode::VxlanAlways,
@@ -168,7 +168,7 @@ pub fn configured_mode(pool: &IpPool) -> TunnelMode {
 }
 
 /// J26: the configured mode while every remote route of the pool fits it, else what is seen.
-pub fn modes(datastore: &Datastore, evidence: &BTreeMap<Evidence, u64>) -> BTreeMap<Name, TunnelModes> {
+pub(super) fn modes(datastore: &Datastore, evidence: &BTreeMap<Evidence, u64>) -> BTreeMap<Name, TunnelModes> {
     let of_pool = |pool: &IpPool| {
         let configured = configured_mode(pool);
         let seen: Vec<&Evidence> = evidence.keys().filter(|it| it.pool == pool.name).collect();
@@ -197,7 +197,7 @@ fn observed_mode(configured: TunnelMode, seen: &[&Evidence]) -> TunnelMode {
 }
 
 /// The label `pool_class`.
-pub fn pool_class(class: PoolClass) -> &'static str {
+pub(super) fn pool_class(class: PoolClass) -> &'static str {
     match class {
         PoolClass::Vxlan => "vxlan",
         PoolClass::Ipip => "ipip",
@@ -206,7 +206,7 @@ pub fn pool_class(class: PoolClass) -> &'static str {
 }
 
 /// Who is configured to program which class of pools.
-pub fn owners(setting: &Setting) -> Vec<(&'static str, PoolClass)> {
+pub(super) fn owners(setting: &Setting) -> Vec<(&'static str, PoolClass)> {
     let components = [("felix", Programmer::Felix), ("bird", Programmer::Bird)];
     let classes = [PoolClass::Vxlan, PoolClass::Ipip, PoolClass::NoEncap];
     components
@@ -218,7 +218,7 @@ pub fn owners(setting: &Setting) -> Vec<(&'static str, PoolClass)> {
 }
 
 /// J27: a class of pools that both or neither program; `neither` only where both settings say so in words.
-pub fn owner_faults(datastore: &Datastore, setting: &Setting) -> Vec<Finding> {
+pub(super) fn owner_faults(datastore: &Datastore, setting: &Setting) -> Vec<Finding> {
     if setting.ownership_unknown {
         return Vec::new();
     }

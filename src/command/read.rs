@@ -9,7 +9,7 @@ use crate::source::{file, iproute};
 use crate::state::{Event, Object};
 
 /// What the dumps say, if any are read, and the host that is judged.
-pub struct Dump {
+pub(super) struct Dump {
     /// Both dumps' events.
     pub events: Vec<Event>,
     /// The newest timestamp in the datastore's dump: its *now* (J6).
@@ -23,7 +23,7 @@ pub struct Dump {
 /// # Errors
 ///
 /// A file cannot be read, or it cannot be told whose routes it holds.
-pub fn dump(sources: &Sources) -> Result<Dump, ConfigError> {
+pub(super) fn dump(sources: &Sources) -> Result<Dump, ConfigError> {
     let mut events = Vec::new();
     let mut newest = None;
     if let DatastoreSource::File(path) = &sources.datastore {

@@ -15,15 +15,15 @@ use crate::cli::ServeArgs;
 use crate::config::{ConfigError, DatastoreSource, KernelSource, Sources};
 use crate::engine::{Engine, EngineOptions, SweepPart, Wiring};
 use crate::metrics::{SourceStatus, Vitals};
-use crate::source::etcd::{self, settings::Settings};
+use crate::source::etcd::{self, EtcdError, KeyRange, Lister, Swept, settings::Settings};
 use crate::source::netlink;
 use crate::state::Side;
 use crate::web::{ListenAddress, Server, ServerConfig, WebConfig, WebState};
 
 /// How long key and block may contradict each other: a claim is three writes, done within milliseconds.
-pub const AFFINITY_GRACE: Duration = Duration::from_secs(60);
+pub(super) const AFFINITY_GRACE: Duration = Duration::from_secs(60);
 /// How long an address may be allocated without an endpoint.
-pub const LEAK_GRACE: Duration = Duration::from_secs(15 * 60);
+pub(super) const LEAK_GRACE: Duration = Duration::from_secs(15 * 60);
 /// Batches of events on their way: sources wait when the engine falls behind.
 const QUEUE: usize = 64;
 
@@ -163,7 +163,7 @@ async fn sweep(
             _ = stop.wait_for(|stop| *stop) => return,
             () = tokio::time::sleep(pause) => {}
         }
-        pause = match etcd::sweep_into(&settings, &parts).await {
+        pause = match sweep_once(&settings, &parts).await {
             Ok(()) => interval,
             Err(error) => {
                 warn!(%error, "the sweep for leaks broke off; it is begun again");
@@ -171,4 +171,22 @@ async fn sweep(
             }
         };
     }
+}
+
+/// One sweep, page by page as the engine takes them in.
+async fn sweep_once(settings: &Settings, parts: &mpsc::Sender<SweepPart>) -> Result<(), EtcdError> {
+    let connection = etcd::connect(settings, etcd::Timeouts::default()).await?;
+    let mut list = Lister::new(&connection, Swept::ALL.map(KeyRange::swept).to_vec(), None);
+    // Nobody receives any more: the exporter stops.
+    let send = async |part| parts.send(part).await.is_ok();
+    if !send(SweepPart::Begin).await {
+        return Ok(());
+    }
+    while let Some(page) = list.next().await? {
+        if !send(SweepPart::Page(page)).await {
+            return Ok(());
+        }
+    }
+    send(SweepPart::End).await;
+    Ok(())
 }

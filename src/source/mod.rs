@@ -1,11 +1,13 @@
 //! Where the pictures come from. A source reads what Calico stores or what Linux routes and says it as
 //! [`Event`](crate::state::Event)s; nothing above this module knows a key, a byte or a socket.
 //!
-//! - [`etcd`]: keys and values of Calico's etcd datastore, and how to connect to it.
+//! - [`etcd`]: Calico's etcd datastore, live.
+//! - [`backoff`]: how long to wait before a lost source is tried again.
 //! - [`mod@file`]: dumps written by `etcdctl`, for judging a cluster without reaching it.
 //! - [`iproute`]: dumps written by `ip -j`, the same for the kernel.
 //! - [`netlink`]: this host's kernel, followed.
 
+pub mod backoff;
 pub mod etcd;
 pub mod file;
 pub mod iproute;

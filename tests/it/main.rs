@@ -1,9 +1,12 @@
-//! Tests against the real things: one binary, so that it is linked once.
+//! Tests against the real things: recordings of real Calico, a real etcd, a real kernel, the real binary. One binary,
+//! so that it is linked once.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
+mod bgp;
+mod etcd;
 mod fixtures;
 mod ipam;
-mod metrics;
+mod leaks;
 mod netlink;
 mod support;

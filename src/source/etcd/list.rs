@@ -1,0 +1,145 @@
+//! A list: every key of some ranges, in pages, all as of one revision.
+
+use std::collections::VecDeque;
+use std::vec;
+
+use etcd_client::{GetResponse, KeyValue};
+use tokio::task::JoinHandle;
+
+use super::client::Connection;
+use super::decode;
+use super::error::EtcdError;
+use super::range::KeyRange;
+use crate::state::Event;
+
+/// Events handed over at once. Small, so that whoever shares the thread (a scrape) gets its turn between two of them,
+/// and a bounded channel of such batches is bounded memory.
+pub(super) const BATCH: usize = 64;
+
+/// Reads ranges page by page; [`Lister::next`] hands out what they hold. The next page is on its way while the last
+/// one is decoded, and never more than that: a slow reader slows the list down, and memory stays that of two pages.
+///
+/// The first page fixes the revision (unless one was given) and all others are read as of it, so that the whole is a
+/// picture that existed. If that revision is compacted meanwhile, [`EtcdError::Compacted`] ends the list.
+pub struct Lister {
+    connection: Connection,
+    ranges: VecDeque<KeyRange>,
+    revision: Option<i64>,
+    cluster: u64,
+    page: vec::IntoIter<KeyValue>,
+    asked: Option<Asked>,
+}
+
+/// A page that has been asked for.
+struct Asked {
+    range: KeyRange,
+    start: Vec<u8>,
+    answer: JoinHandle<Result<GetResponse, EtcdError>>,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.answer.abort();
+    }
+}
+
+impl Lister {
+    /// A list of `ranges`, as of `revision` or, if it is `None`, of the newest when the first page is read.
+    /// Must be called on a tokio runtime: requests run as tasks of their own.
+    pub fn new(connection: &Connection, ranges: Vec<KeyRange>, revision: Option<i64>) -> Lister {
+        let mut lister = Lister {
+            connection: connection.clone(),
+            ranges: ranges.into(),
+            revision,
+            cluster: 0,
+            page: Vec::new().into_iter(),
+            asked: None,
+        };
+        lister.ask_range();
+        lister
+    }
+
+    /// The revision that the list is of; known once the first page has been read.
+    pub fn revision(&self) -> Option<i64> {
+        self.revision
+    }
+
+    /// The cluster that answered (0 before it has).
+    pub(super) fn cluster(&self) -> u64 {
+        self.cluster
+    }
+
+    /// The next batch, of 1 to 64 events, one for each key that is understood; `None` at the end.
+    ///
+    /// # Errors
+    /// [`EtcdError::Compacted`]: list again. [`EtcdError::Denied`] and all that a connection may run into.
+    pub async fn next(&mut self) -> Result<Option<Vec<Event>>, EtcdError> {
+        loop {
+            if self.page.len() > 0 {
+                let keys = self.page.by_ref().take(BATCH);
+                let events: Vec<Event> = keys.filter_map(|kv| decode::event(kv.key(), kv.value())).collect();
+                // Decoding does not wait for anything: this is where others on the thread get their turn, the
+                // request for the next page among them.
+                tokio::task::yield_now().await;
+                if !events.is_empty() {
+                    return Ok(Some(events));
+                }
+            } else if !self.turn_page().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Takes the page that was asked for, and asks for the one after it. `false` at the end.
+    async fn turn_page(&mut self) -> Result<bool, EtcdError> {
+        let Some(mut asked) = self.asked.take() else { return Ok(false) };
+        let answer = match (&mut asked.answer).await {
+            Ok(answer) => answer,
+            Err(join) => Err(self.connection.peer.unreachable(&join.to_string())),
+        };
+        let (start, mut range) = (std::mem::take(&mut asked.start), asked.range.clone());
+        let mut page = match answer {
+            // Somebody stored huge values: read fewer of them at a time.
+            Err(EtcdError::TooLarge { .. }) if range.page > 1 => {
+                range.page = (range.page / 4).max(1);
+                self.ask(range, start);
+                return Ok(true);
+            }
+            answer => answer?,
+        };
+        if let Some(header) = page.header() {
+            self.revision.get_or_insert(header.revision());
+            if self.cluster != 0 && header.cluster_id() != self.cluster {
+                return Err(self.connection.peer.history("another cluster answers".to_owned()));
+            }
+            self.cluster = header.cluster_id();
+        }
+        let more = page.more();
+        let keys = page.take_kvs();
+        match keys.last() {
+            Some(last) if more => {
+                // The key after the last one, in the order of bytes.
+                let mut start = last.key().to_vec();
+                start.push(0);
+                self.ask(range, start);
+            }
+            _ => self.ask_range(),
+        }
+        self.page = keys.into_iter();
+        Ok(true)
+    }
+
+    fn ask_range(&mut self) {
+        if let Some(range) = self.ranges.pop_front() {
+            let start = range.start.clone();
+            self.ask(range, start);
+        }
+    }
+
+    fn ask(&mut self, range: KeyRange, start: Vec<u8>) {
+        let (connection, revision) = (self.connection.clone(), self.revision);
+        let (asked, from) = (range.clone(), start.clone());
+        let answer = tokio::spawn(async move { connection.page(&asked, &from, revision).await });
+        self.asked = Some(Asked { range, start, answer });
+    }
+}

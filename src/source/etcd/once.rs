@@ -1,0 +1,76 @@
+//! Reading etcd once: for `check`, and for a sweep of what is too numerous to follow.
+
+use super::client::{Connection, Timeouts};
+use super::error::EtcdError;
+use super::list::Lister;
+use super::range::{KeyRange, Swept};
+use super::settings::Settings;
+use crate::state::{Event, Side};
+
+/// How often [`snapshot`] begins again when etcd compacts the revision that it reads.
+const ATTEMPTS: usize = 3;
+
+/// A connection to the first endpoint, from a random one on, that answers. A server that answers and refuses (wrong
+/// password, no permission) is not passed over: the others would say the same.
+///
+/// # Errors
+/// What the last endpoint tried had to say.
+pub async fn connect(settings: &Settings, timeouts: Timeouts) -> Result<Connection, EtcdError> {
+    let endpoints = &settings.endpoints;
+    let mut error = EtcdError::Settings("no endpoint given".to_owned());
+    let first = fastrand::usize(..endpoints.len().max(1));
+    for endpoint in endpoints.iter().cycle().skip(first).take(endpoints.len()) {
+        match Connection::open(settings, endpoint, timeouts).await {
+            Ok(connection) => return Ok(connection),
+            Err(refused @ (EtcdError::Credentials { .. } | EtcdError::Denied { .. })) => return Err(refused),
+            Err(other) => error = other,
+        }
+    }
+    Err(error)
+}
+
+/// Everything that the exporter knows how to read, handles and workload endpoints included, as of one revision:
+/// [`Event::Resync`], the objects in no particular order, [`Event::Synced`].
+///
+/// # Errors
+/// Any [`EtcdError`]; [`EtcdError::Compacted`] only if it happened three times in a row.
+pub async fn snapshot(settings: &Settings, timeouts: Timeouts) -> Result<Vec<Event>, EtcdError> {
+    let connection = connect(settings, timeouts).await?;
+    let mut attempt = 1;
+    loop {
+        let mut ranges = KeyRange::watched();
+        ranges.extend(Swept::ALL.map(KeyRange::swept));
+        let mut events = vec![Event::Resync(Side::Datastore)];
+        match collect(Lister::new(&connection, ranges, None), |batch| events.extend(batch)).await {
+            Ok(_) => {
+                events.push(Event::Synced(Side::Datastore));
+                return Ok(events);
+            }
+            Err(EtcdError::Compacted { .. }) if attempt < ATTEMPTS => attempt += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Reads all objects of some numerous kinds in pages, as of `revision` or, if it is `None`, of the newest, and hands
+/// them to `each` in batches of at most 64. Memory is that of two pages, whatever the cluster's size. Returns the
+/// revision.
+///
+/// # Errors
+/// [`EtcdError::Compacted`] if the revision is gone: what was handed out then is a part, to be thrown away.
+pub async fn sweep(
+    connection: &Connection,
+    kinds: &[Swept],
+    revision: Option<i64>,
+    each: impl FnMut(Vec<Event>),
+) -> Result<i64, EtcdError> {
+    let ranges = kinds.iter().map(|kind| KeyRange::swept(*kind)).collect();
+    collect(Lister::new(connection, ranges, revision), each).await
+}
+
+async fn collect(mut list: Lister, mut each: impl FnMut(Vec<Event>)) -> Result<i64, EtcdError> {
+    while let Some(batch) = list.next().await? {
+        each(batch);
+    }
+    Ok(list.revision().unwrap_or_default())
+}

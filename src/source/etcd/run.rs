@@ -1,0 +1,237 @@
+//! The loop of a running exporter: connect, list, watch, and start again whenever there is reason to doubt.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::client::{Connection, Timeouts};
+use super::error::EtcdError;
+use super::list::{BATCH, Lister};
+use super::lookup;
+use super::range::KeyRange;
+use super::settings::Settings;
+use super::watch::{Probe, Watch};
+use crate::model::EndpointId;
+use crate::source::backoff::{Backoff, around};
+use crate::state::{Event, Side};
+
+/// A watch that ends sooner than this was no success: what follows it counts as a failure.
+const SUCCESS: Duration = Duration::from_secs(5);
+/// How often a list begins again at once when etcd compacts the revision that it reads.
+const ATTEMPTS: usize = 3;
+/// Different reasons reported in one outage; more are not worth a line each.
+const MOST_REASONS: usize = 32;
+
+/// What [`run`] reads, and how patiently.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where etcd is and how to be let in.
+    pub settings: Settings,
+    /// What is listed and watched: see [`KeyRange::watched`].
+    pub ranges: Vec<KeyRange>,
+    /// Time between two full lists, against drift; each is drawn from ±10 % around it.
+    pub resync: Duration,
+    /// When a silent watch is doubted.
+    pub probe: Probe,
+    /// Of connecting and of single requests.
+    pub timeouts: Timeouts,
+    /// Between attempts.
+    pub backoff: Backoff,
+}
+
+impl Config {
+    /// The defaults for `settings`: [`KeyRange::watched`], a list every 10 minutes, half a second to 30 seconds
+    /// between attempts.
+    pub fn new(settings: Settings) -> Config {
+        Config {
+            settings,
+            ranges: KeyRange::watched(),
+            resync: Duration::from_secs(600),
+            probe: Probe::default(),
+            timeouts: Timeouts::default(),
+            backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(30)),
+        }
+    }
+}
+
+/// Follows the datastore until `stop` becomes true or is dropped, or nobody receives `events` any more.
+///
+/// `events`, in batches of at most 64 objects, say:
+/// - [`Event::Resync`], the objects, [`Event::Synced`]: a full list, as of one revision. What was known before and is
+///   not named is gone. A list that broke off is followed by another `Resync`, without `Synced`.
+/// - single objects after that, in the order in which etcd changed each of them;
+/// - [`Event::Lost`] when the picture cannot be trusted to be current, and again for each new reason that it stays so.
+///   A periodic list is not a loss.
+///
+/// `lookups` are workload endpoints to be read once, and each is answered by a put, an unreadable or a delete among
+/// the events. They are dropped without an answer while etcd is away; give the channel a bound and use `try_send`.
+///
+/// A full channel of events stops the reading: nothing piles up here.
+pub async fn run(
+    config: Config,
+    events: mpsc::Sender<Vec<Event>>,
+    lookups: mpsc::Receiver<EndpointId>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let (connected, connections) = watch::channel(None);
+    let mut follower = Follower {
+        backoff: config.backoff.clone(),
+        events: events.clone(),
+        connected,
+        synced: None,
+        reasons: HashSet::new(),
+        config,
+    };
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = events.closed() => {}
+        _ = follower.follow() => {}
+        () = lookup::serve(connections, lookups, events.clone()) => {}
+    }
+}
+
+/// Sends a batch, waiting for room. If nobody receives any more it never returns: [`run`] sees that, too, and ends.
+pub(super) async fn deliver(events: &mpsc::Sender<Vec<Event>>, batch: Vec<Event>) {
+    if events.send(batch).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+struct Follower {
+    config: Config,
+    backoff: Backoff,
+    events: mpsc::Sender<Vec<Event>>,
+    connected: watch::Sender<Option<Connection>>,
+    /// Since when the picture is current, if it is.
+    synced: Option<Instant>,
+    /// Why it was said not to be, since it last was.
+    reasons: HashSet<String>,
+}
+
+impl Follower {
+    async fn follow(&mut self) -> Infallible {
+        // Every exporter begins with another member, so that all of them together are spread over the cluster.
+        let mut index = fastrand::usize(..self.config.settings.endpoints.len().max(1));
+        let mut failed = 0;
+        loop {
+            let endpoint = self.config.settings.endpoints.get(index).cloned();
+            let error = match endpoint {
+                Some(endpoint) => match self.session(&endpoint).await {
+                    Err(error) => error,
+                },
+                None => EtcdError::Settings("no endpoint given".to_owned()),
+            };
+            self.connected.send_replace(None);
+            if self.lost(&error).await {
+                failed = 0;
+            }
+            failed += 1;
+            index = (index + 1) % self.config.settings.endpoints.len().max(1);
+            // Delays grow only when every endpoint has had its turn.
+            let delay = if failed >= self.config.settings.endpoints.len() {
+                failed = 0;
+                self.backoff.next_delay()
+            } else {
+                self.backoff.spread()
+            };
+            sleep(delay).await;
+        }
+    }
+
+    /// Follows over one connection, until it fails.
+    async fn session(&mut self, endpoint: &str) -> Result<Infallible, EtcdError> {
+        let connection = Connection::open(&self.config.settings, endpoint, self.config.timeouts).await?;
+        self.connected.send_replace(Some(connection.clone()));
+        loop {
+            match self.list_and_watch(&connection).await {
+                // Time for a fresh list; nothing is lost.
+                Ok(()) => {}
+                // A fresh list at once is the cure, if it helped last time.
+                Err(error @ EtcdError::Compacted { .. }) => {
+                    if !self.lost(&error).await {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// A list and a watch from where it ends, until the next list is due.
+    async fn list_and_watch(&mut self, connection: &Connection) -> Result<(), EtcdError> {
+        let (revision, cluster) = self.list(connection).await?;
+        // The watch before this list was ended first: its events can therefore not follow what is newer.
+        let (mut watch, events) =
+            Watch::open(connection, &self.config.ranges, revision, cluster, self.config.probe).await?;
+        self.deliver_in_batches(events).await;
+        self.deliver(vec![Event::Synced(Side::Datastore)]).await;
+        self.found(connection, revision);
+
+        let due = Instant::now() + around(self.config.resync);
+        while let Ok(events) = timeout_at(due, watch.next()).await {
+            self.deliver_in_batches(events?).await;
+        }
+        Ok(())
+    }
+
+    /// Lists everything. Returns the revision and whose it is.
+    async fn list(&self, connection: &Connection) -> Result<(i64, u64), EtcdError> {
+        let mut attempt = 1;
+        loop {
+            self.deliver(vec![Event::Resync(Side::Datastore)]).await;
+            let mut list = Lister::new(connection, self.config.ranges.clone(), None);
+            let error = loop {
+                match list.next().await {
+                    Ok(Some(batch)) => self.deliver(batch).await,
+                    Ok(None) => return Ok((list.revision().unwrap_or_default(), list.cluster())),
+                    Err(error) => break error,
+                }
+            };
+            match error {
+                // No reason to alarm anybody: Calico itself has etcd compacted every ten minutes.
+                EtcdError::Compacted { .. } if attempt < ATTEMPTS => attempt += 1,
+                error => return Err(error),
+            }
+        }
+    }
+
+    /// Notes that the picture is current.
+    fn found(&mut self, connection: &Connection, revision: i64) {
+        if self.synced.is_none() {
+            tracing::info!(endpoint = connection.endpoint(), revision, "etcd is in sync");
+            self.synced = Some(Instant::now());
+        }
+        self.reasons.clear();
+    }
+
+    /// Says that the picture is not current, and why. Returns whether it had been, for long enough to count.
+    async fn lost(&mut self, error: &EtcdError) -> bool {
+        let lasted = self.synced.take().is_some_and(|since| since.elapsed() >= SUCCESS);
+        if lasted {
+            self.backoff.reset();
+        }
+        let reason = error.to_string();
+        if self.reasons.len() < MOST_REASONS && self.reasons.insert(reason.clone()) {
+            tracing::warn!("{reason}");
+            self.deliver(vec![Event::Lost(Side::Datastore, reason)]).await;
+        }
+        lasted
+    }
+
+    async fn deliver(&self, batch: Vec<Event>) {
+        deliver(&self.events, batch).await;
+    }
+
+    async fn deliver_in_batches(&self, mut events: Vec<Event>) {
+        while events.len() > BATCH {
+            let rest = events.split_off(BATCH);
+            self.deliver(std::mem::replace(&mut events, rest)).await;
+        }
+        if !events.is_empty() {
+            self.deliver(events).await;
+        }
+    }
+}
