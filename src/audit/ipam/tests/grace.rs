@@ -26,7 +26,8 @@ fn wait(audit: &mut IpamAudit, cluster: &mut Cluster, seconds: u64) {
 
 #[test]
 fn a_contradiction_must_stand_for_the_grace_and_then_says_since_when() {
-    let changes: [(&str, &dyn Fn(&mut Cluster)); 7] = [
+    type Change<'a> = &'a dyn Fn(&mut Cluster);
+    let changes: [(&str, Change<'_>); 7] = [
         ("without_block", &|cluster| _ = cluster.affinity("host:h1", "10.0.0.64/28", Confirmed)),
         ("block_without_affinity", &|cluster| _ = cluster.block(Block::of("host:h1", "10.0.0.64/28"))),
         ("block_not_affine", &|cluster| _ = cluster.affinity("host:h1", "10.0.0.32/28", Confirmed)),
