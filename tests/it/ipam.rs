@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use calico_exporter::audit::{IpamAudit, IpamOptions, IpamReport, Now, PoolFigures};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use calico_exporter::audit::{Finding, IpamAudit, IpamOptions, IpamReport, Now, PoolFigures};
 use calico_exporter::model::{Name, address_count};
 use calico_exporter::source::file;
 use calico_exporter::state::{Changes, State};
@@ -151,4 +153,67 @@ fn borrowed_and_lent_are_what_calicoctl_says() {
         compared += rows.len();
     }
     assert!(compared >= 10, "{compared} addresses compared");
+}
+
+/// A block as an old Calico wrote it: no `deleted`, no sequence numbers, attributes without `secondary`.
+fn old_block(unallocated: &str) -> String {
+    let mut allocations = ["null"; 64];
+    (allocations[8], allocations[9]) = ("0", "1");
+    format!(
+        r#"{{"cidr":"111.10.238.192/26","affinity":"host:k8s02","strictAffinity":false,"allocations":[{}],"unallocated":[{unallocated}],"attributes":[{{"handle_id":"k8s-pod-network.e908404f358d","secondary":null}},{{"handle_id":"k8s-pod-network.c4367bf4e873","secondary":null}}]}}"#,
+        allocations.join(",")
+    )
+}
+
+/// The audit of a dump of these keys and values.
+fn audit_of(pairs: &[(&str, &str)]) -> (Vec<Finding>, IpamReport) {
+    let kvs: Vec<String> = pairs
+        .iter()
+        .map(|(key, value)| {
+            let (key, value) = (BASE64_STANDARD.encode(key), BASE64_STANDARD.encode(value));
+            format!(r#"{{"key":"{key}","mod_revision":1,"value":"{value}"}}"#)
+        })
+        .collect();
+    let dump = format!(r#"{{"header":{{"revision":1}},"kvs":[{}],"count":{}}}"#, kvs.join(","), kvs.len());
+    let dump = file::datastore_from(Path::new("dump"), dump.as_bytes()).unwrap();
+    let mut state = State::new(true);
+    for event in dump.events {
+        state.apply(event, Duration::ZERO);
+    }
+    let mut audit = IpamAudit::new(IpamOptions { live: false, affinity_grace: Duration::from_secs(90) });
+    let now = Now { monotonic: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
+    audit.refresh(&state.datastore, &Changes::default(), now, &|_| None);
+    (audit.findings(), audit.report())
+}
+
+#[test]
+fn a_block_of_an_old_calico_and_an_ordinal_that_came_back() {
+    let free = "10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,\
+                46,47,48,49,50,51,52,53,54,55,56,57,58,59,60,61,62,63,1,0,2,3,4,5,6,7";
+    let look = |unallocated: &str| {
+        let (findings, report) = audit_of(&[
+            ("/calico/ipam/v2/assignment/ipv4/block/111.10.238.192-26", &old_block(unallocated)),
+            ("/calico/ipam/v2/host/k8s02/ipv4/block/111.10.238.192-26", ""),
+            (
+                "/calico/resources/v3/projectcalico.org/ippools/p",
+                r#"{"kind":"IPPool","metadata":{"name":"p"},"spec":{"cidr":"111.10.0.0/16","ipipMode":"Always"}}"#,
+            ),
+            ("/calico/resources/v3/projectcalico.org/nodes/k8s02", r#"{"kind":"Node","metadata":{"name":"k8s02"}}"#),
+        ]);
+        (findings, report.hosts[&("k8s02".into(), "p".into())].clone())
+    };
+    let ratio = |size: u64, free: u64| (size - free) as f64 / size as f64;
+
+    let (findings, host) = look(free);
+    assert_eq!(findings, []);
+    assert_eq!((host.allocated, host.free, host.confirmed), (2, 62, 1));
+    assert_eq!(ratio(host.size(), host.free), 0.03125);
+
+    // Allocations may be wrong after an accident; what is free is what `unallocated` says.
+    let (findings, host) = look(&format!("{free},8"));
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].label("reason"), Some("allocated_and_unallocated"));
+    assert_eq!((findings[0].subject.as_str(), findings[0].host.as_deref()), ("111.10.238.200", Some("k8s02")));
+    assert_eq!((host.allocated, host.free), (1, 63));
+    assert_eq!(ratio(host.size(), host.free), 0.015625);
 }

@@ -96,11 +96,6 @@ impl Ledger {
         self.keys.get(host).copied().unwrap_or_default()
     }
 
-    /// Hosts and families that have any.
-    pub(super) fn claimants(&self) -> impl Iterator<Item = &(Name, Family)> {
-        self.keys.keys()
-    }
-
     pub(super) fn hosts(&self) -> &BTreeMap<(Name, Name), HostFigures> {
         &self.hosts
     }
@@ -110,12 +105,12 @@ impl Ledger {
         let none = PoolSums::default();
         let sums = self.pools.get(&facts.pool.name).unwrap_or(&none);
         let uncovered = size(&facts.pool.cidr).saturating_sub(sums.share.area);
-        let reserved = facts.reserved.saturating_sub(sums.share.reserved_area).min(uncovered);
+        let reserved = facts.reserved.saturating_sub(sums.share.reserved_area);
         let bits = facts.pool.block_size.checked_sub(facts.pool.cidr.prefix_len());
         PoolFigures {
             pool: Some(facts.pool.clone()),
             reserved: float(sums.share.reserved.saturating_add(reserved)),
-            unclaimed: float(uncovered - reserved),
+            unclaimed: float(uncovered.saturating_sub(reserved)),
             blocks_capacity: bits.map_or(0.0, |bits| 2f64.powi(i32::from(bits))),
             hosts_without_block: facts.selected.iter().filter(|host| !sums.owners.contains_key(*host)).count() as u64,
             ..sums.figures()

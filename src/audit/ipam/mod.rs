@@ -2,7 +2,7 @@
 //!
 //! [`IpamAudit`] keeps a verdict for each CIDR that a block or a key names, and sums over them. A block or a key that
 //! changed costs the verdicts of its CIDR and of the blocks that overlap it; only pools, nodes, reservations and
-//! settings cost a walk over all. The rules are in [`block`], [`affinity`], [`figures`] and [`unreadable`](mod@unreadable).
+//! settings cost a walk over all. The rules are in `block`, `affinity`, `figures` and `unreadable`, small and pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -117,6 +117,7 @@ impl IpamAudit {
             with_neighbours(datastore, &changes.cidrs)
         };
         let mut hosts: BTreeSet<(Name, Family)> = BTreeSet::new();
+        // Every host with a key is in some verdict, so that judging all verdicts judges all limits.
         let claimants = |entry: &Entry| {
             let family = Family::of_net(&entry.cidr);
             entry.hosts.iter().map(move |(host, _)| (host.clone(), family)).collect::<Vec<_>>()
@@ -140,10 +141,6 @@ impl IpamAudit {
                 self.faulty.insert(cidr);
             }
             self.verdicts.insert(cidr, verdict);
-        }
-        if everything {
-            hosts.extend(self.ledger.claimants().cloned());
-            hosts.extend(self.over_limit.keys().cloned());
         }
         self.judge_limits(hosts, now);
         let found = unreadable(datastore).map(|finding| (finding, Age::AtOnce)).collect();

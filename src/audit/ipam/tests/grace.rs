@@ -26,7 +26,8 @@ fn wait(audit: &mut IpamAudit, cluster: &mut Cluster, seconds: u64) {
 
 #[test]
 fn a_contradiction_must_stand_for_the_grace_and_then_says_since_when() {
-    let changes: [(&str, &dyn Fn(&mut Cluster)); 7] = [
+    type Change<'a> = &'a dyn Fn(&mut Cluster);
+    let changes: [(&str, Change<'_>); 7] = [
         ("without_block", &|cluster| _ = cluster.affinity("host:h1", "10.0.0.64/28", Confirmed)),
         ("block_without_affinity", &|cluster| _ = cluster.block(Block::of("host:h1", "10.0.0.64/28"))),
         ("block_not_affine", &|cluster| _ = cluster.affinity("host:h1", "10.0.0.32/28", Confirmed)),
@@ -55,12 +56,16 @@ fn a_contradiction_must_stand_for_the_grace_and_then_says_since_when() {
 fn a_limit_exceeded_waits_too() {
     let (mut cluster, mut audit) = living();
     for index in 0..20 {
-        cluster.owned(Block::of("host:h1", &format!("10.1.0.{}/28", index)).pod(0, "h1", &format!("p{index}")));
+        cluster.owned(Block::of("host:h1", &format!("10.1.{index}.0/28")).pod(0, "h1", &format!("p{index}")));
     }
     refresh(&mut audit, &mut cluster);
     assert!(!reasons(&audit).contains(&"over_block_limit".to_owned()));
     wait(&mut audit, &mut cluster, 90);
     assert!(reasons(&audit).contains(&"over_block_limit".to_owned()));
+    // Within the limit again as soon as one key is gone.
+    cluster.delete(ObjectId::Affinity(BlockOwner::Host("h1".into()), net("10.1.0.0/28")));
+    refresh(&mut audit, &mut cluster);
+    assert!(!reasons(&audit).contains(&"over_block_limit".to_owned()));
 }
 
 #[test]
