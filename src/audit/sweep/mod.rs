@@ -140,3 +140,6 @@ impl Persistence {
         self.first_seen.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;
