@@ -8,6 +8,9 @@ use calico_exporter::command;
 use calico_exporter::config::{ConfigError, Sources};
 use clap::Parser;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -44,9 +47,14 @@ fn log(args: &SourceArgs) {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_target(false);
     match args.log_format {
-        LogFormat::Logfmt => builder.with_ansi(false).init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Logfmt => {
+            let lines = tracing_logfmt::builder().with_target(false).layer().with_writer(io::stderr);
+            tracing_subscriber::registry().with(lines.with_filter(level)).init();
+        }
+        LogFormat::Json => {
+            let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
+            tracing_subscriber::registry().with(lines.with_writer(io::stderr).with_filter(level)).init();
+        }
     }
 }

@@ -94,16 +94,16 @@ impl Objects {
         let mut faults: HashMap<Name, Candidate> = HashMap::new();
         for block in datastore.blocks() {
             let dark = datastore.is_dark(&block.cidr);
-            for (handle, attribute, held) in held_by_handle(block) {
-                let id = hash(handle);
+            for held in held_by_handle(block) {
+                let id = hash(held.handle);
                 if idle.contains(&id) {
                     awake.insert(id);
                 }
                 if !dark
-                    && !faults.contains_key(handle)
-                    && let Some(fault) = self.fault(block, handle, id, attribute, held)
+                    && !faults.contains_key(held.handle)
+                    && let Some(fault) = self.fault(held, id)
                 {
-                    faults.insert(handle.clone(), fault);
+                    faults.insert(held.handle.clone(), fault);
                 }
             }
         }
@@ -122,26 +122,19 @@ impl Objects {
         found
     }
 
-    /// What is wrong with a handle, seen from a block that holds `held` addresses of it.
-    fn fault(
-        &self,
-        block: &AllocationBlock,
-        handle: &Name,
-        id: u64,
-        attribute: &Attribute,
-        held: i64,
-    ) -> Option<Candidate> {
-        if is_windows(handle) || self.unreadable.contains(&id) {
+    /// What is wrong with a handle, seen from a block that holds something of it.
+    fn fault(&self, held: Held<'_>, id: u64) -> Option<Candidate> {
+        if is_windows(held.handle) || self.unreadable.contains(&id) {
             return None;
         }
         let from = self.counts.partition_point(|(other, ..)| *other < id);
         let mut counts = self.counts[from..].iter().take_while(|(other, ..)| *other == id).peekable();
         if counts.peek().is_none() && !self.bare.contains(&id) {
-            return Some(missing_handle(block, handle, attribute));
+            return Some(held.missing_handle());
         }
-        let number = self.blocks.get(&block.cidr);
+        let number = self.blocks.get(held.block);
         let said = counts.filter(|(_, block, _)| Some(block) == number).map(|(_, _, count)| *count).max();
-        (said.unwrap_or(0) < held).then(|| under_count(block, handle, attribute, said, held))
+        (said.unwrap_or(0) < held.count).then(|| held.under_count(said))
     }
 }
 
@@ -166,74 +159,93 @@ fn may_hold(datastore: &Datastore, cidr: &IpNet, handle: &Name) -> bool {
     })
 }
 
-/// How many ordinals of the block each handle has, with one of the attributes that name it.
-fn held_by_handle(block: &AllocationBlock) -> Vec<(&Name, &Attribute, i64)> {
-    let mut held: Vec<(&Name, &Attribute, i64)> = block
+/// What a block holds of a handle.
+#[derive(Debug, Clone, Copy)]
+struct Held<'a> {
+    block: &'a IpNet,
+    handle: &'a Name,
+    /// The first of its ordinals, and what is written about it.
+    ordinal: u32,
+    attribute: &'a Attribute,
+    /// How many ordinals it has.
+    count: i64,
+}
+
+/// What the block holds of each handle.
+fn held_by_handle(block: &AllocationBlock) -> Vec<Held<'_>> {
+    let mut held: Vec<Held<'_>> = block
         .allocations()
-        .filter_map(|(_, attribute)| attribute)
-        .filter_map(|attribute| Some((attribute.handle.as_ref()?, attribute, 1)))
+        .filter_map(|(ordinal, attribute)| {
+            let attribute = attribute?;
+            let handle = attribute.handle.as_ref()?;
+            Some(Held { block: &block.cidr, handle, ordinal, attribute, count: 1 })
+        })
         .collect();
-    held.sort_by(|a, b| a.0.cmp(b.0));
+    // Stable: the first of a handle stays the one with the lowest ordinal.
+    held.sort_by(|a, b| a.handle.cmp(b.handle));
     held.dedup_by(|later, first| {
-        let same = later.0 == first.0;
+        let same = later.handle == first.handle;
         if same {
-            first.2 += later.2;
+            first.count += later.count;
         }
         same
     });
     held
 }
 
-fn found(reason: &'static str, handle: &Name, attribute: Option<&Attribute>) -> Finding {
-    Finding::of_reason(Metric::HandleFaults, reason, handle).host(attribute.and_then(|it| it.node.clone()))
-}
-
 fn no_allocation(handle: &Name, cidrs: &[IpNet]) -> Candidate {
     let blocks = cidrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let listed = if blocks.is_empty() { "no block".to_owned() } else { format!("block {blocks}") };
-    let finding = found("no_allocation", handle, None)
+    let finding = Finding::of_reason(Metric::HandleFaults, "no_allocation", handle)
         .detail(format!("The handle lists {listed}, and no block has an allocation with this handle."))
         .expected("an allocation with this handle, or no such handle", "a handle without allocation")
+        // `--from-report` would do it, and would release living IPv6 tunnel addresses as well.
         .action(
-            "It harms nothing but takes space. `calicoctl ipam check -o report.json`, then \
-             `calicoctl ipam release --from-report=report.json`, removes it.",
+            "It takes space and no more. `calicoctl ipam check -o report.json` lists it under leakedHandles as well. \
+             Delete the handle object itself, and not by `ipam release --from-report`, \
+             which takes IPv6 tunnel addresses in use for leaks.",
         );
     Candidate { finding, identity: 0 }
 }
 
-fn missing_handle(block: &AllocationBlock, handle: &Name, attribute: &Attribute) -> Candidate {
-    let cidr = &block.cidr;
-    let finding = found("missing_handle", handle, Some(attribute))
-        .detail(format!(
-            "Block {cidr} has an address allocated{} with this handle, and there is no such handle: \
-             the address will not be released with its owner.",
-            owner(attribute)
-        ))
-        .expected("a handle that counts the address", "no such handle")
-        .action("Delete the pod. If the address is still allocated then, give it back: calicoctl ipam release --ip=….");
-    Candidate { finding, identity: 0 }
-}
+impl Held<'_> {
+    fn fault(self, reason: &'static str, says: &str, expected: String, actual: String) -> Candidate {
+        let Held { block, handle, ordinal, attribute, count } = self;
+        let addresses = match count {
+            1 => "an address".to_owned(),
+            count => format!("{count} addresses"),
+        };
+        let gone = match attribute.pod {
+            Some(_) => "Delete the pod",
+            None => "See to it when its owner is gone",
+        };
+        let release = crate::model::address_at(block, u64::from(ordinal))
+            .map(|address| format!(": calicoctl ipam release --ip={address}"));
+        let finding = Finding::of_reason(Metric::HandleFaults, reason, handle)
+            .host(attribute.node.clone())
+            .detail(format!(
+                "Block {block} has {addresses} allocated{} with this handle, and {says}: \
+                 what it does not count is not released with its owner.",
+                owner(attribute)
+            ))
+            .expected(expected, actual)
+            .action(format!(
+                "{gone}. What is still allocated then is to be given back{}.",
+                release.unwrap_or_default()
+            ));
+        Candidate { finding, identity: 0 }
+    }
 
-fn under_count(
-    block: &AllocationBlock,
-    handle: &Name,
-    attribute: &Attribute,
-    said: Option<i64>,
-    held: i64,
-) -> Candidate {
-    let cidr = &block.cidr;
-    let says = said.map_or_else(|| "does not list the block".to_owned(), |count| format!("counts {count}"));
-    let finding = found("under_count", handle, Some(attribute))
-        .detail(format!(
-            "Block {cidr} has {held} addresses allocated{} with this handle, and the handle {says}: \
-             some will not be released with their owner.",
-            owner(attribute)
-        ))
-        .expected(format!("{held} or more in block {cidr}"), says)
-        .action(
-            "Delete the pod. If addresses are still allocated then, give them back: calicoctl ipam release --ip=….",
-        );
-    Candidate { finding, identity: 0 }
+    fn missing_handle(self) -> Candidate {
+        let expected = "a handle that counts the address".to_owned();
+        self.fault("missing_handle", "there is no such handle", expected, "no such handle".to_owned())
+    }
+
+    fn under_count(self, said: Option<i64>) -> Candidate {
+        let says = said.map_or_else(|| "does not list the block".to_owned(), |count| format!("counts {count}"));
+        let expected = format!("{} or more in block {}", self.count, self.block);
+        self.fault("under_count", &format!("the handle {says}"), expected, says)
+    }
 }
 
 #[cfg(test)]

@@ -181,6 +181,7 @@ impl Cluster {
     }
 
     pub(crate) fn attach(&mut self, endpoint: WorkloadEndpoint) {
+        self.unreadable.retain(|id| *id != ObjectId::Endpoint(endpoint.id.clone()));
         self.endpoints.insert(endpoint.id.clone(), endpoint);
     }
 

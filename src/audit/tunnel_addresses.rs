@@ -22,6 +22,9 @@ use super::{Finding, Metric};
 use crate::model::{Attribute, EndpointId, Name, TunnelKind, host_net};
 use crate::state::Datastore;
 
+/// Those reasons of `calico_tunnel_faults` that are judged here.
+pub const REASONS: [&str; 3] = ["not_allocated", "owned_by_pod", "duplicate"];
+
 /// One Node's claim to an address for one of its devices.
 type Claim<'a> = (&'a Name, TunnelKind);
 

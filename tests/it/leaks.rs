@@ -1,6 +1,8 @@
 //! Datastores recorded from real Calico have no leak, no handle fault and no tunnel address that is not the tunnel's,
 //! read at once or swept in pages.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

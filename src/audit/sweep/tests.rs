@@ -205,7 +205,7 @@ fn break_one(cluster: &mut Cluster, rng: &mut Rng) -> BTreeSet<String> {
             BTreeSet::new()
         }
         _ => {
-            let cidr = *cluster.blocks.keys().filter(|cidr| cidr.contains(&ip(&address))).next_back().unwrap();
+            let cidr = *cluster.blocks.keys().rfind(|cidr| cidr.contains(&ip(&address))).unwrap();
             cluster.blocks.remove(&cidr);
             cluster.unreadable.push(ObjectId::Block(cidr));
             BTreeSet::new()

@@ -1,0 +1,46 @@
+# Two commands do everything for a newcomer: `make run` and `make test`.
+CARGO ?= cargo
+APT_BUILD = protobuf-compiler libprotobuf-dev
+APT_TEST = etcd-server etcd-client prometheus prometheus-alertmanager bird2 iproute2 openssl
+PROGRAM = target/release/calico-exporter
+ADDRESS ?= 127.0.0.1:19179
+RECORDING = tests/fixtures/three-hosts
+
+.PHONY: run test build lint docs bless protoc test-tools
+
+## Serve a recorded cluster of three hosts and the recorded kernel of h1, one of whose routes was taken out;
+## with ETCD_ENDPOINTS=http://… [NODENAME=…], a real cluster and this host's kernel.
+run: build
+ifdef ETCD_ENDPOINTS
+	@echo "Serving $(ETCD_ENDPOINTS) on http://$(ADDRESS)/"
+	ETCD_ENDPOINTS=$(ETCD_ENDPOINTS) $(if $(NODENAME),NODENAME=$(NODENAME)) $(PROGRAM) --web.listen-address $(ADDRESS)
+else
+	@echo "Serving a recorded cluster on http://$(ADDRESS)/ (metrics: http://$(ADDRESS)/metrics)"
+	$(PROGRAM) --datastore.file $(RECORDING)/etcd.json --routes.file examples/h1.routes.json \
+	  --links.file $(RECORDING)/h1.links.json --node.name h1 --web.listen-address $(ADDRESS)
+endif
+
+build: protoc
+	$(CARGO) build --release --locked
+
+## Everything: unit and property tests, and those against a real etcd, kernel and promtool.
+test: protoc test-tools
+	$(CARGO) test --locked
+
+lint: protoc
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+docs: protoc
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+## Rewrite what tests compare with: golden files and docs/metrics.md.
+bless: protoc
+	BLESS=1 $(CARGO) test --locked
+
+# etcd-client compiles etcd's protobuf files when it is built; Debian keeps their imports in libprotobuf-dev.
+protoc:
+	@tools/need --header google/protobuf/descriptor.proto protoc -- $(APT_BUILD)
+
+test-tools:
+	@tools/need etcd etcdctl promtool prometheus alertmanager:prometheus-alertmanager bird ip openssl -- $(APT_TEST)
