@@ -1,7 +1,7 @@
 //! Every series that this exporter serves, once: what is not in here cannot be written out.
 //!
 //! The help text is a sentence that says what is counted and what a value other than 0 means. `docs/metrics.md` is made
-//! from this list ([`super::docs`]).
+//! from this list (`docs`).
 
 use crate::audit::{Encapsulation, Metric, RouteClass, TunnelMode};
 use crate::state::Kind as ObjectKind;

@@ -245,6 +245,17 @@ async fn a_client_that_never_ends_its_head_is_left() {
 }
 
 #[tokio::test]
+async fn a_head_without_end_is_refused_before_it_fills_memory() {
+    let served = serve(published(report()));
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let line = format!("X-Long: {}\r\n", "x".repeat(4096));
+    stream.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
+    let endless = async { while stream.write_all(line.as_bytes()).await.is_ok() {} };
+    timeout(Duration::from_secs(10), endless).await.expect("it is read for ever");
+    assert_eq!(get(&served, "/healthz").await.status, 200);
+}
+
+#[tokio::test]
 async fn more_requests_than_allowed_are_refused_and_health_is_not() {
     let web = WebConfig { max_requests: 1, ..WebConfig::default() };
     let served = serve_with(web, ServerConfig::default(), large());
