@@ -41,6 +41,7 @@ pub struct Auditor {
     /// What the routes' audit has not seen while the kernel was not in sync.
     owed: Changes,
     leaks: Vec<Finding>,
+    leaks_judged: bool,
     sweep: Option<Sweep>,
     persistence: Persistence,
     /// Which endpoints use a Node's tunnel address, as the last sweep saw it.
@@ -65,6 +66,7 @@ impl Auditor {
             routes_looked: false,
             owed: Changes::default(),
             leaks: Vec::new(),
+            leaks_judged: false,
             sweep: None,
             persistence: Persistence::default(),
             tunnel_users: BTreeMap::new(),
@@ -177,6 +179,7 @@ impl Auditor {
 
     fn finish_sweep(&mut self, datastore: &Datastore, now: Now) {
         let Some(sweep) = self.sweep.take() else { return };
+        self.leaks_judged = true;
         let Swept { candidates, tunnel_users } = sweep.finish(datastore);
         self.tunnel_users = tunnel_users;
         // A dump does not move: everything in it is judged at once (J6).
@@ -206,7 +209,12 @@ impl Auditor {
             findings.extend(unreadable.filter(|finding| finding.metric == Metric::UndecodableKeys));
         }
         findings.sort();
-        Report { ipam: ipam.map(IpamAudit::report), routes: routes.map(|routes| routes.report(state, now)), findings }
+        Report {
+            ipam: ipam.map(IpamAudit::report),
+            routes: routes.map(|routes| routes.report(state, now)),
+            leaks: self.leaks_judged,
+            findings,
+        }
     }
 
     fn tunnel_grace(&self) -> Duration {

@@ -259,6 +259,8 @@ pub struct Report {
     pub ipam: Option<IpamReport>,
     /// This host's routes.
     pub routes: Option<RoutesReport>,
+    /// Leaks and handles have been judged: a sweep saw all of them.
+    pub leaks: bool,
     /// Everything that is wrong, sorted.
     pub findings: Vec<Finding>,
 }

@@ -1,7 +1,7 @@
 //! Every series that this exporter serves, once: what is not in here cannot be written out.
 //!
 //! The help text is a sentence that says what is counted and what a value other than 0 means. `docs/metrics.md` is made
-//! from this list ([`super::docs`]).
+//! from this list (`docs`).
 
 use crate::audit::{Encapsulation, Metric, RouteClass, TunnelMode};
 use crate::state::Kind as ObjectKind;
@@ -101,6 +101,11 @@ fn classes() -> Vec<&'static str> {
     RouteClass::ALL.map(RouteClass::as_str).to_vec()
 }
 
+/// A foreign route is a fault of the class of its form (J17).
+fn fault_classes() -> Vec<&'static str> {
+    RouteClass::ALL.into_iter().filter(|class| !class.reasons().is_empty()).map(RouteClass::as_str).collect()
+}
+
 fn encapsulations() -> Vec<&'static str> {
     Encapsulation::ALL.map(Encapsulation::as_str).to_vec()
 }
@@ -166,7 +171,7 @@ series! {
     MISMATCHED = Gauge "calico_ipam_mismatched_addresses" by Ipam { reason: || Metric::MismatchedAddresses.reasons().to_vec() }
         "Addresses on which a block's two lists disagree. `allocated_and_unallocated` will be handed out a second time while in use, `neither` will never be handed out again, `duplicate` stands twice in the list of free ones.";
     HOST_MISMATCHED = Gauge "calico_host_mismatched_addresses" by Ipam { host: open, reason: || Metric::MismatchedAddresses.reasons().to_vec() }
-        "The same by the host that owns the block; only where it is not 0.";
+        "Addresses on which a block's two lists disagree, by the host that owns the block; only where there are any.";
     INVALID_BLOCKS = Gauge "calico_ipam_invalid_blocks" by Ipam { reason: || Metric::InvalidBlocks.reasons().to_vec() }
         "Blocks whose content contradicts itself, its key, its pool or another block.";
     AFFINITY_FAULTS = Gauge "calico_ipam_affinity_faults" by Ipam { reason: || Metric::AffinityFaults.reasons().to_vec() }
@@ -185,13 +190,13 @@ series! {
         "Destinations of Calico that the kernel's main table has a route for.";
     ROUTES_EXPECTED = Gauge "calico_routes_expected" by Routes { class: classes, encapsulation: encapsulations }
         "Destinations of Calico that the datastore gives this host, whether the kernel has them or not.";
-    ROUTE_FAULTS = Gauge "calico_route_faults" by Routes { class: classes, reason: || Metric::RouteFaults.reasons().to_vec() }
+    ROUTE_FAULTS = Gauge "calico_route_faults" by Routes { class: fault_classes, reason: || Metric::RouteFaults.reasons().to_vec() }
         "Destinations whose route has differed from what the datastore says for longer than the grace period.";
-    HOST_ROUTE_FAULTS = Gauge "calico_host_route_faults" by Routes { host: open, class: classes, reason: || Metric::RouteFaults.reasons().to_vec() }
-        "The same by the host that the route leads to; only where it is not 0. Summed over all exporters, a host that many others cannot reach stands out.";
-    ROUTES_PENDING = Gauge "calico_routes_pending" by Routes { class: classes }
+    HOST_ROUTE_FAULTS = Gauge "calico_host_route_faults" by Routes { host: open, class: fault_classes, reason: || Metric::RouteFaults.reasons().to_vec() }
+        "Route faults by the host that the route leads to; only where there are any. Summed over all exporters, a host that many others cannot reach stands out.";
+    ROUTES_PENDING = Gauge "calico_routes_pending" by Routes { class: fault_classes }
         "Destinations whose route has differed for less than the grace period. A busy cluster always has some.";
-    ROUTE_CONVERGENCE = Histogram "calico_route_convergence_seconds" by Routes { class: classes }
+    ROUTE_CONVERGENCE = Histogram "calico_route_convergence_seconds" by Routes { class: fault_classes }
         "How long a difference between the datastore and the kernel lasted until it was settled.";
     ROUTE_CHANGES = Counter "calico_route_changes_total" by Routes { class: classes, operation: || OPERATIONS.to_vec() }
         "Routes to Calico's destinations that the kernel gained and lost: fast growth is flapping.";
@@ -212,7 +217,7 @@ series! {
     REPORT_TIMESTAMP = Gauge "calico_exporter_report_timestamp_seconds" by Exporter {}
         "When the findings and figures served here were last worked out, in unix time. Absent before the first time.";
     AUDIT_DURATION = Gauge "calico_exporter_audit_duration_seconds" by Exporter {}
-        "How long working them out took the last time.";
+        "How long working out the findings and figures served here took the last time.";
     HTTP_REQUESTS = Counter "calico_exporter_http_requests_total" by Exporter { code: || CODES.to_vec() }
         "Answers given over HTTP by status code.";
     PROCESS_CPU = Counter "process_cpu_seconds_total" by Exporter {}

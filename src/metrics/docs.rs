@@ -11,9 +11,9 @@ pub fn page() -> String {
          Made from the program's own catalogue (`src/metrics/catalogue.rs`): a test keeps this page and what is served the\n\
          same. To change it, change the catalogue and run `BLESS=1 cargo test --test it metrics`.\n\n\
          `host` is Calico's name of a node, `ippool` an IP pool's, or `no_ippool` for blocks that lie in no pool. A series of\n\
-         faults counts the findings that `calico-exporter check` and `/api/v1/findings` name one by one. Every `reason` is\n\
-         there from the start with 0, except in series by host, which exist only where they are not 0. The series of a\n\
-         collector are absent until everything that it reads has been in sync once.\n",
+         faults counts the findings that `calico-exporter check` and `/api/v1/findings` name one by one. The series of a\n\
+         collector are absent until everything that it reads has been in sync once; from then on every `reason` is there,\n\
+         0 where nothing is wrong, save in series by host and for pools and devices that nothing is known of.\n",
     );
     for (collector, title, text) in [
         (Collector::Ipam, "IPAM", "`--collector.ipam`: the whole cluster's, so once per cluster."),

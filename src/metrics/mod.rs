@@ -1,4 +1,4 @@
-//! From a report to bytes: every series once ([`catalogue`]), one walk over a report ([`render`](mod@render)), and two
+//! From a report to bytes: every series once ([`catalogue`]), one walk over a report (`render`), and two
 //! formats that it can be written in.
 //!
 //! ```text

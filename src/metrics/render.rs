@@ -222,6 +222,14 @@ impl<'a> Counts<'a> {
             for metric in [Metric::MismatchedAddresses, Metric::InvalidBlocks, Metric::AffinityFaults] {
                 counts.preset(metric, metric.reasons().iter().map(|reason| [*reason, ""]));
             }
+            if report.leaks {
+                let reasons = Metric::HandleFaults.reasons();
+                counts.preset(Metric::HandleFaults, reasons.iter().map(|reason| [*reason, ""]));
+                for pool in ipam.pools.keys() {
+                    let reasons = Metric::LeakedAddresses.reasons();
+                    counts.preset(Metric::LeakedAddresses, reasons.iter().map(|reason| [pool.as_ref(), *reason]));
+                }
+            }
             for device in ipam.pools.values().filter_map(|figures| tunnel_device(figures.pool.as_ref()?)) {
                 counts.preset(Metric::TunnelFaults, TUNNEL_ADDRESS_REASONS.map(|reason| [device, reason]));
             }

@@ -70,6 +70,8 @@ pub struct Scraper {
 struct Encoded {
     report: Arc<Report>,
     forms: [OnceLock<Result<Piece, fmt::Error>>; 4],
+    /// How long each form will be, by the last report's.
+    lengths: [usize; 4],
 }
 
 /// The first part of a body, and what is needed to close it.
@@ -100,9 +102,11 @@ impl Scraper {
     pub fn body(&self, published: &Arc<Published>, format: Format, gzip: bool) -> Result<[Bytes; 2], fmt::Error> {
         let encoded = self.encoded(published);
         // Scrapes that come together wait here for the first of them.
-        let piece = encoded.forms[form(format, gzip)].get_or_init(|| {
+        let form = form(format, gzip);
+        let piece = encoded.forms[form].get_or_init(|| {
             let families = Families::Report(encoded.report.clone());
-            if gzip { Piece::gzip(format, &families) } else { Piece::plain(format, &families) }
+            let length = encoded.lengths[form];
+            if gzip { Piece::gzip(format, &families, length) } else { Piece::plain(format, &families, length) }
         });
         let piece = piece.as_ref().map_err(|error| *error)?;
         let own = Families::Own(published.clone(), Arc::new(self.vitals.signs()));
@@ -117,7 +121,7 @@ impl Scraper {
     fn encoded(&self, published: &Published) -> Arc<Encoded> {
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&cached.report, &published.report) {
-            *cached = Arc::new(Encoded { report: published.report.clone(), ..Encoded::default() });
+            *cached = Arc::new(Encoded::after(&cached, published.report.clone()));
         }
         cached.clone()
     }
@@ -127,16 +131,33 @@ fn form(format: Format, gzip: bool) -> usize {
     usize::from(format == Format::OpenMetrics) * 2 + usize::from(gzip)
 }
 
+impl Encoded {
+    /// Nothing encoded yet. A report is about as long as the one before it: growing step by step from nothing would
+    /// allocate twice of what is needed.
+    fn after(last: &Encoded, report: Arc<Report>) -> Encoded {
+        let length = |form: usize| match last.forms[form].get() {
+            Some(Ok(piece)) => piece.bytes.len() + piece.bytes.len() / 16,
+            _ => last.lengths[form],
+        };
+        Encoded { report, forms: Default::default(), lengths: std::array::from_fn(length) }
+    }
+}
+
 impl Piece {
-    fn plain(format: Format, families: &Families) -> Result<Piece, fmt::Error> {
-        let mut text = String::with_capacity(16 * 1024);
+    fn plain(format: Format, families: &Families, length: usize) -> Result<Piece, fmt::Error> {
+        let mut text = String::with_capacity(length.max(16 * 1024));
         format.write(&mut text, families)?;
-        text.shrink_to_fit();
+        // It stays for as long as the report does.
+        if text.capacity() > text.len() + text.len() / 8 {
+            text.shrink_to_fit();
+        }
         Ok(Piece { bytes: text.into(), crc: Crc::new() })
     }
 
-    fn gzip(format: Format, families: &Families) -> Result<Piece, fmt::Error> {
-        let mut deflate = Deflate::new(GZIP_HEADER.to_vec());
+    fn gzip(format: Format, families: &Families, length: usize) -> Result<Piece, fmt::Error> {
+        let mut out = Vec::with_capacity(length.max(16 * 1024));
+        out.extend(GZIP_HEADER);
+        let mut deflate = Deflate::new(out);
         format.write(&mut deflate, families)?;
         let (bytes, crc) = deflate.pause()?;
         Ok(Piece { bytes: bytes.into(), crc })

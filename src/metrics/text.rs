@@ -127,7 +127,8 @@ fn write_value(line: &mut String, value: Value) -> fmt::Result {
         Value::Float(value) if value.is_nan() => line.write_str("NaN"),
         Value::Float(f64::INFINITY) => line.write_str("+Inf"),
         Value::Float(f64::NEG_INFINITY) => line.write_str("-Inf"),
-        Value::Float(value) => write!(line, "{value}"),
+        // 1.8446744073709552e19 rather than twenty digits of which the last four are made up.
+        Value::Float(value) => write!(line, "{value:?}"),
     }
 }
 
@@ -155,7 +156,7 @@ mod tests {
     fn numbers() {
         let line = |value: f64| write(&[(&PROCESS_CPU, &[], value.into())]).lines().last().unwrap().to_string();
         assert_eq!(line(0.03125), "process_cpu_seconds_total 0.03125");
-        assert_eq!(line(18_446_744_073_709_551_616.0), "process_cpu_seconds_total 18446744073709552000");
+        assert_eq!(line(18_446_744_073_709_551_616.0), "process_cpu_seconds_total 1.8446744073709552e19");
         assert_eq!(line(f64::INFINITY), "process_cpu_seconds_total +Inf");
         assert_eq!(line(f64::NEG_INFINITY), "process_cpu_seconds_total -Inf");
         assert_eq!(line(f64::NAN), "process_cpu_seconds_total NaN");

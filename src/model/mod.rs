@@ -2,7 +2,7 @@
 //!
 //! Calico's objects ([`AllocationBlock`], [`BlockAffinity`], [`Handle`], [`IpPool`], [`Node`], …) carry Calico's names
 //! and only the fields that a rule reads; the kernel's ([`Route`], [`Link`]) carry Linux's. A value that cannot be
-//! read never becomes one of these types: see [`crate::state::Event::Undecodable`].
+//! read never becomes one of these types: see [`crate::state::Event::Unreadable`].
 
 use std::sync::Arc;
 

@@ -152,6 +152,8 @@ async fn connection(
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout)
+        // Of a head, and of what is waiting to be sent: a stranger's connection costs no more than this.
+        .max_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(Stall::new(stream, config.write_timeout)), service);
     tokio::pin!(serving);
     let result = tokio::select! {

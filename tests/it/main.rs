@@ -5,8 +5,12 @@
 
 mod bgp;
 mod etcd;
+mod exposition;
 mod fixtures;
 mod ipam;
 mod leaks;
+mod metrics;
 mod netlink;
+mod sample;
 mod support;
+mod web;
