@@ -250,6 +250,9 @@ fn what_the_kernel_changes_without_a_word_is_seen() {
             // Another end goes down: next hops are flagged.
             "link set p0 down",
             "link set p0 up",
+            // Faster than the kernel announces it.
+            "link set p0 down; ip route add 10.70.9.0/24 via 172.18.0.5; ip link set p0 up",
+            "link set p0 down; ip -6 route add fd09::/64 via fd00::5; ip link set p0 up",
             // Devices go down or away: routes are dropped.
             "link set tunl0 down",
             "link set tunl0 up",
