@@ -15,7 +15,7 @@ pub struct Link {
     pub kind: Option<Name>,
     /// `IFF_UP`.
     pub admin_up: bool,
-    /// UP without `IFF_LOWER_UP`, what iproute2 calls `NO-CARRIER`.
+    /// UP without `IFF_RUNNING`, what iproute2 calls `NO-CARRIER` (`ip/ipaddress.c`, `print_link_flags`).
     pub no_carrier: bool,
     /// Bytes.
     pub mtu: u32,

@@ -10,7 +10,9 @@ use netlink_packet_core::{DecodeError, NlasIterator};
 
 use crate::model::{Name, Protocol, RouteType};
 
+// The recorded bytes are of a little-endian machine.
 #[cfg(test)]
+#[cfg(target_endian = "little")]
 mod tests;
 
 const RTM_NEWLINK: u16 = 16;

@@ -97,31 +97,113 @@ async fn list_once(
     kind: u16,
     body: &[u8],
 ) -> Result<Option<Vec<Change>>, NetlinkError> {
-    let failed = |source: io::Error| NetlinkError::Refused { what, source };
-    let malformed = |source| NetlinkError::Malformed { what, source };
+    let failed = |source| NetlinkError::Refused { what, source };
     let sequence = socket.request_dump(kind, body).await.map_err(failed)?;
-    let mut found = Vec::new();
-    let mut torn = false;
-    loop {
-        for message in messages(socket.receive().await.map_err(failed)?) {
+    let mut answer = Answer { what, sequence, found: Vec::new(), torn: false };
+    while !answer.take(socket.receive().await.map_err(failed)?)? {}
+    Ok((!answer.torn).then_some(answer.found))
+}
+
+/// An answer as it comes in.
+struct Answer {
+    what: &'static str,
+    sequence: u32,
+    found: Vec<Change>,
+    /// The kernel says that the list changed while it was read.
+    torn: bool,
+}
+
+impl Answer {
+    /// Takes a datagram; true where it was the last.
+    fn take(&mut self, datagram: &[u8]) -> Result<bool, NetlinkError> {
+        let what = self.what;
+        let failed = |source| NetlinkError::Refused { what, source };
+        let malformed = |source| NetlinkError::Malformed { what, source };
+        for message in messages(datagram) {
             let message = message.map_err(malformed)?;
-            if message.sequence != sequence {
+            if message.sequence != self.sequence {
                 continue;
             }
-            torn |= message.flags & NLM_F_DUMP_INTR != 0;
+            self.torn |= message.flags & NLM_F_DUMP_INTR != 0;
             match message.kind {
                 // The end of a dump that failed has the reason in it. Overlooked, it is a host without routes.
                 NLMSG_DONE => {
                     message.outcome().map_err(failed)?;
-                    return Ok((!torn).then_some(found));
+                    return Ok(true);
                 }
                 NLMSG_ERROR => {
                     message.outcome().map_err(failed)?;
                     return Err(failed(io::Error::other("answered without a list")));
                 }
                 NLMSG_OVERRUN => return Err(failed(io::Error::other("the answer was cut off"))),
-                kind => found.extend(decode::change(kind, message.payload).map_err(malformed)?),
+                kind => self.found.extend(decode::change(kind, message.payload).map_err(malformed)?),
             }
+        }
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_endian = "little")]
+mod tests {
+    use super::*;
+
+    /// A netlink message: type, flags and sequence number, and what follows the header.
+    fn message(kind: u8, flags: u8, sequence: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(16 + payload.len()).unwrap();
+        let header = [length, 0, 0, 0, kind, 0, flags, 0, sequence, 0, 0, 0, 0, 0, 0, 0];
+        [&header[..], payload].concat()
+    }
+
+    /// `blackhole 10.66.0.0/26 proto bird`, part 2 of flags says that it is one of several messages.
+    fn blackhole(flags: u8) -> Vec<u8> {
+        let header = [2, 26, 0, 0, 254, 12, 0, 6, 0, 0, 0, 0];
+        let destination = [8, 0, 1, 0, 10, 66, 0, 0];
+        message(24, flags, 7, &[&header[..], &destination].concat())
+    }
+
+    fn answer() -> Answer {
+        Answer { what: "IPv4 routes", sequence: 7, found: Vec::new(), torn: false }
+    }
+
+    #[test]
+    fn an_answer_ends_with_done() {
+        let mut answer = answer();
+        assert!(!answer.take(&[blackhole(2), blackhole(2)].concat()).unwrap());
+        assert!(answer.take(&message(3, 2, 7, &[0, 0, 0, 0])).unwrap());
+        assert_eq!((answer.found.len(), answer.torn), (2, false));
+        assert!(self::answer().take(&message(3, 2, 7, &[])).unwrap(), "old kernels send no code");
+    }
+
+    #[test]
+    fn an_error_at_the_end_is_no_empty_list() {
+        let error = answer().take(&message(3, 2, 7, &(-22i32).to_le_bytes())).unwrap_err();
+        assert!(error.to_string().starts_with("listing IPv4 routes failed: Invalid argument"), "{error}");
+        let error = answer().take(&message(2, 0, 7, &(-1i32).to_le_bytes())).unwrap_err();
+        assert!(matches!(error, NetlinkError::Refused { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_list_that_changed_while_it_was_read_is_torn() {
+        for (part, end) in [(0x12, 2), (2, 0x12)] {
+            let mut answer = answer();
+            answer.take(&[blackhole(part), message(3, end, 7, &[0, 0, 0, 0])].concat()).unwrap();
+            assert!(answer.torn, "{part:#x} {end:#x}");
+        }
+    }
+
+    #[test]
+    fn the_rest_of_an_earlier_answer_is_passed_over() {
+        let mut answer = answer();
+        assert!(!answer.take(&message(3, 2, 6, &[0, 0, 0, 0])).unwrap());
+    }
+
+    #[test]
+    fn a_message_that_is_cut_off_is_an_error() {
+        let whole = blackhole(2);
+        for length in 1..whole.len() {
+            let error = answer().take(&whole[..length]).unwrap_err();
+            assert!(matches!(error, NetlinkError::Malformed { .. }), "{length}: {error}");
         }
     }
 }

@@ -134,7 +134,9 @@ impl Mirror {
         } else if (link.admin_up, link.no_carrier) != (before.admin_up, before.no_carrier) {
             Err(Doubt("a device went up or down"))
         } else {
-            Ok(())
+            // A carrier that was lost and is back before the kernel told of it: routes that came meanwhile were
+            // flagged as linkdown, and are not any more (`net/core/link_watch.c`, `fib_semantics.c`, `fib_sync_up`).
+            Err(Doubt("a device was told of again"))
         }
     }
 

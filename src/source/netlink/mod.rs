@@ -74,6 +74,10 @@ pub struct Settings {
     pub receive_buffer: u32,
     /// How long changes are collected before a doubt leads to a fresh list.
     pub settle: Duration,
+    /// When to list once more after a list that a doubt led to. The kernel announces that a device goes down or that
+    /// an address is gone *before* it drops the routes (`dev_close_many`, `__inet_del_ifa`): on a busy host, the first
+    /// list may come in between.
+    pub second_look: Duration,
     /// How often a fresh list is taken without any doubt, against drift. It varies by a tenth.
     pub refresh: Duration,
     /// How long all lists together may take.
@@ -85,6 +89,7 @@ impl Default for Settings {
         Settings {
             receive_buffer: 8 << 20,
             settle: Duration::from_millis(50),
+            second_look: Duration::from_secs(1),
             refresh: Duration::from_secs(60),
             dump_limit: Duration::from_secs(10),
         }

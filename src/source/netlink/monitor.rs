@@ -263,9 +263,13 @@ impl<'a> Due<'a> {
     /// A dump that started then is done.
     fn dumped(&mut self, started: Instant) {
         let now = Instant::now();
-        self.doubted = false;
         self.earliest = now + (now - started) * 4;
-        self.at = now + self.settings.refresh.mul_f64(0.9 + fastrand::f64() / 5.0);
+        let wait = match self.doubted {
+            true => self.settings.second_look,
+            false => self.settings.refresh.mul_f64(0.9 + fastrand::f64() / 5.0),
+        };
+        self.doubted = false;
+        self.at = (now + wait).max(self.earliest);
     }
 
     /// The first doubt sets the moment; further ones do not put it off.

@@ -8,7 +8,7 @@ use calico_exporter::source::netlink::{self, Settings};
 use calico_exporter::state::{Event, Side};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Links and routes.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -65,8 +65,8 @@ pub(crate) struct Follower {
     pub(crate) picture: Picture,
     /// How often everything was listed from the start.
     pub(crate) resyncs: usize,
-    /// Batches in which something was said.
-    pub(crate) batches: usize,
+    /// Why the picture was lost, each time.
+    pub(crate) lost: Vec<String>,
 }
 
 impl Follower {
@@ -75,7 +75,7 @@ impl Follower {
         let (sender, events) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(netlink::run_with(settings, sender, stopped));
-        let mut follower = Follower { events, stop, task, picture: Picture::default(), resyncs: 0, batches: 0 };
+        let mut follower = Follower { events, stop, task, picture: Picture::default(), resyncs: 0, lost: Vec::new() };
         follower.until("the first picture", |follower| follower.resyncs > 0).await;
         follower
     }
@@ -94,7 +94,8 @@ impl Follower {
 
     /// Folds events until the picture is the kernel's as it is asked now; fails after ten seconds.
     pub(crate) async fn until_true(&mut self, what: &str) {
-        for _ in 0..100 {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
             let truth = Picture::of(netlink::snapshot().await.unwrap());
             if self.picture == truth {
                 return;
@@ -114,10 +115,12 @@ impl Follower {
     }
 
     fn take(&mut self, batch: Vec<Event>) {
-        self.batches += 1;
         self.resyncs += batch.iter().filter(|event| **event == Event::Resync(Side::Kernel)).count();
         for event in batch {
-            self.picture.apply(event);
+            match event {
+                Event::Lost(Side::Kernel, why) => self.lost.push(why),
+                event => self.picture.apply(event),
+            }
         }
     }
 }
