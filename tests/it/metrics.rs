@@ -174,8 +174,12 @@ fn a_healthy_cluster_has_every_reason_at_0_and_no_fault_by_host() {
     for reason in Metric::TunnelFaults.reasons() {
         assert_eq!(shown.value("calico_tunnel_faults", &[("device", "tunl0"), ("reason", reason)]), Some(0.0));
     }
+    for reason in Metric::LeakedAddresses.reasons() {
+        let labels = [("ippool", "main"), ("reason", *reason)];
+        assert_eq!(shown.value("calico_ipam_leaked_addresses", &labels), Some(0.0));
+    }
     let names = shown.names();
-    for absent in ["calico_host_mismatched_addresses", "calico_host_route_faults", "calico_ipam_leaked_addresses"] {
+    for absent in ["calico_host_mismatched_addresses", "calico_host_route_faults"] {
         assert!(!names.contains(absent), "{absent}");
     }
 }
