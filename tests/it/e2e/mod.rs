@@ -1,0 +1,8 @@
+//! The real program from end to end: a real etcd or recordings on one side, a real kernel's routes on the other, and
+//! what a person or Prometheus gets to see.
+
+mod block;
+mod forms;
+mod host;
+mod routes;
+mod workloads;
