@@ -8,5 +8,7 @@ mod forms;
 mod host;
 mod outage;
 mod routes;
+mod start;
+mod stop;
 mod unprivileged;
 mod workloads;
