@@ -66,10 +66,6 @@ impl Exporter {
         self.child.id()
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// A line of `/proc/PID/status`, without its name.
     pub(crate) fn status(&self, field: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
