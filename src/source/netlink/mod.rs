@@ -4,15 +4,25 @@
 //! hears from then on. Whatever makes the picture doubtful (messages lost to a full buffer, a torn list, an event that
 //! does not fit, changes that the kernel makes without telling) leads to a fresh list.
 //!
-//! The sockets are read directly, since this program lives by knowing what it does *not* know: `netlink-proto` queues
-//! without bound, drops the error that ends a failed dump, and leaves out a message that it cannot decode, and each of
-//! the three would turn into routes that look missing. Here the kernel's own receive buffer is the queue: where the
-//! engine is slow, it overflows, says so, and a fresh list is taken.
+//! Sockets, requests, messages and their attributes are those of `rtnetlink`; its connection is not used, since this
+//! program lives by knowing what it does *not* know. Of netlink-proto 0.14.1, on which `Connection` and `Handle` stand:
+//!
+//! - It takes from the socket whatever is there and hands it on by channels without bound (`poll_read_messages`,
+//!   `forward_unsolicited_messages`). A burst is memory then, and an overrun is told after all that was queued before
+//!   it. Here the kernel's own receive buffer is the queue: where the engine is slow, it overflows, says so, and a
+//!   fresh list is taken.
+//! - A message that cannot be decoded is logged and left out, and so is the rest of a datagram that is cut off
+//!   (`codecs.rs`). Here it is a doubt like one that is lost.
+//! - Its handles drop the header, and with it `NLM_F_DUMP_INTR` (`try_rtnl!`), and the error that ends a failed dump
+//!   unless `set_forward_done` is called.
+//!
+//! Each of them would turn into routes that look missing. Requests by `Connection` with an own codec and an own message
+//! type could mend the second and the third, never the first: with both it would be no less code than the loop here.
 
 use std::io;
 use std::time::Duration;
 
-use netlink_packet_core::DecodeError;
+use rtnetlink::packet_core::DecodeError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
