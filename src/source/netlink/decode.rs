@@ -1,9 +1,9 @@
 //! rtnetlink messages as plain values: the library reads the headers and attributes, here is what they mean.
 //!
 //! Of the attributes, only those that the picture needs are handed to the library. `RouteNetlinkMessage` reads all of
-//! them, and refuses a whole message for one that it does not like: another user's alias that is no UTF-8, or what a
-//! newer kernel writes longer. A host with such a device would have no picture at all. What is needed and cannot be
-//! read is an error, and never a route or a device that is left out.
+//! them, and refuses the whole message for one that it does not like: an alias that is no UTF-8, or what a newer kernel
+//! writes otherwise. A host with such a device would have no picture at all. What is needed and cannot be read is an
+//! error, and never a route or a device that is left out.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -4,20 +4,20 @@
 //! hears from then on. Whatever makes the picture doubtful (messages lost to a full buffer, a torn list, an event that
 //! does not fit, changes that the kernel makes without telling) leads to a fresh list.
 //!
-//! Sockets, requests, messages and their attributes are those of `rtnetlink`; its connection is not used, since this
-//! program lives by knowing what it does *not* know. Of netlink-proto 0.14.1, on which `Connection` and `Handle` stand:
+//! Sockets, requests, messages and their attributes are `rtnetlink`'s. Its `Connection` and `Handle` are not used:
+//! this program lives by knowing what it does *not* know. In netlink-proto 0.14.1, on which they stand:
 //!
-//! - It takes from the socket whatever is there and hands it on by channels without bound (`poll_read_messages`,
-//!   `forward_unsolicited_messages`). A burst is memory then, and an overrun is told after all that was queued before
-//!   it. Here the kernel's own receive buffer is the queue: where the engine is slow, it overflows, says so, and a
-//!   fresh list is taken.
+//! - Whatever is there is taken from the socket and handed on by channels without bound (`poll_read_messages`,
+//!   `forward_unsolicited_messages`): a burst is memory, and an overrun is told after all that waits before it. Here
+//!   the kernel's own receive buffer is the queue: where the engine is slow, it overflows, says so, and a fresh list is
+//!   taken.
 //! - A message that cannot be decoded is logged and left out, and so is the rest of a datagram that is cut off
-//!   (`codecs.rs`). Here it is a doubt like one that is lost.
-//! - Its handles drop the header, and with it `NLM_F_DUMP_INTR` (`try_rtnl!`), and the error that ends a failed dump
-//!   unless `set_forward_done` is called.
+//!   (`codecs.rs`). Here it is a doubt, like one that is lost.
+//! - The error that ends a failed dump is dropped, unless `set_forward_done` is called; and the requests of `Handle`
+//!   drop the header with `NLM_F_DUMP_INTR` (`try_rtnl!`) in any case.
 //!
-//! Each of them would turn into routes that look missing. Requests by `Connection` with an own codec and an own message
-//! type could mend the second and the third, never the first: with both it would be no less code than the loop here.
+//! Each of them would turn into routes that look missing. A codec and a message type of our own would mend the second
+//! and the third, not the first, and be as much code as `socket.rs`.
 
 use std::io;
 use std::time::Duration;
