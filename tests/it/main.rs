@@ -8,6 +8,7 @@ mod etcd;
 mod exposition;
 mod fixtures;
 mod ipam;
+mod layering;
 mod leaks;
 mod metrics;
 mod netlink;
