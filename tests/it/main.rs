@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
 mod bgp;
+mod check;
 mod etcd;
 mod exposition;
 mod fixtures;
