@@ -13,6 +13,7 @@ mod layering;
 mod leaks;
 mod metrics;
 mod netlink;
+mod random;
 mod sample;
 mod support;
 mod web;
