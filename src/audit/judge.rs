@@ -112,7 +112,7 @@ impl Context<'_> {
         if self.datastore.is_dark(destination) {
             return Verdict::default();
         }
-        let route = self.kernel.route(destination);
+        let route = self.kernel.route(destination).filter(|route| !self.is_kernels_own(route));
         let by_bird = route.is_some_and(|route| route.protocol == Protocol::BIRD);
         let mut expectations = self.expectations(destination);
         expectations.retain(|expectation| by_bird || !expectation.bird_only);
@@ -387,6 +387,12 @@ impl Context<'_> {
                 && route.kind == RouteType::Unicast
                 && route.destination.prefix_len() < pool.block_size
         })
+    }
+
+    /// Whether the kernel made the route by itself for an address of this host, as it does with each of IPv6: it is no
+    /// workload's, though IPAM has given the tunnel's address to this host (J16).
+    fn is_kernels_own(&self, route: &Route) -> bool {
+        route.protocol == Protocol::KERNEL && host_route(&route.destination).is_some_and(|address| self.is_own(address))
     }
 
     fn is_own(&self, address: IpAddr) -> bool {

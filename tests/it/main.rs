@@ -5,6 +5,7 @@
 
 mod bgp;
 mod check;
+mod e2e;
 mod etcd;
 mod exposition;
 mod fixtures;
