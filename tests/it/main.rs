@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
 mod bgp;
+mod check;
 mod etcd;
 mod exposition;
 mod fixtures;
 mod ipam;
+mod layering;
 mod leaks;
 mod metrics;
 mod netlink;
