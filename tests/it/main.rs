@@ -4,14 +4,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
 mod bgp;
+mod check;
 mod e2e;
 mod etcd;
 mod exposition;
 mod fixtures;
 mod ipam;
+mod layering;
 mod leaks;
 mod metrics;
 mod netlink;
+mod random;
 mod sample;
 mod support;
 mod web;
