@@ -279,7 +279,7 @@ impl Context<'_> {
             Device::Any => !self.setting.is_workload_device(name),
             Device::OneOf(names) => names.contains(name),
             Device::Reaching(parent) => {
-                if parent.as_ref() == Some(name) {
+                if parent == name {
                     return true;
                 }
                 if self.setting.is_workload_device(name) || name.as_ref() == "lo" {
@@ -389,7 +389,7 @@ impl Context<'_> {
         })
     }
 
-    fn is_own(&self, address: IpAddr) -> bool {
+    pub(super) fn is_own(&self, address: IpAddr) -> bool {
         let own = |node: &crate::model::Node| {
             node.own_addresses().any(|it| it == address) || node.tunnels.values().any(|it| *it == address)
         };
