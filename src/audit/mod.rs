@@ -23,6 +23,8 @@ mod tunnels;
 mod words;
 
 #[cfg(test)]
+mod auditor_tests;
+#[cfg(test)]
 mod routes_tests;
 #[cfg(test)]
 mod sample;
