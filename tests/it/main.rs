@@ -11,6 +11,7 @@ mod ipam;
 mod leaks;
 mod metrics;
 mod netlink;
+mod pages;
 mod sample;
 mod support;
 mod web;
