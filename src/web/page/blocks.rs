@@ -205,7 +205,7 @@ fn list(out: &mut Markup, addresses: &[AddressView]) {
     if used().next().is_none() {
         return;
     }
-    html!(out, "<details><summary>The ", used().count(), " that are not free</summary>\n<table>\n<tbody>\n");
+    html!(out, "<details><summary>", used().count(), " not free</summary>\n<table>\n<tbody>\n");
     for AddressView { address, state, holder } in used() {
         html!(out, "<tr><th scope=\"row\"><code>", address, "</code><td>", state.as_str(), "<td>", short(holder), "\n");
     }
