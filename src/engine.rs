@@ -80,6 +80,8 @@ pub struct Engine {
     start: Instant,
     dumped_at: Option<SystemTime>,
     asked: HashMap<EndpointId, Asked>,
+    /// Sides that are being read in full.
+    listing: HashSet<Side>,
 }
 
 impl Engine {
@@ -92,6 +94,7 @@ impl Engine {
             start: Instant::now(),
             dumped_at: options.dumped_at,
             asked: HashMap::new(),
+            listing: HashSet::new(),
         }
     }
 
@@ -162,9 +165,14 @@ impl Engine {
     /// Keeps the sources' status and says once what cannot be read.
     fn note(&mut self, event: &Event, now: Now) {
         match event {
+            Event::Resync(side) => {
+                self.listing.insert(*side);
+            }
             Event::Synced(side) => {
+                let listed = self.listing.remove(side);
                 for source in self.published.sources.iter_mut().filter(|it| it.side == *side) {
-                    if source.synced_once {
+                    // A look at what an event left open is no reading anew.
+                    if listed && source.synced_once {
                         source.resyncs += 1;
                     }
                     if !source.in_sync {

@@ -232,7 +232,7 @@ impl<'a> Context<'a> {
                 return;
             }
             if block.host() != Some(user) && !matches!(block.owner, Some(BlockOwner::Virtual(_))) {
-                self.borrowed(address, block, attribute, user, pool, found);
+                self.borrowed(address, block, user, pool, found);
             } else if host_route(&block.cidr).is_some() {
                 self.pod_of_single_block(address, block, user, pool, found);
             }
@@ -247,14 +247,13 @@ impl<'a> Context<'a> {
         &self,
         address: IpAddr,
         block: &AllocationBlock,
-        attribute: &Attribute,
         user: &Name,
         pool: Option<&IpPool>,
         found: &mut Vec<Expectation>,
     ) {
         let Some(pool) = pool else { return };
         if self.felix_programs(pool) {
-            let form = self.felix_form(pool, user, Some((attribute, address)));
+            let form = self.felix_form(pool, user, Some(address));
             found.extend(form.map(|form| Expectation {
                 class: RouteClass::Borrowed,
                 need: self.felix_need(&form),
@@ -322,7 +321,10 @@ impl<'a> Context<'a> {
     fn exported_pod(&self, address: IpAddr, host: &Name, pool: Option<&IpPool>, found: &mut Vec<Expectation>) {
         let family = Family::of(address);
         let form = match pool {
-            Some(pool) if self.felix_programs(pool) => self.felix_form(pool, host, None),
+            // Where both program the class, BIRD's route has BIRD's form.
+            Some(pool) if self.felix_programs(pool) && !self.bird_may_program(pool.class()) => {
+                self.felix_form(pool, host, None)
+            }
             pool => self.bird_form(pool, host, family),
         };
         found.push(Expectation {
@@ -351,13 +353,13 @@ impl<'a> Context<'a> {
             found.push(self.unknown(cidr));
             return;
         }
-        let class = pool.map(IpPool::class);
         if let (Some(block), Some(pool)) = (block, pool)
             && self.felix_programs(pool)
         {
             self.felix_block(block, pool, found);
         }
-        if self.bird_may_program(class.unwrap_or(PoolClass::NoEncap)) {
+        // A block whose key outlived its pool is exported whatever the classes are: no pool's filter holds it (J22).
+        if pool.is_none_or(|pool| self.bird_may_program(pool.class())) {
             self.bird_block(cidr, block.is_some(), pool, found);
         }
         // Nobody is configured to program the class: what is there is somebody's business, not a leftover of Calico's.
@@ -394,8 +396,7 @@ impl<'a> Context<'a> {
         let tunnel_address = host_route(&block.cidr).filter(|address| {
             self.datastore.nodes().get(host).is_some_and(|node| node.tunnels.values().any(|it| it == address))
         });
-        let single = tunnel_address.and_then(|address| Some((holder(block, address)?, address)));
-        let Some(form) = self.felix_form(pool, host, single) else { return };
+        let Some(form) = self.felix_form(pool, host, tunnel_address) else { return };
         let class = if tunnel_address.is_some() { RouteClass::TunnelAddress } else { RouteClass::RemoteBlock };
         found.push(Expectation {
             class,
@@ -412,8 +413,9 @@ impl<'a> Context<'a> {
     }
 
     /// How Felix routes to `host`, or `None` where it does not: no Node, no address, no VTEP for a tunnel (J21).
-    /// `single`: the one address, with its allocation, that the route is for.
-    fn felix_form(&self, pool: &IpPool, host: &Name, single: Option<(&Attribute, IpAddr)>) -> Option<Form> {
+    /// `single`: the one address that the route is for. That it is the peer's tunnel address its Node says, and not its
+    /// allocation.
+    fn felix_form(&self, pool: &IpPool, host: &Name, single: Option<IpAddr>) -> Option<Form> {
         if self.datastore.is_unreadable_node(host) || self.datastore.is_unreadable_node(self.me) {
             return Some(Form::Unknown);
         }
@@ -428,21 +430,13 @@ impl<'a> Context<'a> {
         };
         if direct {
             let device = self.parent(family).map_or(Device::Any, |parent| Device::OneOf(vec![parent]));
-            // Where BIRD claims the class as well, its recursive next hops are as right.
-            let gateway = if self.setting.ownership.programs(Programmer::Bird, pool.class()) {
-                Gateway::Recursive
-            } else {
-                Gateway::Exactly(peer)
-            };
+            let gateway = Gateway::Exactly(peer);
             return Some(Form::Remote { encapsulation: Encapsulation::None, device, gateway, same_subnet });
         }
         match pool.class() {
             PoolClass::Vxlan => {
                 let vtep = node.vtep(family)?;
-                let gateway = match single {
-                    Some((_, address)) if address == vtep => Gateway::OnLink,
-                    _ => Gateway::Exactly(vtep),
-                };
+                let gateway = if single == Some(vtep) { Gateway::OnLink } else { Gateway::Exactly(vtep) };
                 let device = self.vxlan_devices(family);
                 Some(Form::Remote { encapsulation: Encapsulation::Vxlan, device, gateway, same_subnet })
             }

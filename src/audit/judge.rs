@@ -112,7 +112,7 @@ impl Context<'_> {
         if self.datastore.is_dark(destination) {
             return Verdict::default();
         }
-        let route = self.kernel.route(destination);
+        let route = self.kernel.route(destination).filter(|route| !self.is_kernels_own(route));
         let by_bird = route.is_some_and(|route| route.protocol == Protocol::BIRD);
         let mut expectations = self.expectations(destination);
         expectations.retain(|expectation| by_bird || !expectation.bird_only);
@@ -275,17 +275,20 @@ impl Context<'_> {
     fn is_right_device(&self, hop: &NextHop, device: &Device) -> bool {
         let Some(name) = &hop.device else { return true };
         match device {
-            Device::Any => true,
+            // No way to another host leads through a pod's device.
+            Device::Any => !self.setting.is_workload_device(name),
             Device::OneOf(names) => names.contains(name),
             Device::Reaching(parent) => {
                 if parent.as_ref() == Some(name) {
                     return true;
                 }
+                if self.setting.is_workload_device(name) || name.as_ref() == "lo" {
+                    return false;
+                }
                 let Some(link) = self.kernel.link(name) else { return true };
                 match hop.gateway {
-                    Some(gateway) if is_link_local(gateway) => !self.setting.is_workload_device(name),
-                    Some(gateway) => link.addresses.iter().any(|net| net.contains(&gateway)),
-                    None => !self.setting.is_workload_device(name) && name.as_ref() != "lo",
+                    Some(gateway) if !is_link_local(gateway) => link.addresses.iter().any(|net| net.contains(&gateway)),
+                    _ => true,
                 }
             }
         }
@@ -384,6 +387,12 @@ impl Context<'_> {
                 && route.kind == RouteType::Unicast
                 && route.destination.prefix_len() < pool.block_size
         })
+    }
+
+    /// Whether the kernel made the route by itself for an address of this host, as it does with each of IPv6: it is no
+    /// workload's, though IPAM has given the tunnel's address to this host (J16).
+    fn is_kernels_own(&self, route: &Route) -> bool {
+        route.protocol == Protocol::KERNEL && host_route(&route.destination).is_some_and(|address| self.is_own(address))
     }
 
     fn is_own(&self, address: IpAddr) -> bool {

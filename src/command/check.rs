@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::read;
 use crate::audit::{AuditOptions, Auditor, Finding, IpamOptions, Metric, Now, Report, RouteOptions};
@@ -17,6 +17,9 @@ use crate::source::netlink;
 use crate::state::{Event, Side, State};
 use crate::web::findings_json;
 
+/// How long a person waits without a word.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Looks once, or live twice, `--settle` apart: what stands both times is a finding.
 ///
 /// # Errors
@@ -28,7 +31,7 @@ pub async fn check(args: &CheckArgs, sources: Sources) -> Result<ExitCode, Confi
     let first = picture(&sources, &dump.events).await?;
     let (mut report, in_sync) = judge(&sources, &dump.node, first, now);
     if !sources.is_dump() && !report.findings.is_empty() {
-        tokio::time::sleep(args.settle).await;
+        patiently("waiting for differences to settle (--settle)", tokio::time::sleep(args.settle)).await;
         let (second, _) = judge(&sources, &dump.node, picture(&sources, &dump.events).await?, now);
         let standing: BTreeSet<_> = report.findings.iter().map(identity).collect();
         let findings = second.findings.iter().filter(|it| standing.contains(&identity(it))).cloned().collect();
@@ -50,11 +53,26 @@ fn identity(finding: &Finding) -> Identity<'_> {
     (finding.metric, &finding.labels, &finding.subject, finding.host.as_ref())
 }
 
+/// Says on a terminal what takes so long.
+async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    let began = Instant::now();
+    loop {
+        match tokio::time::timeout(PATIENCE, &mut work).await {
+            Ok(done) => return done,
+            Err(_) if io::stderr().is_terminal() => {
+                let _ = writeln!(io::stderr(), "still {what} after {} s", began.elapsed().as_secs());
+            }
+            Err(_) => {}
+        }
+    }
+}
+
 /// One whole picture: what was dumped, and what is read now.
 async fn picture(sources: &Sources, dumped: &[Event]) -> Result<Vec<Event>, ConfigError> {
     let mut events = dumped.to_vec();
     if let DatastoreSource::Etcd(settings) = &sources.datastore {
-        let objects = etcd::snapshot(settings, etcd::Timeouts::default());
+        let objects = patiently("reading etcd", etcd::snapshot(settings, etcd::Timeouts::default()));
         events.extend(objects.await.map_err(|error| ConfigError::Flags(error.to_string()))?);
     }
     if matches!(sources.kernel, Some(KernelSource::Netlink)) {

@@ -3,15 +3,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
+mod alerts;
 mod bgp;
+mod check;
+mod dashboards;
+mod deploy;
+mod e2e;
 mod etcd;
 mod exposition;
 mod fixtures;
 mod ipam;
+mod layering;
 mod leaks;
 mod metrics;
 mod netlink;
 mod pages;
+mod random;
 mod sample;
 mod support;
 mod web;

@@ -52,3 +52,23 @@ pub(super) fn kind(metric: Metric) -> &'static str {
         Metric::OwnerFaults => "Who programs routes",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_finding_has_a_part_of_the_runbook() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbook.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        for metric in Metric::ALL {
+            let reasons = if metric.reasons().is_empty() { &[""] } else { metric.reasons() };
+            for reason in reasons {
+                let labels =
+                    metric.labels().iter().map(|name| (*name, if *name == "reason" { *reason } else { "" }.into()));
+                let alert = alert(&Finding::new(metric, labels.collect(), "x"));
+                assert!(text.contains(&format!("\n### {alert}\n")), "{} {reason}: {alert}", metric.name());
+            }
+        }
+    }
+}
