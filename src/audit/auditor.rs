@@ -11,9 +11,10 @@ use super::ipam::{IpamAudit, IpamOptions, undecodable};
 use super::now::Now;
 use super::report::Report;
 use super::routes::{RouteAudit, RouteOptions};
+use super::rows::RoutePage;
 use super::sweep::{Persistence, Sweep, Swept};
 use super::{tunnel_addresses, unreadable};
-use crate::model::{EndpointId, Node, Selector};
+use crate::model::{EndpointId, Name, Node, Selector};
 use crate::state::{Changes, Datastore, Event, Object, ObjectId, Side, State, Unreadable, UnreadableValue};
 
 /// What runs, and how patiently.
@@ -269,5 +270,16 @@ impl Auditor {
     /// Endpoints that decide whether a route that is not there has to be.
     pub fn lookups(&self) -> impl Iterator<Item = &EndpointId> + '_ {
         self.routes.iter().flat_map(RouteAudit::lookups)
+    }
+
+    /// This host's routes as a person looks at them; `None` where they are not judged, or not yet.
+    pub fn routes(&self, state: &State, now: Now, from: usize, limit: usize) -> Option<RoutePage> {
+        let routes = self.routes.as_ref().filter(|_| self.routes_looked)?;
+        Some(routes.rows(state, now, from, limit))
+    }
+
+    /// Whose routes are judged, if any are.
+    pub fn node(&self) -> Option<&Name> {
+        self.options.routes.as_ref().map(|routes| &routes.node)
     }
 }

@@ -203,7 +203,7 @@ impl Context<'_> {
     }
 
     /// What is wrong with a route, the first reason of J18's order.
-    fn compare(&self, route: &Route, expectation: &Expectation) -> Option<RouteReason> {
+    pub(super) fn compare(&self, route: &Route, expectation: &Expectation) -> Option<RouteReason> {
         let unicast = route.kind == RouteType::Unicast;
         match &expectation.form {
             Form::Unknown => None,
@@ -406,7 +406,7 @@ impl Context<'_> {
     }
 
     /// Whether one of the devices is up; with none named, or without knowledge of devices, nothing stands in the way.
-    fn is_any_up(&self, devices: &[Name]) -> bool {
+    pub(super) fn is_any_up(&self, devices: &[Name]) -> bool {
         devices.is_empty()
             || !self.kernel.knows_links()
             || devices.iter().any(|device| self.kernel.link(device).is_some_and(|link| link.is_up()))
@@ -421,7 +421,7 @@ fn form_encapsulation(form: &Form) -> Encapsulation {
 }
 
 /// The tunnel devices that a route needs.
-fn needed_devices(form: &Form) -> Vec<Name> {
+pub(super) fn needed_devices(form: &Form) -> Vec<Name> {
     match form {
         Form::Remote {
             encapsulation: Encapsulation::Ipip | Encapsulation::Vxlan,

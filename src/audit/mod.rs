@@ -18,6 +18,7 @@ mod now;
 mod reasons;
 mod report;
 mod routes;
+mod rows;
 mod setting;
 mod tunnels;
 mod words;
@@ -35,7 +36,10 @@ pub use auditor::{AuditOptions, Auditor};
 pub use bgp::{Reach, Sessions};
 pub use finding::{Finding, Labels, Metric};
 pub use grace::Standing;
-pub use ipam::{IpamAudit, IpamOptions, NO_IPPOOL, NodeFilter, unreadable};
+pub use ipam::{
+    AddressState, AddressView, BlockContent, BlockView, HostBlocks, IpamAudit, IpamOptions, NO_IPPOOL, NodeFilter,
+    unreadable,
+};
 pub use judge::RouteReason;
 pub use now::Now;
 pub use reasons::{Part, TUNNEL_ADDRESS_REASONS, TUNNEL_DEVICE_REASONS};
@@ -44,4 +48,5 @@ pub use report::{
     TunnelMode, TunnelModes,
 };
 pub use routes::{RouteAudit, RouteOptions};
+pub use rows::{RoutePage, RouteRow, RouteState};
 pub use setting::Backend;

@@ -13,7 +13,7 @@ use super::read;
 use crate::audit::{AuditOptions, IpamOptions, RouteOptions};
 use crate::cli::ServeArgs;
 use crate::config::{ConfigError, DatastoreSource, KernelSource, Sources};
-use crate::engine::{Engine, EngineOptions, SweepPart, Wiring};
+use crate::engine::{Engine, EngineOptions, SweepPart, Wiring, inquiry};
 use crate::metrics::{SourceStatus, Vitals};
 use crate::source::etcd::{self, EtcdError, KeyRange, Lister, Swept, settings::Settings};
 use crate::source::netlink;
@@ -64,14 +64,12 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
         dumped_at: dump.newest.filter(|_| sources.is_dump()),
     });
     let (published, readers) = watch::channel(Arc::new(engine.published().clone()));
-    let state = Arc::new(WebState::new(
-        WebConfig { telemetry_path: args.telemetry_path.clone(), max_requests: args.max_requests },
-        readers,
-        Arc::new(Vitals::default()),
-    ));
+    let (inquiry, questions) = inquiry();
+    let config = WebConfig { telemetry_path: args.telemetry_path.clone(), max_requests: args.max_requests };
+    let state = Arc::new(WebState::new(config, readers, Arc::new(Vitals::default())).asking(inquiry));
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(engine.run(Wiring { events: received, sweeps, lookups, published, stop: stopped.clone() }));
+    tasks.spawn(engine.run(Wiring { events: received, sweeps, lookups, questions, published, stop: stopped.clone() }));
     if !dump.events.is_empty() {
         let events = events.clone();
         let mut stopped = stopped.clone();

@@ -17,6 +17,7 @@ mod layering;
 mod leaks;
 mod metrics;
 mod netlink;
+mod pages;
 mod random;
 mod sample;
 mod support;

@@ -28,12 +28,14 @@ mod ledger;
 mod reserved;
 mod standing;
 mod unreadable;
+mod view;
 
 #[cfg(test)]
 mod tests;
 
 pub(super) use unreadable::undecodable;
 pub use unreadable::unreadable;
+pub use view::{AddressState, AddressView, BlockContent, BlockView, HostBlocks};
 
 /// The label `ippool` of what lies in no pool.
 pub const NO_IPPOOL: &str = "no_ippool";
