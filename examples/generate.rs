@@ -52,13 +52,8 @@ async fn main() -> Result<(), load::Failure> {
     if it.hosts.checked_mul(it.blocks).is_none_or(|blocks| blocks > 1 << 18) || it.used > BLOCK_SIZE {
         return Err("a pool of 10.0.0.0/8 has 262144 blocks of 64 addresses".into());
     }
-    let shape = Shape {
-        hosts: it.hosts,
-        blocks: it.blocks,
-        used: it.used,
-        faults: it.faults,
-        endpoints: !it.no_endpoints,
-    };
+    let shape =
+        Shape { hosts: it.hosts, blocks: it.blocks, used: it.used, faults: it.faults, endpoints: !it.no_endpoints };
     let mut written = Vec::new();
     if let Some(path) = &it.file {
         written.push((path.display().to_string(), load::into_file(path, shape.keys())?));

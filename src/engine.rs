@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use crate::audit::sweep::Swept;
 use crate::audit::{AuditOptions, Auditor, Now};
 use crate::metrics::{Published, SourceStatus};
 use crate::model::{EndpointId, Name};
@@ -21,17 +22,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// The first pause before an endpoint is looked up again, doubled up to [`LOOKUP_CAP`].
 const LOOKUP_PAUSE: Duration = Duration::from_secs(2);
 const LOOKUP_CAP: Duration = Duration::from_secs(64);
-
-/// A sweep over handles and endpoints, as it comes in.
-#[derive(Debug)]
-pub enum SweepPart {
-    /// A sweep begins; one that was in progress is thrown away.
-    Begin,
-    /// A page of it.
-    Page(Vec<Event>),
-    /// It saw everything.
-    End,
-}
 
 /// What the engine is made of.
 pub struct EngineOptions {
@@ -52,7 +42,7 @@ pub struct Wiring {
     /// Events of all sources.
     pub events: mpsc::Receiver<Vec<Event>>,
     /// Sweeps, where they are made.
-    pub sweeps: mpsc::Receiver<SweepPart>,
+    pub sweeps: mpsc::Receiver<Swept>,
     /// Endpoints to look up.
     pub lookups: mpsc::Sender<EndpointId>,
     /// Reports.
@@ -129,7 +119,10 @@ impl Engine {
                         news = true;
                     }
                 },
-                Some(part) = wiring.sweeps.recv() => news |= self.sweep(part),
+                Some(swept) = wiring.sweeps.recv() => {
+                    self.auditor.take_sweep(&self.state, swept, self.now());
+                    news = true;
+                }
                 () = tokio::time::sleep(pause) => news = true,
             }
         }
@@ -193,18 +186,6 @@ impl Engine {
             }
             _ => {}
         }
-    }
-
-    fn sweep(&mut self, part: SweepPart) -> bool {
-        match part {
-            SweepPart::Begin => self.auditor.begin_sweep(&self.state),
-            SweepPart::Page(page) => self.auditor.sweep_page(&self.state, &page),
-            SweepPart::End => {
-                self.auditor.end_sweep(&self.state, self.now());
-                return true;
-            }
-        }
-        false
     }
 
     /// Has the audits look and publishes what they found. Returns how long that took.

@@ -14,7 +14,7 @@ use super::routes::{RouteAudit, RouteOptions};
 use super::sweep::{Persistence, Sweep, Swept};
 use super::{tunnel_addresses, unreadable};
 use crate::model::{EndpointId, Node, Selector};
-use crate::state::{Changes, Datastore, Event, Object, Side, State};
+use crate::state::{Changes, Datastore, Side, State};
 
 /// What runs, and how patiently.
 #[derive(Debug, Clone)]
@@ -42,7 +42,6 @@ pub struct Auditor {
     owed: Changes,
     leaks: Vec<Finding>,
     leaks_judged: bool,
-    sweep: Option<Sweep>,
     persistence: Persistence,
     /// Which endpoints use a Node's tunnel address, as the last sweep saw it.
     tunnel_users: BTreeMap<IpAddr, EndpointId>,
@@ -67,7 +66,6 @@ impl Auditor {
             owed: Changes::default(),
             leaks: Vec::new(),
             leaks_judged: false,
-            sweep: None,
             persistence: Persistence::default(),
             tunnel_users: BTreeMap::new(),
             node_tunnels: BTreeSet::new(),
@@ -129,8 +127,7 @@ impl Auditor {
             for id in datastore.unreadable().keys() {
                 sweep.unreadable(id);
             }
-            self.sweep = Some(sweep);
-            self.finish_sweep(datastore, now);
+            self.settle_sweep(sweep.finish(datastore), now);
         }
     }
 
@@ -147,40 +144,17 @@ impl Auditor {
         }
     }
 
-    /// Begins a sweep over handles and endpoints, where they are not listed.
-    pub fn begin_sweep(&mut self, state: &State) {
-        self.sweep = Some(Sweep::begin(&state.datastore));
-    }
-
-    /// Takes in a page of a sweep. Without a sweep in progress it is nothing.
-    pub fn sweep_page(&mut self, state: &State, page: &[Event]) {
-        let Some(sweep) = &mut self.sweep else { return };
-        for event in page {
-            match event {
-                Event::Put(object) => match object.as_ref() {
-                    Object::Endpoint(endpoint) => sweep.endpoint(&state.datastore, endpoint),
-                    Object::Handle(handle) => sweep.handle(&state.datastore, handle),
-                    _ => {}
-                },
-                Event::Unreadable { id, .. } => sweep.unreadable(id),
-                _ => {}
-            }
-        }
-    }
-
-    /// Ends a sweep that saw everything. A sweep that broke off is simply begun anew.
-    pub fn end_sweep(&mut self, state: &State, now: Now) {
+    /// Takes in what a sweep found that saw everything. One that broke off is simply begun anew.
+    pub fn take_sweep(&mut self, state: &State, swept: Swept, now: Now) {
         if state.in_sync(Side::Datastore) && self.ipam_looked {
-            self.finish_sweep(&state.datastore, now);
+            self.settle_sweep(swept, now);
             self.look_at_tunnel_addresses(&state.datastore, now);
         }
-        self.sweep = None;
     }
 
-    fn finish_sweep(&mut self, datastore: &Datastore, now: Now) {
-        let Some(sweep) = self.sweep.take() else { return };
+    fn settle_sweep(&mut self, swept: Swept, now: Now) {
         self.leaks_judged = true;
-        let Swept { candidates, tunnel_users } = sweep.finish(datastore);
+        let Swept { candidates, tunnel_users } = swept;
         self.tunnel_users = tunnel_users;
         // A dump does not move: everything in it is judged at once (J6).
         let live = self.options.ipam.as_ref().is_some_and(|it| it.live);

@@ -35,7 +35,8 @@ pub struct AffinityEntry {
 /// Calico's objects. Keys that cannot be read stay known by identity: never a deletion, never content.
 #[derive(Debug, Clone, Default)]
 pub struct Datastore {
-    blocks: PrefixMap<AllocationBlock>,
+    /// Boxed: a tree that is filled in order is half empty.
+    blocks: PrefixMap<Box<AllocationBlock>>,
     affinities: PrefixMap<BTreeMap<BlockOwner, AffinityEntry>>,
     handles: BTreeMap<Name, Handle>,
     ipam_config: Option<IpamConfig>,
@@ -65,17 +66,17 @@ pub struct Datastore {
 impl Datastore {
     /// The readable block of exactly this CIDR.
     pub fn block(&self, cidr: &IpNet) -> Option<&AllocationBlock> {
-        self.blocks.get(cidr)
+        self.blocks.get(cidr).map(Box::as_ref)
     }
 
     /// All readable blocks, sorted by CIDR.
     pub fn blocks(&self) -> impl Iterator<Item = &AllocationBlock> + '_ {
-        self.blocks.iter().map(|(_, block)| block)
+        self.blocks.iter().map(|(_, block)| &**block)
     }
 
     /// The most specific readable block that contains the prefix.
     pub fn block_around(&self, net: &IpNet) -> Option<&AllocationBlock> {
-        self.blocks.covering(net).next().map(|(_, block)| block)
+        self.blocks.covering(net).next().map(|(_, block)| &**block)
     }
 
     /// Readable blocks that contain the CIDR or lie inside it, itself left out.
@@ -85,7 +86,7 @@ impl Datastore {
             .covering(cidr)
             .chain(self.blocks.within(cidr))
             .filter(move |(other, _)| **other != own)
-            .map(|(_, block)| block)
+            .map(|(_, block)| &**block)
     }
 
     /// Whether the prefix lies in a block whose value cannot be read: nothing follows from it (J1).
@@ -153,7 +154,7 @@ impl Datastore {
 
     /// Readable blocks inside the prefix, sorted.
     pub fn blocks_within(&self, net: &IpNet) -> impl Iterator<Item = &AllocationBlock> + '_ {
-        self.blocks.within(net).map(|(_, block)| block)
+        self.blocks.within(net).map(|(_, block)| &**block)
     }
 
     /// Handles by id.
@@ -290,7 +291,7 @@ impl Datastore {
         self.forget_unreadable(&id);
         match object {
             Object::Block(block) => {
-                self.blocks.insert(block.cidr, block);
+                self.blocks.insert(block.cidr, Box::new(block));
             }
             Object::Affinity(affinity) => {
                 if self.affinities.get(&affinity.cidr).is_none() {
@@ -345,7 +346,7 @@ impl Datastore {
     /// Whether the very same object is there already: a re-list repeats everything and must not wake a rule.
     fn holds(&self, object: &Object) -> bool {
         match object {
-            Object::Block(block) => self.blocks.get(&block.cidr) == Some(block),
+            Object::Block(block) => self.block(&block.cidr) == Some(block),
             Object::Affinity(affinity) => self
                 .affinities
                 .get(&affinity.cidr)

@@ -42,6 +42,7 @@ impl Entry<'_> {
             peer_node: names.share(&self.other_owner.node),
             released_at: self.released_at.get().and_then(timestamp::rfc3339),
             allocated_at: owner.allocated_at.get().and_then(timestamp::go),
+            abridged: false,
         }
     }
 }

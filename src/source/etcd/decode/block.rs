@@ -48,19 +48,12 @@ fn build(cidr: IpNet, value: &Block<'_>) -> AllocationBlock {
     }
     let attributes: Box<[Attribute]> = value.attributes.0.iter().map(|entry| entry.read(&mut names)).collect();
     let mut block = AllocationBlock {
-        cidr,
         owner,
         claimed_at: value.claimed_at.get().and_then(timestamp::rfc3339),
         allocations_len: value.allocations.0.len(),
-        allocated: OrdinalSet::default(),
-        unallocated: OrdinalSet::default(),
-        holders: Box::default(),
+        attributes_len: attributes.len(),
         attributes,
-        out_of_range: Box::default(),
-        duplicates: Box::default(),
-        unreferenced: Box::default(),
-        bad_indices: Box::default(),
-        sequence_defects: Box::default(),
+        ..AllocationBlock::new(cidr)
     };
     allocations(&mut block, &value.allocations.0);
     unallocated(&mut block, &value.unallocated.0);
@@ -80,7 +73,7 @@ fn allocations(block: &mut AllocationBlock, entries: &[Option<i64>]) {
         }
         if ordinal < block.size() {
             block.allocated.insert(ordinal);
-            holders.push((ordinal, target));
+            holders.push(target);
             if target.is_none() {
                 bad.push((ordinal, index));
             }
@@ -88,7 +81,7 @@ fn allocations(block: &mut AllocationBlock, entries: &[Option<i64>]) {
     }
     block.unreferenced =
         (0u32..).zip(&*block.attributes).map(|(index, _)| index).filter(|index| !referenced.contains(*index)).collect();
-    block.holders = holders.into();
+    block.holders = holders.into_iter().collect();
     block.bad_indices = bad.into();
 }
 
@@ -190,7 +183,7 @@ mod tests {
         assert_eq!(block.allocations_len, 64);
         assert_eq!(block.allocated.iter().collect::<Vec<_>>(), [0, 1, 5, 6, 9]);
         assert_eq!(block.unallocated.len(), 59);
-        assert_eq!(&*block.holders, [(0, Some(0)), (1, Some(1)), (5, Some(3)), (6, Some(2)), (9, Some(4))]);
+        assert_eq!(block.holders, [Some(0), Some(1), Some(3), Some(2), Some(4)].into_iter().collect());
         let kinds: Vec<_> = block.attributes.iter().map(|it| it.kind).collect();
         use AttributeKind::*;
         assert_eq!(kinds, [Tunnel, Workload, Workload, Cooldown, VirtualMachine]);
@@ -235,7 +228,7 @@ mod tests {
         let block = small(r#""allocations":[5,-1,null,0,2,-3,9223372036854775807],"attributes":[{},{},{},null]"#);
         assert_eq!(block.allocations_len, 7);
         assert_eq!(block.allocated.iter().collect::<Vec<_>>(), [0, 1, 3]);
-        assert_eq!(&*block.holders, [(0, None), (1, None), (3, Some(0))]);
+        assert_eq!(block.holders, [None, None, Some(0)].into_iter().collect());
         assert_eq!(&*block.bad_indices, [(0, 5), (1, -1)]);
         assert_eq!(&*block.unreferenced, [1, 3], "an entry beyond the block's end uses the third");
         let short = small(r#""allocations":[0],"attributes":[{}]"#);

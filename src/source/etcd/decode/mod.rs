@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::{key, timestamp};
+use crate::model::Detail;
 use crate::state::{Event, Object, ObjectId, Unreadable};
 
 mod attribute;
@@ -38,6 +39,17 @@ pub fn event(key: &[u8], value: &[u8]) -> Option<Event> {
             Event::Unreadable { id, key, why }
         }
     })
+}
+
+/// The same, with no more of a block than `detail` asks for.
+pub(super) fn event_in(detail: &Detail, key: &[u8], value: &[u8]) -> Option<Event> {
+    let mut event = event(key, value)?;
+    if let Event::Put(object) = &mut event
+        && let Object::Block(block) = &mut **object
+    {
+        block.reduce(detail);
+    }
+    Some(event)
 }
 
 /// What it means that `key` is gone. `None` where the key is none that the exporter reads.
