@@ -1,10 +1,10 @@
 //! The sweep for leaks: every block, handle and endpoint, as of one revision, judged beside the picture that is followed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::audit::sweep::{Sweep, Swept};
 use crate::model::{AllocationBlock, Detail};
@@ -28,8 +28,10 @@ pub(super) async fn run(
             _ = stop.wait_for(|stop| *stop) => return,
             () = tokio::time::sleep(pause) => {}
         }
+        let began = Instant::now();
         pause = match once(&settings).await {
             Ok(swept) => {
+                debug!(seconds = began.elapsed().as_secs_f64(), candidates = swept.candidates.len(), "swept for leaks");
                 // Nobody receives any more: the exporter stops.
                 let _ = found.send(swept).await;
                 interval

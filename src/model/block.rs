@@ -152,6 +152,11 @@ impl Attribute {
         }
     }
 
+    /// A pod of which no more is known than its node.
+    pub(crate) fn abridged(node: Option<Name>) -> Attribute {
+        Attribute { node, abridged: true, ..Attribute::new(AttributeKind::Workload) }
+    }
+
     /// Neither handle nor attributes: what very old Calico wrote for its tunnel addresses (J13).
     pub fn is_bare(&self) -> bool {
         self.kind != AttributeKind::Cooldown
@@ -255,10 +260,8 @@ impl AllocationBlock {
 
     /// Allocated ordinals with their attributes, in order; a bad index gives `None`.
     pub fn allocations(&self) -> impl Iterator<Item = (u32, Option<&Attribute>)> + '_ {
-        self.allocated
-            .iter()
-            .zip(&*self.holders.0)
-            .map(|(ordinal, index)| (ordinal, self.attributes.get(*index as usize)))
+        let holder = |rank| self.attributes.get(self.holders.get(rank) as usize);
+        self.allocated.iter().enumerate().map(move |(rank, ordinal)| (ordinal, holder(rank)))
     }
 
     /// Whether the ordinal is allocated, and by which attribute (`None` inside where the index points nowhere).
@@ -267,8 +270,7 @@ impl AllocationBlock {
     }
 
     pub(super) fn index_of(&self, ordinal: u32) -> Option<u32> {
-        let holder = self.holders.0.get(self.allocated.rank(ordinal) as usize);
-        holder.copied().filter(|_| self.allocated.contains(ordinal))
+        self.allocated.contains(ordinal).then(|| self.holders.get(self.allocated.rank(ordinal) as usize))
     }
 
     /// Ordinals in cooldown: allocated, and released already.
@@ -279,18 +281,27 @@ impl AllocationBlock {
     }
 }
 
-/// For each allocated ordinal, in order, the index of its attribute, or one that points nowhere (I2).
+/// For each allocated ordinal, in order, the index of its attribute, or one that points nowhere (I2). Zeros at the end are
+/// left out: where all attributes are alike, that is everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Holders(pub(super) Box<[u32]>);
 
 impl Holders {
     /// The index that points nowhere: no list is that long.
     pub(super) const NOWHERE: u32 = u32::MAX;
+
+    /// The index of the allocated ordinal of this rank.
+    pub(super) fn get(&self, rank: usize) -> u32 {
+        self.0.get(rank).copied().unwrap_or_default()
+    }
 }
 
 impl FromIterator<Option<u32>> for Holders {
     fn from_iter<I: IntoIterator<Item = Option<u32>>>(indices: I) -> Self {
-        Holders(indices.into_iter().map(|index| index.unwrap_or(Self::NOWHERE)).collect())
+        let mut indices: Vec<u32> = indices.into_iter().map(|index| index.unwrap_or(Self::NOWHERE)).collect();
+        let end = indices.iter().rposition(|index| *index != 0).map_or(0, |last| last + 1);
+        indices.truncate(end);
+        Holders(indices.into())
     }
 }
 

@@ -3,8 +3,10 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use ipnet::IpNet;
+
 use super::Name;
-use super::block::{AllocationBlock, Attribute, AttributeKind, Holders, OrdinalSet};
+use super::block::{AllocationBlock, Attribute, AttributeKind, OrdinalSet};
 
 /// How much of a block's attributes is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,6 +20,18 @@ pub enum Detail {
     /// What a sweep for leaks asks of all pods in their own hosts' blocks: that they are pods, and their handles'
     /// digests. What looks wrong by them is to be read again in full.
     Digests,
+}
+
+impl Detail {
+    /// Whether the pods of `host` in its own block are left without names.
+    pub(crate) fn abridges(&self, block: IpNet, host: &Name) -> bool {
+        match self {
+            Detail::Full => false,
+            // A block of one address is a route of its own, whose pod may be looked up.
+            Detail::Rules(me) => host != me && block.prefix_len() < block.max_prefix_len(),
+            Detail::Digests => true,
+        }
+    }
 }
 
 /// A handle's id in twelve bytes.
@@ -60,7 +74,7 @@ impl HandleDigest {
 }
 
 /// `<network>.<containerID>`, and neither a machine's nor of any other form.
-fn is_plain_handle(handle: &str) -> bool {
+pub(crate) fn is_plain_handle(handle: &str) -> bool {
     let formed = handle.split_once('.').is_some_and(|(network, rest)| !network.is_empty() && !rest.is_empty());
     formed && !handle.contains(".vmi.")
 }
@@ -71,8 +85,7 @@ impl AllocationBlock {
         let Some(host) = self.host().cloned() else { return };
         match detail {
             Detail::Full => return,
-            // A block of one address is a route of its own, whose pod may be looked up.
-            Detail::Rules(me) if host == *me || self.size() == 1 => return,
+            Detail::Rules(_) if !detail.abridges(self.cidr, &host) => return,
             Detail::Rules(_) => {}
             Detail::Digests => self.digests = self.digests_of_all(),
         }
@@ -80,12 +93,12 @@ impl AllocationBlock {
         let twice = self.allocated.iter().filter(|ordinal| self.unallocated.contains(*ordinal));
         let named: OrdinalSet = twice.filter_map(|ordinal| self.index_of(ordinal)).collect();
         let is_plain = |index: u32, it: &Attribute| {
-            it.kind == AttributeKind::Workload
+            let is_pod_of_host = it.kind == AttributeKind::Workload
                 && it.pod.is_some()
                 && it.peer_node.is_none()
                 && it.node.as_ref() == Some(&host)
-                && it.handle.as_deref().is_some_and(is_plain_handle)
-                && !named.contains(index)
+                && it.handle.as_deref().is_some_and(is_plain_handle);
+            it.abridged || is_pod_of_host && !named.contains(index)
         };
         let mut kept: Vec<Attribute> = Vec::new();
         let mut plain = None;
@@ -98,15 +111,13 @@ impl AllocationBlock {
             } else if let Some(plain) = plain {
                 plain
             } else {
-                let node = attribute.node;
-                kept.push(Attribute { node, abridged: true, ..Attribute::new(AttributeKind::Workload) });
+                kept.push(Attribute::abridged(attribute.node));
                 plain = Some(next);
                 next
             });
         }
-        for index in &mut self.holders.0 {
-            *index = moved.get(*index as usize).copied().unwrap_or(Holders::NOWHERE);
-        }
+        let holders = (0..self.allocated.len() as usize).map(|rank| self.holders.get(rank) as usize);
+        self.holders = holders.map(|index| moved.get(index).copied()).collect();
         self.attributes = kept.into();
     }
 

@@ -26,6 +26,7 @@ pub use affinity::{AffinityState, BlockAffinity, BlockOwner};
 pub use bgp::{BgpConfiguration, BgpPeer, NextHopMode, PeerAddress};
 pub use block::{AllocationBlock, Attribute, AttributeKind, Holders, OrdinalSet, SequenceDefect};
 pub use cluster::{ClusterInformation, IpamConfig};
+pub(crate) use detail::is_plain_handle;
 pub use detail::{Detail, HandleDigest};
 pub use endpoint::{EndpointId, WorkloadEndpoint};
 pub use felix::{FelixConfiguration, ProgramClusterRoutes};

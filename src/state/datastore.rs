@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::changes::Changes;
+use super::claims::Claims;
 use super::event::{Kind, Object, ObjectId, Unreadable};
 use super::prefix::PrefixMap;
 use crate::model::{
@@ -37,7 +39,7 @@ pub struct AffinityEntry {
 pub struct Datastore {
     /// Boxed: a tree that is filled in order is half empty.
     blocks: PrefixMap<Box<AllocationBlock>>,
-    affinities: PrefixMap<BTreeMap<BlockOwner, AffinityEntry>>,
+    affinities: PrefixMap<Claims>,
     handles: BTreeMap<Name, Handle>,
     ipam_config: Option<IpamConfig>,
     pools: BTreeMap<Name, IpPool>,
@@ -56,6 +58,8 @@ pub struct Datastore {
     floating: HashMap<IpAddr, BTreeSet<EndpointId>>,
     /// Routing and other own addresses of nodes.
     nodes_by_address: HashMap<IpAddr, BTreeSet<Name>>,
+    /// Hosts' names, each once: every block and every key repeats one.
+    names: HashSet<Name>,
     /// What the list in progress has named so far.
     seen: Option<HashSet<ObjectId>>,
     /// Endpoints and handles come in the list, rather than by look-ups or not at all.
@@ -118,7 +122,7 @@ impl Datastore {
 
     /// Readable affinity keys of a CIDR by owner.
     pub fn affinities_of(&self, cidr: &IpNet) -> impl Iterator<Item = (&BlockOwner, &AffinityEntry)> + '_ {
-        self.affinities.get(cidr).into_iter().flatten()
+        self.affinities.get(cidr).into_iter().flat_map(Claims::iter)
     }
 
     /// All readable affinity keys, sorted by CIDR and owner.
@@ -259,6 +263,7 @@ impl Datastore {
         for id in gone {
             self.delete(&id, now);
         }
+        self.names.retain(|name| Arc::strong_count(name) > 1);
     }
 
     fn ids(&self) -> impl Iterator<Item = ObjectId> + '_ {
@@ -290,15 +295,20 @@ impl Datastore {
         self.changes.object(&id);
         self.forget_unreadable(&id);
         match object {
-            Object::Block(block) => {
+            Object::Block(mut block) => {
+                self.share_names(&mut block);
                 self.blocks.insert(block.cidr, Box::new(block));
             }
             Object::Affinity(affinity) => {
+                let mut owner = affinity.owner;
+                if let BlockOwner::Host(name) = &mut owner {
+                    self.share(name);
+                }
                 if self.affinities.get(&affinity.cidr).is_none() {
-                    self.affinities.insert(affinity.cidr, BTreeMap::new());
+                    self.affinities.insert(affinity.cidr, Claims::default());
                 }
                 if let Some(owners) = self.affinities.get_mut(&affinity.cidr) {
-                    owners.insert(affinity.owner, AffinityEntry { state: affinity.state, since: now });
+                    owners.insert(owner, AffinityEntry { state: affinity.state, since: now });
                 }
             }
             Object::Handle(handle) => {
@@ -340,6 +350,22 @@ impl Datastore {
                 self.peers.insert(name, peer);
             }
             Object::Cluster(cluster) => self.cluster = Some(cluster),
+        }
+    }
+
+    fn share(&mut self, name: &mut Name) {
+        match self.names.get(name) {
+            Some(known) => *name = known.clone(),
+            None => drop(self.names.insert(name.clone())),
+        }
+    }
+
+    fn share_names(&mut self, block: &mut AllocationBlock) {
+        if let Some(BlockOwner::Host(name)) = &mut block.owner {
+            self.share(name);
+        }
+        for node in block.attributes.iter_mut().filter_map(|attribute| attribute.node.as_mut()) {
+            self.share(node);
         }
     }
 

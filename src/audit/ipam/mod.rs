@@ -55,7 +55,8 @@ pub struct IpamOptions {
 pub struct IpamAudit {
     options: IpamOptions,
     now: Option<Now>,
-    verdicts: BTreeMap<IpNet, Verdict>,
+    /// Boxed: a tree that is filled in order is half empty.
+    verdicts: BTreeMap<IpNet, Box<Verdict>>,
     /// CIDRs whose verdict has differences: few, where there are many verdicts.
     faulty: BTreeSet<IpNet>,
     over_limit: BTreeMap<(Name, Family), Vec<Standing>>,
@@ -140,7 +141,7 @@ impl IpamAudit {
             } else {
                 self.faulty.insert(cidr);
             }
-            self.verdicts.insert(cidr, verdict);
+            self.verdicts.insert(cidr, Box::new(verdict));
         }
         self.judge_limits(hosts, now);
         let found = unreadable(datastore).map(|finding| (finding, Age::AtOnce)).collect();
@@ -192,7 +193,7 @@ impl IpamAudit {
         });
         let pool = pool.map_or_else(|| self.no_pool.clone(), |pool| pool.name.clone());
         let hosts = figures::hosts(&claims).into_iter().collect();
-        let entry = Entry { cidr, pool, share, hosts, owners: figures::owners(&claims) };
+        let entry = Entry { cidr, pool, share, hosts, owners: figures::owners(&claims).into() };
         Some(Verdict { entry, standing: settle(before, found, now) })
     }
 

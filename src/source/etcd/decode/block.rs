@@ -1,6 +1,6 @@
 //! Allocation blocks (`libcalico-go/lib/backend/model/block.go`, `AllocationBlock`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use serde::de::IgnoredAny;
@@ -9,7 +9,7 @@ use super::attribute::{Entry, Shared};
 use super::json::{Entries, List, Maybe, Text, object};
 use super::text::Masked;
 use super::{Read, parse, why};
-use crate::model::{AllocationBlock, Attribute, BlockOwner, OrdinalSet, SequenceDefect};
+use crate::model::{AllocationBlock, Attribute, BlockOwner, Detail, Name, OrdinalSet, SequenceDefect};
 use crate::source::etcd::timestamp;
 use crate::state::{Object, Unreadable};
 
@@ -28,7 +28,7 @@ object! {
 }
 
 /// Reads a block whose key names `key`.
-pub(super) fn read(key: IpNet, value: &[u8]) -> Read {
+pub(super) fn read(key: IpNet, value: &[u8], detail: &Detail) -> Read {
     let block: Block<'_> = parse(value)?;
     if block.deleted {
         return Ok(None);
@@ -36,17 +36,17 @@ pub(super) fn read(key: IpNet, value: &[u8]) -> Read {
     match block.cidr.0 {
         None => Err(Unreadable::Undecodable(why::at("cidr", "missing"))),
         Some(Masked(cidr)) if cidr != key => Err(Unreadable::CidrDiffers(cidr)),
-        Some(Masked(cidr)) => Ok(Some(Object::Block(build(cidr, &block)))),
+        Some(Masked(cidr)) => Ok(Some(Object::Block(build(cidr, &block, detail)))),
     }
 }
 
-fn build(cidr: IpNet, value: &Block<'_>) -> AllocationBlock {
+fn build(cidr: IpNet, value: &Block<'_>, detail: &Detail) -> AllocationBlock {
     let mut names = Shared::default();
     let owner = value.affinity.get().and_then(BlockOwner::parse);
     if let Some(host) = owner.as_ref().and_then(BlockOwner::host) {
         names.keep(host);
     }
-    let attributes: Box<[Attribute]> = value.attributes.0.iter().map(|entry| entry.read(&mut names)).collect();
+    let attributes = attributes(cidr, value, owner.as_ref().and_then(BlockOwner::host), detail, &mut names);
     let mut block = AllocationBlock {
         owner,
         claimed_at: value.claimed_at.get().and_then(timestamp::rfc3339),
@@ -58,7 +58,31 @@ fn build(cidr: IpNet, value: &Block<'_>) -> AllocationBlock {
     allocations(&mut block, &value.allocations.0);
     unallocated(&mut block, &value.unallocated.0);
     block.sequence_defects = sequence_defects(block.size(), value);
+    block.reduce(detail);
     block
+}
+
+/// Of the pods that `detail` leaves without names, the names are not even read: they are nearly all there is to read.
+fn attributes(
+    cidr: IpNet,
+    value: &Block<'_>,
+    host: Option<&Name>,
+    detail: &Detail,
+    names: &mut Shared,
+) -> Box<[Attribute]> {
+    let entries = (0i64..).zip(&value.attributes.0);
+    let Some(host) = host.filter(|host| matches!(detail, Detail::Rules(_)) && detail.abridges(cidr, host)) else {
+        return entries.map(|(_, entry)| entry.read(names)).collect();
+    };
+    // Who holds what is in both lists is named.
+    let both = |ordinal: &i64| *value.allocations.0.get(usize::try_from(*ordinal).ok()?)?;
+    let named: BTreeSet<i64> = value.unallocated.0.iter().filter_map(both).collect();
+    entries
+        .map(|(index, entry)| {
+            let plain = !named.contains(&index) && entry.is_pod_of(host);
+            if plain { Attribute::abridged(Some(host.clone())) } else { entry.read(names) }
+        })
+        .collect()
 }
 
 fn allocations(block: &mut AllocationBlock, entries: &[Option<i64>]) {
@@ -137,7 +161,7 @@ mod tests {
 
     use super::super::tests::object;
     use super::*;
-    use crate::model::{AttributeKind, Name};
+    use crate::model::AttributeKind;
 
     fn block(cidr: &str, value: &str) -> AllocationBlock {
         let version = if cidr.contains(':') { "ipv6" } else { "ipv4" };
