@@ -14,5 +14,6 @@ mod leaks;
 mod metrics;
 mod netlink;
 mod sample;
+mod scale;
 mod support;
 mod web;

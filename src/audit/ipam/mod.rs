@@ -70,6 +70,8 @@ pub struct IpamAudit {
     /// The configuration can be read; while it cannot, nobody knows the limit (J1).
     config_known: bool,
     no_pool: Name,
+    /// How many CIDRs the last look judged.
+    pub judged: usize,
 }
 
 #[derive(Debug)]
@@ -95,6 +97,7 @@ impl IpamAudit {
             config: IpamConfig::default(),
             config_known: true,
             no_pool: Arc::from(NO_IPPOOL),
+            judged: 0,
         }
     }
 
@@ -117,6 +120,7 @@ impl IpamAudit {
         } else {
             with_neighbours(datastore, &changes.cidrs)
         };
+        self.judged = touched.len();
         let mut hosts: BTreeSet<(Name, Family)> = BTreeSet::new();
         // Every host with a key is in some verdict, so that judging all verdicts judges all limits.
         let claimants = |entry: &Entry| {
