@@ -120,7 +120,9 @@ impl Auditor {
         let concerns = |cidr: &ipnet::IpNet| {
             self.node_tunnels.range(cidr.network()..).next().is_some_and(|address| cidr.contains(address))
         };
-        if first || changes.everything || changes.cidrs.iter().any(concerns) {
+        // An endpoint that takes or leaves a tunnel's address says as much as the block does (J13).
+        let used = changes.addresses.iter().any(|address| self.node_tunnels.contains(address));
+        if first || changes.everything || used || changes.cidrs.iter().any(concerns) {
             self.look_at_tunnel_addresses(datastore, now);
         }
         let moved = first || changes.everything || changes.handles;

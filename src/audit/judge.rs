@@ -275,17 +275,20 @@ impl Context<'_> {
     fn is_right_device(&self, hop: &NextHop, device: &Device) -> bool {
         let Some(name) = &hop.device else { return true };
         match device {
-            Device::Any => true,
+            // No way to another host leads through a pod's device.
+            Device::Any => !self.setting.is_workload_device(name),
             Device::OneOf(names) => names.contains(name),
             Device::Reaching(parent) => {
-                if parent.as_ref() == Some(name) {
+                if parent == name {
                     return true;
+                }
+                if self.setting.is_workload_device(name) || name.as_ref() == "lo" {
+                    return false;
                 }
                 let Some(link) = self.kernel.link(name) else { return true };
                 match hop.gateway {
-                    Some(gateway) if is_link_local(gateway) => !self.setting.is_workload_device(name),
-                    Some(gateway) => link.addresses.iter().any(|net| net.contains(&gateway)),
-                    None => !self.setting.is_workload_device(name) && name.as_ref() != "lo",
+                    Some(gateway) if !is_link_local(gateway) => link.addresses.iter().any(|net| net.contains(&gateway)),
+                    _ => true,
                 }
             }
         }
@@ -386,7 +389,7 @@ impl Context<'_> {
         })
     }
 
-    fn is_own(&self, address: IpAddr) -> bool {
+    pub(super) fn is_own(&self, address: IpAddr) -> bool {
         let own = |node: &crate::model::Node| {
             node.own_addresses().any(|it| it == address) || node.tunnels.values().any(|it| *it == address)
         };

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 const HOSTS: usize = 100;
 const BLOCK: usize = 64;
+const PODS: usize = 3;
 
 /// A VXLAN cluster as etcd's keys, and the kernel of host 0 as iproute2's JSON.
 struct Cluster {
@@ -108,11 +109,11 @@ impl Cluster {
             format!("/calico/ipam/v2/handle/{tunnel}"),
             json!({"block": {format!("{}/26", block_base(index)): 1}, "deleted": false}),
         );
-        let mut allocations = vec![Value::Null; BLOCK];
-        allocations[0] = json!(0);
+        // The tunnel's address first, then the pods'.
+        let allocations: Vec<Option<usize>> =
+            (0..BLOCK).map(|ordinal| Some(ordinal).filter(|it| *it <= PODS)).collect();
         let mut sequence = serde_json::Map::from_iter([("0".to_owned(), json!(1_795_487_641_000_000_000u64))]);
-        for pod in 1..=3 {
-            allocations[pod] = json!(pod);
+        for pod in 1..=PODS {
             sequence.insert(pod.to_string(), json!(1_795_487_641_000_000_000u64 + pod as u64));
             attributes.push(json!({"handle_id": handle(index, pod), "secondary":
                 {"node": name, "namespace": "default", "pod": format!("pod-{index}-{pod}")}}));
@@ -134,7 +135,7 @@ impl Cluster {
                     "protocol": "boot", "scope": "link", "metric": 1024, "flags": []}));
             }
         }
-        let unallocated: Vec<usize> = (4..BLOCK).collect();
+        let unallocated: Vec<usize> = (PODS + 1..BLOCK).collect();
         self.keys.insert(
             block_key(index),
             json!({"cidr": format!("{}/26", block_base(index)), "affinity": format!("host:{name}"),

@@ -3,8 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
+mod alerts;
 mod bgp;
 mod check;
+mod dashboards;
+mod deploy;
+mod e2e;
 mod etcd;
 mod exposition;
 mod fixtures;
@@ -13,6 +17,7 @@ mod layering;
 mod leaks;
 mod metrics;
 mod netlink;
+mod random;
 mod sample;
 mod scale;
 mod support;
