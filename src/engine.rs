@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use crate::audit::sweep::Swept;
 use crate::audit::{AuditOptions, Auditor, HostBlocks, Now};
 use crate::metrics::{Published, SourceStatus};
 use crate::model::{EndpointId, Name};
@@ -25,17 +26,6 @@ const LOOKUP_CAP: Duration = Duration::from_secs(64);
 mod question;
 
 pub use question::{Inquiry, Question, Unanswered, inquiry};
-
-/// A sweep over handles and endpoints, as it comes in.
-#[derive(Debug)]
-pub enum SweepPart {
-    /// A sweep begins; one that was in progress is thrown away.
-    Begin,
-    /// A page of it.
-    Page(Vec<Event>),
-    /// It saw everything.
-    End,
-}
 
 /// What the engine is made of.
 pub struct EngineOptions {
@@ -56,7 +46,7 @@ pub struct Wiring {
     /// Events of all sources.
     pub events: mpsc::Receiver<Vec<Event>>,
     /// Sweeps, where they are made.
-    pub sweeps: mpsc::Receiver<SweepPart>,
+    pub sweeps: mpsc::Receiver<Swept>,
     /// Endpoints to look up.
     pub lookups: mpsc::Sender<EndpointId>,
     /// Questions that a report does not answer.
@@ -139,7 +129,10 @@ impl Engine {
                         }
                     }
                 },
-                Some(part) = wiring.sweeps.recv() => news |= self.sweep(part),
+                Some(swept) = wiring.sweeps.recv() => {
+                    self.take_sweep(swept);
+                    news = true;
+                }
                 Some(question) = wiring.questions.recv() => self.answer(question),
                 () = tokio::time::sleep(pause) => news = true,
             }
@@ -205,25 +198,13 @@ impl Engine {
         }
     }
 
-    fn sweep(&mut self, part: SweepPart) -> bool {
-        match part {
-            SweepPart::Begin => self.auditor.begin_sweep(&self.state),
-            SweepPart::Page(page) => {
-                for event in &page {
-                    if let Event::Unreadable { id, key, why } = event
-                        && !self.auditor.swept_unreadable(id, why)
-                    {
-                        say_unreadable(key, why);
-                    }
-                }
-                self.auditor.sweep_page(&self.state, &page);
-            }
-            SweepPart::End => {
-                self.auditor.end_sweep(&self.state, self.now());
-                return true;
+    fn take_sweep(&mut self, swept: Swept) {
+        for (id, value) in &swept.unreadable {
+            if !self.auditor.swept_unreadable(id, &value.why) {
+                say_unreadable(&value.key, &value.why);
             }
         }
-        false
+        self.auditor.take_sweep(&self.state, swept, self.now());
     }
 
     /// Has the audits look and publishes what they found. Returns how long that took.

@@ -15,7 +15,7 @@ use super::rows::RoutePage;
 use super::sweep::{Persistence, Sweep, Swept};
 use super::{tunnel_addresses, unreadable};
 use crate::model::{EndpointId, Name, Node, Selector};
-use crate::state::{Changes, Datastore, Event, Object, ObjectId, Side, State, Unreadable, UnreadableValue};
+use crate::state::{Changes, Datastore, ObjectId, Side, State, Unreadable, UnreadableValue};
 
 /// What runs, and how patiently.
 #[derive(Debug, Clone)]
@@ -28,6 +28,15 @@ pub struct AuditOptions {
     pub leaks: bool,
     /// How long a leak stands before it is a finding: CNI allocates before it writes the endpoint.
     pub leak_grace: Duration,
+}
+
+/// How much one look judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judged {
+    /// CIDRs of blocks and keys.
+    pub ipam: usize,
+    /// Destinations of routes.
+    pub routes: usize,
 }
 
 /// The audits and what they know.
@@ -43,9 +52,7 @@ pub struct Auditor {
     owed: Changes,
     leaks: Vec<Finding>,
     leaks_judged: bool,
-    sweep: Option<Sweep>,
-    /// Handles and endpoints that the sweep in progress, and the last whole one, could not read.
-    sweep_unreadable: BTreeMap<ObjectId, UnreadableValue>,
+    /// Handles and endpoints that the last sweep could not read.
     swept_unreadable: BTreeMap<ObjectId, UnreadableValue>,
     persistence: Persistence,
     /// Which endpoints use a Node's tunnel address, as the last sweep saw it.
@@ -71,8 +78,6 @@ impl Auditor {
             owed: Changes::default(),
             leaks: Vec::new(),
             leaks_judged: false,
-            sweep: None,
-            sweep_unreadable: BTreeMap::new(),
             swept_unreadable: BTreeMap::new(),
             persistence: Persistence::default(),
             tunnel_users: BTreeMap::new(),
@@ -137,8 +142,7 @@ impl Auditor {
             for id in datastore.unreadable().keys() {
                 sweep.unreadable(id);
             }
-            self.sweep = Some(sweep);
-            self.finish_sweep(datastore, now);
+            self.settle_sweep(sweep.finish(datastore), now);
         }
     }
 
@@ -155,40 +159,12 @@ impl Auditor {
         }
     }
 
-    /// Begins a sweep over handles and endpoints, where they are not listed.
-    pub fn begin_sweep(&mut self, state: &State) {
-        self.sweep = Some(Sweep::begin(&state.datastore));
-        self.sweep_unreadable.clear();
-    }
-
-    /// Takes in a page of a sweep. Without a sweep in progress it is nothing.
-    pub fn sweep_page(&mut self, state: &State, page: &[Event]) {
-        let Some(sweep) = &mut self.sweep else { return };
-        for event in page {
-            match event {
-                Event::Put(object) => match object.as_ref() {
-                    Object::Endpoint(endpoint) => sweep.endpoint(&state.datastore, endpoint),
-                    Object::Handle(handle) => sweep.handle(&state.datastore, handle),
-                    _ => {}
-                },
-                Event::Unreadable { id, key, why } => {
-                    sweep.unreadable(id);
-                    let value = UnreadableValue { key: key.clone(), why: why.clone() };
-                    self.sweep_unreadable.insert(id.clone(), value);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Ends a sweep that saw everything. A sweep that broke off is simply begun anew.
-    pub fn end_sweep(&mut self, state: &State, now: Now) {
+    /// Takes in what a sweep found that saw everything. One that broke off is simply begun anew.
+    pub fn take_sweep(&mut self, state: &State, swept: Swept, now: Now) {
         if state.in_sync(Side::Datastore) && self.ipam_looked {
-            self.finish_sweep(&state.datastore, now);
+            self.settle_sweep(swept, now);
             self.look_at_tunnel_addresses(&state.datastore, now);
-            self.swept_unreadable = std::mem::take(&mut self.sweep_unreadable);
         }
-        self.sweep = None;
     }
 
     /// Whether the last sweep already saw that this value cannot be read, for this reason.
@@ -196,10 +172,10 @@ impl Auditor {
         self.swept_unreadable.get(id).is_some_and(|value| value.why == *why)
     }
 
-    fn finish_sweep(&mut self, datastore: &Datastore, now: Now) {
-        let Some(sweep) = self.sweep.take() else { return };
+    fn settle_sweep(&mut self, swept: Swept, now: Now) {
         self.leaks_judged = true;
-        let Swept { candidates, tunnel_users } = sweep.finish(datastore);
+        let Swept { candidates, tunnel_users, unreadable } = swept;
+        self.swept_unreadable = unreadable;
         self.tunnel_users = tunnel_users;
         // A dump does not move: everything in it is judged at once (J6).
         let live = self.options.ipam.as_ref().is_some_and(|it| it.live);
@@ -265,6 +241,14 @@ impl Auditor {
             .chain(tunnels)
             .filter(|due| *due > now.monotonic)
             .min()
+    }
+
+    /// How much the last look judged: what an event costs is counted, and a test sees to it that it stays small.
+    pub fn judged(&self) -> Judged {
+        Judged {
+            ipam: self.ipam.as_ref().map_or(0, |ipam| ipam.judged),
+            routes: self.routes.as_ref().map_or(0, |routes| routes.judged),
+        }
     }
 
     /// Endpoints that decide whether a route that is not there has to be.

@@ -32,7 +32,7 @@ mod sample;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use auditor::{AuditOptions, Auditor};
+pub use auditor::{AuditOptions, Auditor, Judged};
 pub use bgp::{Reach, Sessions};
 pub use finding::{Finding, Labels, Metric};
 pub use grace::Standing;

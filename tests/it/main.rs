@@ -20,5 +20,6 @@ mod netlink;
 mod pages;
 mod random;
 mod sample;
+mod scale;
 mod support;
 mod web;

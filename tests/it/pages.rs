@@ -128,30 +128,20 @@ fn many(hosts: u32) -> Vec<Event> {
 /// A block of which some addresses are borrowed, and the last is lost.
 fn full(cidr: ipnet::IpNet, owner: &BlockOwner, other: &Name) -> AllocationBlock {
     let attribute = |ordinal: u32| Attribute {
-        kind: AttributeKind::Workload,
         handle: Some(EVIL.into()),
         node: if ordinal % 16 == 1 { Some(other.clone()) } else { owner.host().cloned() },
         namespace: Some(EVIL.into()),
         pod: Some(format!("{EVIL}{ordinal}").into()),
-        kind_text: None,
-        peer_node: None,
-        released_at: None,
-        allocated_at: None,
+        ..Attribute::new(AttributeKind::Workload)
     };
     AllocationBlock {
-        cidr,
         owner: Some(owner.clone()),
-        claimed_at: None,
         allocations_len: 64,
         allocated: (0..63).collect(),
-        unallocated: Default::default(),
-        holders: (0..63).map(|ordinal| (ordinal, Some(ordinal))).collect(),
+        holders: (0..63).map(Some).collect(),
         attributes: (0..63).map(attribute).collect(),
-        out_of_range: Box::default(),
-        duplicates: Box::default(),
-        unreferenced: Box::default(),
-        bad_indices: Box::default(),
-        sequence_defects: Box::default(),
+        attributes_len: 63,
+        ..AllocationBlock::new(cidr)
     }
 }
 

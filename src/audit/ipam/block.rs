@@ -113,7 +113,7 @@ fn defect(block: &AllocationBlock, reason: &'static str) -> Finding {
 /// I2: Calico's components crash on such an index.
 fn bad_attribute_index(block: &AllocationBlock) -> Option<Finding> {
     let (ordinal, index) = block.bad_indices.first()?;
-    let known = block.attributes.len();
+    let known = block.attributes_len;
     Some(
         defect(block, "bad_attribute_index")
             .detail(format!(
@@ -228,6 +228,7 @@ pub(super) fn holder(attribute: Option<&Attribute>) -> String {
         (_, Some(pod), ..) => format!("pod {pod}"),
         (_, _, Some(kind), _) => kind.to_string(),
         (.., Some(handle)) => format!("handle {handle}"),
+        _ if attribute.abridged => "a pod".to_owned(),
         _ if attribute.released_at.is_some() => "nobody, resting after its release".to_owned(),
         _ => "somebody unnamed".to_owned(),
     };
