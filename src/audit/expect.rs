@@ -136,16 +136,23 @@ impl<'a> Context<'a> {
         found
     }
 
-    /// Destinations inside `net` that something may be expected of, beside what the kernel has and the endpoints that
-    /// changed by themselves.
+    /// Destinations inside `net` that something may be expected of, beside what the kernel has.
     pub(super) fn candidates(&self, net: &IpNet) -> Vec<IpNet> {
         let mut found: Vec<IpNet> = self.datastore.cidrs_within(net).collect();
         // A single address may lie in a block that is wider than `net`.
         for block in self.datastore.blocks_within(net).chain(self.datastore.block_around(net)) {
             self.singles(block, &mut found);
         }
+        // What an endpoint expects stands on its own, but not in a block that cannot be read or of a machine that moves
+        // here (J1, J25): it has to be looked at when the block changes or goes.
+        found.extend(self.own_endpoints());
         found.retain(|destination| net.contains(destination));
         found
+    }
+
+    fn own_endpoints(&self) -> impl Iterator<Item = IpNet> {
+        let endpoints = self.datastore.endpoints().values().filter(|endpoint| endpoint.node == *self.me);
+        endpoints.flat_map(|endpoint| &endpoint.addresses).copied().map(host_net)
     }
 
     /// The same for everything there is.
@@ -154,8 +161,7 @@ impl<'a> Context<'a> {
         for block in self.datastore.blocks() {
             self.singles(block, &mut found);
         }
-        let endpoints = self.datastore.endpoints().values().filter(|endpoint| endpoint.node == *self.me);
-        found.extend(endpoints.flat_map(|endpoint| &endpoint.addresses).copied().map(host_net));
+        found.extend(self.own_endpoints());
         found
     }
 

@@ -249,3 +249,23 @@ fn j25_an_endpoint_whose_address_is_free_still_expects_its_route() {
         it.without("10.1.0.5");
     });
 }
+
+#[test]
+fn j25_an_endpoint_is_looked_at_again_when_the_block_around_it_changes() {
+    let mut host = healthy();
+    host.without("10.1.0.5").cluster.unreadable(ObjectId::Block(net("10.1.0.0/26")));
+    let (mut audit, mut state) = host.audit(None);
+    let mut faults = |event: Event| {
+        state.apply(event, Duration::ZERO);
+        let changes = state.take_changes();
+        audit.refresh(&state, &changes, at(0));
+        audit.findings(at(0)).iter().map(told).collect::<Vec<_>>()
+    };
+    let told = "local_workload/missing 10.1.0.5 h1";
+    // It can be read again, and the address is free in it.
+    let block = Block::of("host:h1", "10.1.0.0/26").tunnel(0, "h1", TunnelKind::VxlanV4).build();
+    assert_eq!(faults(Event::Put(Box::new(Object::Block(block)))), [told]);
+    // It is gone, and with it the blackhole's reason.
+    let gone = faults(Event::Delete(ObjectId::Block(net("10.1.0.0/26"))));
+    assert_eq!(gone, ["local_block/stale 10.1.0.0/26 h1", told]);
+}
