@@ -263,7 +263,7 @@ impl<'a> Context<'a> {
             let form = self.felix_form(pool, user, Some(address));
             found.extend(form.map(|form| Expectation {
                 class: RouteClass::Borrowed,
-                need: self.felix_need(&form),
+                need: self.felix_need(&form, Family::of(address)),
                 programmer: Programmer::Felix,
                 host: Some(user.clone()),
                 form,
@@ -388,11 +388,9 @@ impl<'a> Context<'a> {
             if host_route(&block.cidr).is_some() {
                 return;
             }
-            let addressed = self.node().is_some_and(|node| node.routing_address(family).is_some());
-            let required = addressed && self.setting.felix_routes_blocks;
             found.push(Expectation {
                 class: RouteClass::LocalBlock,
-                need: if required { Need::Required } else { Need::Permitted },
+                need: self.felix_need(&Form::Blackhole, family),
                 programmer: Programmer::Felix,
                 host: Some(host.clone()),
                 form: Form::Blackhole,
@@ -407,7 +405,7 @@ impl<'a> Context<'a> {
         let class = if tunnel_address.is_some() { RouteClass::TunnelAddress } else { RouteClass::RemoteBlock };
         found.push(Expectation {
             class,
-            need: self.felix_need(&form),
+            need: self.felix_need(&form, family),
             programmer: Programmer::Felix,
             host: Some(host.clone()),
             form,
@@ -415,8 +413,15 @@ impl<'a> Context<'a> {
         });
     }
 
-    fn felix_need(&self, form: &Form) -> Need {
-        if self.setting.felix_routes_blocks && *form != Form::Unknown { Need::Required } else { Need::Permitted }
+    fn felix_need(&self, form: &Form, family: Family) -> Need {
+        let required = self.setting.felix_routes_blocks && self.is_addressed(family) && *form != Form::Unknown;
+        if required { Need::Required } else { Need::Permitted }
+    }
+
+    /// Whether this host has an address of the family. Without one Felix finds neither its tunnel nor the device to
+    /// route through, as on a host without IPv6 of a cluster that has both.
+    fn is_addressed(&self, family: Family) -> bool {
+        self.node().is_some_and(|node| node.routing_address(family).is_some())
     }
 
     /// How Felix routes to `host`, or `None` where it does not: no Node, no address, no VTEP for a tunnel (J21).

@@ -269,3 +269,26 @@ fn j25_an_endpoint_is_looked_at_again_when_the_block_around_it_changes() {
     let gone = faults(Event::Delete(ObjectId::Block(net("10.1.0.0/26"))));
     assert_eq!(gone, ["local_block/stale 10.1.0.0/26 h1", told]);
 }
+
+#[test]
+fn j21_a_host_without_an_address_of_the_family_has_no_routes_of_felixs() {
+    let six = |change: fn(&mut Host)| {
+        found(move |it| {
+            it.cluster.put(Object::Pool(IpPool { vxlan: EncapMode::Always, ..pool("six", "fd00::/48", 122) }));
+            it.node("h2", |node| {
+                node.bgp.as_mut().unwrap().ipv6 = Some(net("fd77::2/64"));
+                node.tunnels.insert(TunnelKind::VxlanV6, address("fd00::40"));
+            });
+            it.cluster.owned(Block::of("host:h2", "fd00::40/122").tunnel(0, "h2", TunnelKind::VxlanV6));
+            it.cluster.owned(Block::of("host:h1", "fd00::/122"));
+            change(it);
+        })
+    };
+    assert_eq!(six(|_| {}), [""; 0]);
+    let addressed = |it: &mut Host| {
+        it.node("h1", |node| node.bgp.as_mut().unwrap().ipv6 = Some(net("fd77::1/64")));
+        it.link("eth0").addresses.push(net("fd77::1/64"));
+    };
+    // The device that a required route needs, though this host's Node has no address for it.
+    assert_eq!(six(addressed), ["local_block/missing fd00::/122 h1", "vxlan-v6.calico/missing vxlan-v6.calico h1"]);
+}
