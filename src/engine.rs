@@ -183,12 +183,7 @@ impl Engine {
             Event::Unreadable { id, key, why } => {
                 let known = self.state.datastore.unreadable().get(id).is_some_and(|value| value.why == *why);
                 if !known {
-                    match why {
-                        Unreadable::Undecodable(why) => warn!(%key, why, "this value cannot be read"),
-                        Unreadable::CidrDiffers(cidr) => {
-                            warn!(%key, value = %cidr, "key and value name different blocks")
-                        }
-                    }
+                    say_unreadable(key, why);
                 }
             }
             _ => {}
@@ -198,7 +193,16 @@ impl Engine {
     fn sweep(&mut self, part: SweepPart) -> bool {
         match part {
             SweepPart::Begin => self.auditor.begin_sweep(&self.state),
-            SweepPart::Page(page) => self.auditor.sweep_page(&self.state, &page),
+            SweepPart::Page(page) => {
+                for event in &page {
+                    if let Event::Unreadable { id, key, why } = event
+                        && !self.auditor.swept_unreadable(id, why)
+                    {
+                        say_unreadable(key, why);
+                    }
+                }
+                self.auditor.sweep_page(&self.state, &page);
+            }
             SweepPart::End => {
                 self.auditor.end_sweep(&self.state, self.now());
                 return true;
@@ -240,5 +244,12 @@ impl Engine {
                 asked.pause = (asked.pause * 2).min(LOOKUP_CAP);
             }
         }
+    }
+}
+
+fn say_unreadable(key: &str, why: &Unreadable) {
+    match why {
+        Unreadable::Undecodable(why) => warn!(%key, why, "this value cannot be read"),
+        Unreadable::CidrDiffers(cidr) => warn!(%key, value = %cidr, "key and value name different blocks"),
     }
 }

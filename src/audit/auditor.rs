@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use super::finding::{Finding, Metric};
 use super::grace::Standing;
-use super::ipam::{IpamAudit, IpamOptions};
+use super::ipam::{IpamAudit, IpamOptions, undecodable};
 use super::now::Now;
 use super::report::Report;
 use super::routes::{RouteAudit, RouteOptions};
 use super::sweep::{Persistence, Sweep, Swept};
 use super::{tunnel_addresses, unreadable};
 use crate::model::{EndpointId, Node, Selector};
-use crate::state::{Changes, Datastore, Event, Object, Side, State};
+use crate::state::{Changes, Datastore, Event, Object, ObjectId, Side, State, Unreadable, UnreadableValue};
 
 /// What runs, and how patiently.
 #[derive(Debug, Clone)]
@@ -43,6 +43,9 @@ pub struct Auditor {
     leaks: Vec<Finding>,
     leaks_judged: bool,
     sweep: Option<Sweep>,
+    /// Handles and endpoints that the sweep in progress, and the last whole one, could not read.
+    sweep_unreadable: BTreeMap<ObjectId, UnreadableValue>,
+    swept_unreadable: BTreeMap<ObjectId, UnreadableValue>,
     persistence: Persistence,
     /// Which endpoints use a Node's tunnel address, as the last sweep saw it.
     tunnel_users: BTreeMap<IpAddr, EndpointId>,
@@ -68,6 +71,8 @@ impl Auditor {
             leaks: Vec::new(),
             leaks_judged: false,
             sweep: None,
+            sweep_unreadable: BTreeMap::new(),
+            swept_unreadable: BTreeMap::new(),
             persistence: Persistence::default(),
             tunnel_users: BTreeMap::new(),
             node_tunnels: BTreeSet::new(),
@@ -113,7 +118,9 @@ impl Auditor {
         let concerns = |cidr: &ipnet::IpNet| {
             self.node_tunnels.range(cidr.network()..).next().is_some_and(|address| cidr.contains(address))
         };
-        if first || changes.everything || changes.cidrs.iter().any(concerns) {
+        // An endpoint that takes or leaves a tunnel's address says as much as the block does (J13).
+        let used = changes.addresses.iter().any(|address| self.node_tunnels.contains(address));
+        if first || changes.everything || used || changes.cidrs.iter().any(concerns) {
             self.look_at_tunnel_addresses(datastore, now);
         }
         let moved = first || changes.everything || changes.handles;
@@ -150,6 +157,7 @@ impl Auditor {
     /// Begins a sweep over handles and endpoints, where they are not listed.
     pub fn begin_sweep(&mut self, state: &State) {
         self.sweep = Some(Sweep::begin(&state.datastore));
+        self.sweep_unreadable.clear();
     }
 
     /// Takes in a page of a sweep. Without a sweep in progress it is nothing.
@@ -162,7 +170,11 @@ impl Auditor {
                     Object::Handle(handle) => sweep.handle(&state.datastore, handle),
                     _ => {}
                 },
-                Event::Unreadable { id, .. } => sweep.unreadable(id),
+                Event::Unreadable { id, key, why } => {
+                    sweep.unreadable(id);
+                    let value = UnreadableValue { key: key.clone(), why: why.clone() };
+                    self.sweep_unreadable.insert(id.clone(), value);
+                }
                 _ => {}
             }
         }
@@ -173,8 +185,14 @@ impl Auditor {
         if state.in_sync(Side::Datastore) && self.ipam_looked {
             self.finish_sweep(&state.datastore, now);
             self.look_at_tunnel_addresses(&state.datastore, now);
+            self.swept_unreadable = std::mem::take(&mut self.sweep_unreadable);
         }
         self.sweep = None;
+    }
+
+    /// Whether the last sweep already saw that this value cannot be read, for this reason.
+    pub fn swept_unreadable(&self, id: &ObjectId, why: &Unreadable) -> bool {
+        self.swept_unreadable.get(id).is_some_and(|value| value.why == *why)
     }
 
     fn finish_sweep(&mut self, datastore: &Datastore, now: Now) {
@@ -198,6 +216,9 @@ impl Auditor {
         if let Some(ipam) = ipam {
             findings.extend(ipam.findings());
             findings.extend(self.leaks.iter().cloned());
+            // Nobody watches these; one that was looked up is known already (J1).
+            let swept = self.swept_unreadable.iter().filter(|(id, _)| !state.datastore.unreadable().contains_key(id));
+            findings.extend(swept.map(|(id, value)| undecodable(id, value)));
             findings.extend(self.due_tunnels(now));
         }
         let routes = self.routes.as_ref().filter(|_| self.routes_looked);

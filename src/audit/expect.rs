@@ -40,9 +40,9 @@ pub(super) enum Gateway {
 pub(super) enum Device {
     /// One of these.
     OneOf(Vec<Name>),
-    /// One whose own subnet contains the gateway, or the one named: where a recursive next hop ends.
-    Reaching(Option<Name>),
-    /// Not known here.
+    /// The one named, or one whose own subnet contains the gateway: where a recursive next hop ends.
+    Reaching(Name),
+    /// Not known here: this host's address is on no device that is known. Still no pod's.
     Any,
 }
 
@@ -180,8 +180,9 @@ impl<'a> Context<'a> {
     fn local_workload(&self, address: IpAddr, found: &mut Vec<Expectation>) {
         let block = self.datastore.block_around(&host_net(address));
         let holder = block.and_then(|block| holder(block, address));
-        let allocated_here =
-            block.zip(holder).is_some_and(|(block, attribute)| user(block, attribute) == Some(self.me));
+        // The host's own addresses, its tunnels' among them, are nobody's workload (J16).
+        let allocated_here = !self.is_own(address)
+            && block.zip(holder).is_some_and(|(block, attribute)| user(block, attribute) == Some(self.me));
         let mut devices = Vec::new();
         let mut ready = false;
         for endpoint in self.datastore.endpoints_at(address).filter(|endpoint| endpoint.node == *self.me) {
@@ -550,7 +551,7 @@ impl<'a> Context<'a> {
         }
         Some(Form::Remote {
             encapsulation: Encapsulation::None,
-            device: if self.kernel.knows_links() { Device::Reaching(self.parent(family)) } else { Device::Any },
+            device: self.parent(family).map_or(Device::Any, Device::Reaching),
             gateway: Gateway::Recursive,
             same_subnet,
         })

@@ -112,7 +112,7 @@ impl Context<'_> {
         if self.datastore.is_dark(destination) {
             return Verdict::default();
         }
-        let route = self.kernel.route(destination).filter(|route| !self.is_kernels_own(route));
+        let route = self.kernel.route(destination);
         let by_bird = route.is_some_and(|route| route.protocol == Protocol::BIRD);
         let mut expectations = self.expectations(destination);
         expectations.retain(|expectation| by_bird || !expectation.bird_only);
@@ -279,7 +279,7 @@ impl Context<'_> {
             Device::Any => !self.setting.is_workload_device(name),
             Device::OneOf(names) => names.contains(name),
             Device::Reaching(parent) => {
-                if parent.as_ref() == Some(name) {
+                if parent == name {
                     return true;
                 }
                 if self.setting.is_workload_device(name) || name.as_ref() == "lo" {
@@ -389,13 +389,7 @@ impl Context<'_> {
         })
     }
 
-    /// Whether the kernel made the route by itself for an address of this host, as it does with each of IPv6: it is no
-    /// workload's, though IPAM has given the tunnel's address to this host (J16).
-    fn is_kernels_own(&self, route: &Route) -> bool {
-        route.protocol == Protocol::KERNEL && host_route(&route.destination).is_some_and(|address| self.is_own(address))
-    }
-
-    fn is_own(&self, address: IpAddr) -> bool {
+    pub(super) fn is_own(&self, address: IpAddr) -> bool {
         let own = |node: &crate::model::Node| {
             node.own_addresses().any(|it| it == address) || node.tunnels.values().any(|it| *it == address)
         };

@@ -23,6 +23,10 @@ mod tunnels;
 mod words;
 
 #[cfg(test)]
+mod auditor_tests;
+#[cfg(test)]
+mod routes_tests;
+#[cfg(test)]
 mod sample;
 #[cfg(test)]
 pub(crate) mod testing;

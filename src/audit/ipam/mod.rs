@@ -32,6 +32,7 @@ mod unreadable;
 #[cfg(test)]
 mod tests;
 
+pub(super) use unreadable::undecodable;
 pub use unreadable::unreadable;
 
 /// The label `ippool` of what lies in no pool.

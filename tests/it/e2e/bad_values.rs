@@ -212,6 +212,43 @@ async fn every_other_kind_of_object_is_counted_under_its_name() {
     assert!(exporter.is_running());
 }
 
+/// Handles and endpoints are too many to be watched: the sweep for leaks counts them.
+#[tokio::test]
+async fn what_only_the_sweep_reads_is_counted_as_well() {
+    let Some(etcd) = Etcd::start().await else { return };
+    etcd.put_all(&good()).await;
+    let bad = [
+        ("handle", "/calico/ipam/v2/handle/a.b".to_owned(), "null"),
+        ("workloadendpoint", format!("{RESOURCES}/workloadendpoints/shop/h1-k8s-web--0-eth0"), "["),
+    ];
+    for (_, key, value) in &bad {
+        etcd.put(key, value).await;
+    }
+    let url = etcd.url();
+    let exporter = Exporter::start(&[
+        "--etcd.endpoints",
+        &url,
+        "--node.name",
+        "h1",
+        "--no-collector.routes",
+        "--datastore.resync",
+        "1h",
+        "--leaks.interval",
+        "1s",
+    ]);
+    for (kind, key, _) in &bad {
+        exporter.until(key, |scrape| undecodable(scrape, kind) == 1.0);
+        assert!(exporter.findings().contains(&format!("{kind} {key}")), "{:?}", exporter.findings());
+        assert!(exporter.log().contains(key), "{}", exporter.log());
+    }
+    for (kind, key, _) in &bad {
+        etcd.delete(key).await;
+        exporter.until(key, |scrape| undecodable(scrape, kind) == 0.0);
+    }
+    // Said once, however often it was swept.
+    assert_eq!(exporter.log().matches("this value cannot be read").count(), bad.len(), "{}", exporter.log());
+}
+
 /// All of them at once, there from the start, and under `check`, which must not call that clean.
 #[tokio::test]
 async fn an_etcd_full_of_bad_values_is_read_all_the_same() {

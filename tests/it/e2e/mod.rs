@@ -1,6 +1,7 @@
 //! The real program from end to end: a real etcd or recordings on one side, a real kernel's routes on the other, and
 //! what a person or Prometheus gets to see.
 
+mod access;
 mod bad_values;
 mod block;
 mod events;

@@ -283,7 +283,10 @@ fn change_block(world: &mut World, rng: &mut Rng, block: AllocationBlock, host: 
                 [AttributeKind::Workload, AttributeKind::Tunnel, AttributeKind::LoadBalancer, AttributeKind::Cooldown];
             let kind = *pick(rng, &kinds);
             let node = (kind != AttributeKind::Cooldown).then_some(&host);
-            held.insert(at, attribute(kind, None, node));
+            let mut new = attribute(kind, None, node);
+            let rested = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+            new.released_at = (kind == AttributeKind::Cooldown).then_some(rested);
+            held.insert(at, new);
             let address = address_at(&block.cidr, at.into()).unwrap();
             if kind == AttributeKind::Workload && chance(rng, 60) {
                 world.put(Object::Endpoint(endpoint(&host, &format!("new-{at}"), address, vec![])));

@@ -120,7 +120,7 @@ impl<'a> Oracle<'a> {
         if name == if direct { parent.unwrap_or(device) } else { device } {
             return true;
         }
-        if direct && parent.is_none() && *gateway != Gateway::Resolved {
+        if direct && parent.is_none() {
             return !self.setting.is_workload(name);
         }
         // A next hop that BIRD resolved may leave through any device that reaches it.
@@ -192,18 +192,18 @@ impl<'a> Oracle<'a> {
             })
     }
 
+    pub(super) fn is_own(&self, at: IpAddr) -> bool {
+        let me = self.world.node(&self.world.me);
+        self.world.links.values().any(|link| link.addresses.iter().any(|net| net.addr() == at))
+            || me.is_some_and(|it| it.own_addresses().chain(it.tunnels.values().copied()).any(|own| own == at))
+    }
+
     /// J15–J17
     fn unwanted(&self, route: &Route) -> Option<(&'static str, &'static str)> {
         let world = self.world;
         let net = &route.destination;
         let devices: Vec<&str> = route.next_hops.iter().filter_map(|hop| hop.device.as_deref()).collect();
-        let me = world.node(&world.me);
-        let own = host_route(net).is_some_and(|at| {
-            world.links.values().any(|link| link.addresses.iter().any(|net| net.addr() == at))
-                || me.is_some_and(|node| {
-                    node.own_addresses().any(|it| it == at) || node.tunnels.values().any(|it| *it == at)
-                })
-        });
+        let own = host_route(net).is_some_and(|at| self.is_own(at));
         if own || is_link_local(net.addr()) || devices.contains(&"bpfin.cali") {
             return None;
         }

@@ -56,7 +56,7 @@ impl Oracle<'_> {
         let world = self.world;
         let me = &world.me;
         let allocation = world.block_around(&host_net(address)).and_then(|block| Some((block, held(block, address)?)));
-        let here = allocation.is_some_and(|(block, it)| user(block, it) == Some(me));
+        let here = !self.is_own(address) && allocation.is_some_and(|(block, it)| user(block, it) == Some(me));
         let target =
             allocation.is_some_and(|(_, it)| it.node.as_ref() != Some(me) && it.peer_node.as_ref() == Some(me));
         let mine: Vec<_> = world.endpoints_at(address).filter(|it| it.node == *me).collect();
