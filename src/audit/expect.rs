@@ -136,16 +136,23 @@ impl<'a> Context<'a> {
         found
     }
 
-    /// Destinations inside `net` that something may be expected of, beside what the kernel has and the endpoints that
-    /// changed by themselves.
+    /// Destinations inside `net` that something may be expected of, beside what the kernel has.
     pub(super) fn candidates(&self, net: &IpNet) -> Vec<IpNet> {
         let mut found: Vec<IpNet> = self.datastore.cidrs_within(net).collect();
         // A single address may lie in a block that is wider than `net`.
         for block in self.datastore.blocks_within(net).chain(self.datastore.block_around(net)) {
             self.singles(block, &mut found);
         }
+        // What an endpoint expects stands on its own, but not in a block that cannot be read or of a machine that moves
+        // here (J1, J25): it has to be looked at when the block changes or goes.
+        found.extend(self.own_endpoints());
         found.retain(|destination| net.contains(destination));
         found
+    }
+
+    fn own_endpoints(&self) -> impl Iterator<Item = IpNet> {
+        let endpoints = self.datastore.endpoints().values().filter(|endpoint| endpoint.node == *self.me);
+        endpoints.flat_map(|endpoint| &endpoint.addresses).copied().map(host_net)
     }
 
     /// The same for everything there is.
@@ -154,8 +161,7 @@ impl<'a> Context<'a> {
         for block in self.datastore.blocks() {
             self.singles(block, &mut found);
         }
-        let endpoints = self.datastore.endpoints().values().filter(|endpoint| endpoint.node == *self.me);
-        found.extend(endpoints.flat_map(|endpoint| &endpoint.addresses).copied().map(host_net));
+        found.extend(self.own_endpoints());
         found
     }
 
@@ -257,7 +263,7 @@ impl<'a> Context<'a> {
             let form = self.felix_form(pool, user, Some(address));
             found.extend(form.map(|form| Expectation {
                 class: RouteClass::Borrowed,
-                need: self.felix_need(&form),
+                need: self.felix_need(&form, Family::of(address)),
                 programmer: Programmer::Felix,
                 host: Some(user.clone()),
                 form,
@@ -382,11 +388,9 @@ impl<'a> Context<'a> {
             if host_route(&block.cidr).is_some() {
                 return;
             }
-            let addressed = self.node().is_some_and(|node| node.routing_address(family).is_some());
-            let required = addressed && self.setting.felix_routes_blocks;
             found.push(Expectation {
                 class: RouteClass::LocalBlock,
-                need: if required { Need::Required } else { Need::Permitted },
+                need: self.felix_need(&Form::Blackhole, family),
                 programmer: Programmer::Felix,
                 host: Some(host.clone()),
                 form: Form::Blackhole,
@@ -401,7 +405,7 @@ impl<'a> Context<'a> {
         let class = if tunnel_address.is_some() { RouteClass::TunnelAddress } else { RouteClass::RemoteBlock };
         found.push(Expectation {
             class,
-            need: self.felix_need(&form),
+            need: self.felix_need(&form, family),
             programmer: Programmer::Felix,
             host: Some(host.clone()),
             form,
@@ -409,8 +413,15 @@ impl<'a> Context<'a> {
         });
     }
 
-    fn felix_need(&self, form: &Form) -> Need {
-        if self.setting.felix_routes_blocks && *form != Form::Unknown { Need::Required } else { Need::Permitted }
+    fn felix_need(&self, form: &Form, family: Family) -> Need {
+        let required = self.setting.felix_routes_blocks && self.is_addressed(family) && *form != Form::Unknown;
+        if required { Need::Required } else { Need::Permitted }
+    }
+
+    /// Whether this host has an address of the family. Without one Felix finds neither its tunnel nor the device to
+    /// route through, as on a host without IPv6 of a cluster that has both.
+    fn is_addressed(&self, family: Family) -> bool {
+        self.node().is_some_and(|node| node.routing_address(family).is_some())
     }
 
     /// How Felix routes to `host`, or `None` where it does not: no Node, no address, no VTEP for a tunnel (J21).

@@ -276,7 +276,7 @@ impl Context<'_> {
         let Some(name) = &hop.device else { return true };
         match device {
             // No way to another host leads through a pod's device.
-            Device::Any => !self.setting.is_workload_device(name),
+            Device::Any => !self.setting.is_workload_device(name) && name.as_ref() != "lo",
             Device::OneOf(names) => names.contains(name),
             Device::Reaching(parent) => {
                 if parent == name {

@@ -249,3 +249,46 @@ fn j25_an_endpoint_whose_address_is_free_still_expects_its_route() {
         it.without("10.1.0.5");
     });
 }
+
+#[test]
+fn j25_an_endpoint_is_looked_at_again_when_the_block_around_it_changes() {
+    let mut host = healthy();
+    host.without("10.1.0.5").cluster.unreadable(ObjectId::Block(net("10.1.0.0/26")));
+    let (mut audit, mut state) = host.audit(None);
+    let mut faults = |event: Event| {
+        state.apply(event, Duration::ZERO);
+        let changes = state.take_changes();
+        audit.refresh(&state, &changes, at(0));
+        audit.findings(at(0)).iter().map(told).collect::<Vec<_>>()
+    };
+    let told = "local_workload/missing 10.1.0.5 h1";
+    // It can be read again, and the address is free in it.
+    let block = Block::of("host:h1", "10.1.0.0/26").tunnel(0, "h1", TunnelKind::VxlanV4).build();
+    assert_eq!(faults(Event::Put(Box::new(Object::Block(block)))), [told]);
+    // It is gone, and with it the blackhole's reason.
+    let gone = faults(Event::Delete(ObjectId::Block(net("10.1.0.0/26"))));
+    assert_eq!(gone, ["local_block/stale 10.1.0.0/26 h1", told]);
+}
+
+#[test]
+fn j21_a_host_without_an_address_of_the_family_has_no_routes_of_felixs() {
+    let six = |change: fn(&mut Host)| {
+        found(move |it| {
+            it.cluster.put(Object::Pool(IpPool { vxlan: EncapMode::Always, ..pool("six", "fd00::/48", 122) }));
+            it.node("h2", |node| {
+                node.bgp.as_mut().unwrap().ipv6 = Some(net("fd77::2/64"));
+                node.tunnels.insert(TunnelKind::VxlanV6, address("fd00::40"));
+            });
+            it.cluster.owned(Block::of("host:h2", "fd00::40/122").tunnel(0, "h2", TunnelKind::VxlanV6));
+            it.cluster.owned(Block::of("host:h1", "fd00::/122"));
+            change(it);
+        })
+    };
+    assert_eq!(six(|_| {}), [""; 0]);
+    let addressed = |it: &mut Host| {
+        it.node("h1", |node| node.bgp.as_mut().unwrap().ipv6 = Some(net("fd77::1/64")));
+        it.link("eth0").addresses.push(net("fd77::1/64"));
+    };
+    // The device that a required route needs, though this host's Node has no address for it.
+    assert_eq!(six(addressed), ["local_block/missing fd00::/122 h1", "vxlan-v6.calico/missing vxlan-v6.calico h1"]);
+}

@@ -161,7 +161,9 @@ impl Builder {
                     node.addresses
                         .push(NodeAddress { kind: NodeAddressType::Internal, address: IpNet::from(address.addr()) });
                 }
-                2 if odd && self.families.len() == 2 => node.bgp.as_mut().unwrap().ipv6 = None,
+                2 if (odd || (index == 0 && chance(&mut self.rng, 50))) && self.families.len() == 2 => {
+                    node.bgp.as_mut().unwrap().ipv6 = None
+                }
                 _ => {}
             }
             self.nodes.insert(host, node);
@@ -246,7 +248,8 @@ impl Builder {
                 };
                 let pools: Vec<IpPool> =
                     self.pools.iter().filter(|it| it.class() == class && it.family() == family).cloned().collect();
-                if pools.is_empty() || (*host != *"n1" && chance(&mut self.rng, 10)) {
+                let here = *host == *"n1" && self.nodes[&host].bgp_address(family).is_none();
+                if pools.is_empty() || here || (*host != *"n1" && chance(&mut self.rng, 10)) {
                     continue;
                 }
                 let pool = pick(&mut self.rng, &pools).clone();

@@ -97,15 +97,6 @@ fn attribute(it: &Attribute) -> Value {
     if it.kind == AttributeKind::VirtualMachine {
         secondary.insert("vmi-name".to_owned(), json!("machine"));
     }
-    // What these clusters know by its kind alone, Calico knows by its type.
-    let named = match it.kind {
-        AttributeKind::Tunnel if it.kind_text.is_none() => Some("vxlanTunnelAddress"),
-        AttributeKind::LoadBalancer if it.kind_text.is_none() => Some("loadbalancer"),
-        _ => None,
-    };
-    if let Some(named) = named {
-        secondary.insert("type".to_owned(), json!(named));
-    }
     entry.insert("handle_id".to_owned(), json!(it.handle.as_deref()));
     entry.insert("secondary".to_owned(), if secondary.is_empty() { Value::Null } else { secondary.into() });
     if let Some(peer) = &it.peer_node {

@@ -286,6 +286,11 @@ fn change_block(world: &mut World, rng: &mut Rng, block: AllocationBlock, host: 
             let mut new = attribute(kind, None, node);
             let rested = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
             new.released_at = (kind == AttributeKind::Cooldown).then_some(rested);
+            new.kind_text = match kind {
+                AttributeKind::Tunnel => Some(TunnelKind::VxlanV4.attribute().into()),
+                AttributeKind::LoadBalancer => Some("loadbalancer".into()),
+                _ => None,
+            };
             held.insert(at, new);
             let address = address_at(&block.cidr, at.into()).unwrap();
             if kind == AttributeKind::Workload && chance(rng, 60) {

@@ -121,7 +121,7 @@ impl<'a> Oracle<'a> {
             return true;
         }
         if direct && parent.is_none() {
-            return !self.setting.is_workload(name);
+            return !self.setting.is_workload(name) && name != "lo";
         }
         // A next hop that BIRD resolved may leave through any device that reaches it.
         let reaches = || match (self.world.link(name), hop.gateway) {
@@ -129,7 +129,7 @@ impl<'a> Oracle<'a> {
             (Some(link), Some(at)) => link.addresses.iter().any(|net| net.contains(&at)),
             _ => false,
         };
-        *gateway == Gateway::Resolved && !self.setting.is_workload(name) && reaches()
+        *gateway == Gateway::Resolved && !self.setting.is_workload(name) && name != "lo" && reaches()
     }
 
     /// J14–J20

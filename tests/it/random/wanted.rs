@@ -107,7 +107,7 @@ impl Oracle<'_> {
                 && let Some(pool) = pool.filter(|pool| self.by_felix(pool))
                 && let Some(form) = self.felix_form(pool, host, Some(address))
             {
-                let required = self.setting.felix_routes && form != Form::Anything;
+                let required = self.by_felix_here(Family::of(address)) && form != Form::Anything;
                 let host = Some(host.clone());
                 wanted.push(Wanted { class: "borrowed", required, host, bird: false, only_bird: false, form });
             }
@@ -161,14 +161,13 @@ impl Oracle<'_> {
                 (false, _) => self.felix_form(pool, host, tunnel),
             };
             if let Some(form) = form {
-                let addressed = !mine || world.node(host).is_some_and(|node| node.routing_address(family).is_some());
                 wanted.push(Wanted {
                     class: match (mine, tunnel) {
                         (true, _) => "local_block",
                         (false, Some(_)) => "tunnel_address",
                         (false, None) => "remote_block",
                     },
-                    required: self.setting.felix_routes && form != Form::Anything && addressed,
+                    required: self.by_felix_here(family) && form != Form::Anything,
                     host: Some(host.clone()),
                     bird: false,
                     only_bird: false,
@@ -227,6 +226,12 @@ impl Oracle<'_> {
             PoolClass::NoEncap => self.setting.felix_plain && !self.setting.unknown,
             PoolClass::Unrouted => false,
         }
+    }
+
+    /// Felix routes by blocks, and can: this host has an address of the family itself.
+    fn by_felix_here(&self, family: Family) -> bool {
+        let me = self.world.node(&self.world.me);
+        self.setting.felix_routes && me.is_some_and(|node| node.routing_address(family).is_some())
     }
 
     fn by_bird(&self, class: PoolClass) -> bool {

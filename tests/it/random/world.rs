@@ -212,9 +212,9 @@ fn family(net: &IpNet) -> u8 {
     }
 }
 
-/// Both pictures folded.
-pub(super) fn state(events: impl IntoIterator<Item = Event>) -> State {
-    let mut state = State::new(true);
+/// Both pictures folded. Where endpoints are not listed, they are those that were looked up.
+pub(super) fn state(events: impl IntoIterator<Item = Event>, lists_endpoints: bool) -> State {
+    let mut state = State::new(lists_endpoints);
     for event in events {
         state.apply(event, Duration::from_secs(1000));
     }
