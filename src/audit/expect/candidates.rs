@@ -1,0 +1,54 @@
+//! Which destinations something may be expected of.
+
+use ipnet::IpNet;
+
+use super::{Context, user};
+use crate::model::{AllocationBlock, Name, address_at, host_net};
+
+impl Context<'_> {
+    /// Destinations inside `net` that something may be expected of, beside what the kernel has.
+    pub(in crate::audit) fn candidates(&self, net: &IpNet) -> Vec<IpNet> {
+        let mut found: Vec<IpNet> = self.datastore.cidrs_within(net).collect();
+        // A single address may lie in a block that is wider than `net`.
+        for block in self.datastore.blocks_within(net).chain(self.datastore.block_around(net)) {
+            self.singles(block, &mut found);
+        }
+        // What an endpoint expects stands on its own, but not in a block that cannot be read or of a machine that moves
+        // here (J1, J25): it has to be looked at when the block changes or goes.
+        found.extend(self.own_endpoints());
+        found.retain(|destination| net.contains(destination));
+        found
+    }
+
+    pub(super) fn own_endpoints(&self) -> impl Iterator<Item = IpNet> {
+        let endpoints = self.datastore.endpoints().values().filter(|endpoint| endpoint.node == *self.me);
+        endpoints.flat_map(|endpoint| &endpoint.addresses).copied().map(host_net)
+    }
+
+    /// The same for everything there is.
+    pub(in crate::audit) fn all_candidates(&self) -> Vec<IpNet> {
+        let mut found: Vec<IpNet> = self.datastore.cidrs().into_iter().collect();
+        for block in self.datastore.blocks() {
+            self.singles(block, &mut found);
+        }
+        found.extend(self.own_endpoints());
+        found
+    }
+
+    /// Addresses of a block that have a route of their own: this host's, and those that others borrow.
+    pub(super) fn singles(&self, block: &AllocationBlock, found: &mut Vec<IpNet>) {
+        for (ordinal, attribute) in block.allocations() {
+            let Some(user) = attribute.and_then(|attribute| user(block, attribute)) else { continue };
+            if user == self.me || block.host() != Some(user) {
+                found.extend(address_at(&block.cidr, u64::from(ordinal)).map(host_net));
+            }
+        }
+    }
+
+    /// Addresses of this host's endpoints behind a device.
+    pub(in crate::audit) fn addresses_behind(&self, device: &Name) -> Vec<IpNet> {
+        let endpoints = self.datastore.endpoints().values();
+        let behind = endpoints.filter(|endpoint| endpoint.node == *self.me && endpoint.interface == *device);
+        behind.flat_map(|endpoint| endpoint.addresses.iter().chain(&endpoint.floating)).copied().map(host_net).collect()
+    }
+}

@@ -1,0 +1,108 @@
+//! What Felix programs, from blocks (J21).
+
+use std::net::IpAddr;
+
+use super::{Context, Device, Expectation, Form, Gateway, Need};
+use crate::audit::report::{Encapsulation, RouteClass};
+use crate::audit::setting::Programmer;
+use crate::model::{AllocationBlock, EncapMode, Family, IpPool, Name, PoolClass, TunnelKind, host_route};
+
+impl Context<'_> {
+    pub(super) fn felix_programs(&self, pool: &IpPool) -> bool {
+        self.setting.ownership.programs(Programmer::Felix, pool.class())
+            && !self.setting.ownership_unknown_for(pool.class())
+    }
+
+    pub(super) fn felix_block(&self, block: &AllocationBlock, pool: &IpPool, found: &mut Vec<Expectation>) {
+        let Some(host) = block.host() else { return };
+        let family = Family::of_net(&block.cidr);
+        if host == self.me {
+            // A single address needs no blackhole: nothing of it is left over.
+            if host_route(&block.cidr).is_some() {
+                return;
+            }
+            found.push(Expectation {
+                class: RouteClass::LocalBlock,
+                need: self.felix_need(&Form::Blackhole, family),
+                programmer: Programmer::Felix,
+                host: Some(host.clone()),
+                form: Form::Blackhole,
+                bird_only: false,
+            });
+            return;
+        }
+        let tunnel_address = host_route(&block.cidr).filter(|address| {
+            self.datastore.nodes().get(host).is_some_and(|node| node.tunnels.values().any(|it| it == address))
+        });
+        let Some(form) = self.felix_form(pool, host, tunnel_address) else { return };
+        let class = if tunnel_address.is_some() { RouteClass::TunnelAddress } else { RouteClass::RemoteBlock };
+        found.push(Expectation {
+            class,
+            need: self.felix_need(&form, family),
+            programmer: Programmer::Felix,
+            host: Some(host.clone()),
+            form,
+            bird_only: false,
+        });
+    }
+
+    pub(super) fn felix_need(&self, form: &Form, family: Family) -> Need {
+        let required = self.setting.felix_routes_blocks && self.is_addressed(family) && *form != Form::Unknown;
+        if required { Need::Required } else { Need::Permitted }
+    }
+
+    /// Whether this host has an address of the family. Without one Felix finds neither its tunnel nor the device to
+    /// route through, as on a host without IPv6 of a cluster that has both.
+    pub(super) fn is_addressed(&self, family: Family) -> bool {
+        self.node().is_some_and(|node| node.routing_address(family).is_some())
+    }
+
+    /// How Felix routes to `host`, or `None` where it does not: no Node, no address, no VTEP for a tunnel (J21).
+    /// `single`: the one address that the route is for. That it is the peer's tunnel address its Node says, and not its
+    /// allocation.
+    pub(super) fn felix_form(&self, pool: &IpPool, host: &Name, single: Option<IpAddr>) -> Option<Form> {
+        if self.datastore.is_unreadable_node(host) || self.datastore.is_unreadable_node(self.me) {
+            return Some(Form::Unknown);
+        }
+        let family = pool.family();
+        let node = self.datastore.nodes().get(host)?;
+        let peer = node.routing_address(family)?;
+        let same_subnet = self.same_subnet(peer);
+        let direct = match pool.mode() {
+            EncapMode::Never => true,
+            EncapMode::CrossSubnet => same_subnet,
+            EncapMode::Always => false,
+        };
+        if direct {
+            let device = self.parent(family).map_or(Device::Any, |parent| Device::OneOf(vec![parent]));
+            let gateway = Gateway::Exactly(peer);
+            return Some(Form::Remote { encapsulation: Encapsulation::None, device, gateway, same_subnet });
+        }
+        match pool.class() {
+            PoolClass::Vxlan => {
+                let vtep = node.vtep(family)?;
+                let gateway = if single == Some(vtep) { Gateway::OnLink } else { Gateway::Exactly(vtep) };
+                let device = self.vxlan_devices(family);
+                Some(Form::Remote { encapsulation: Encapsulation::Vxlan, device, gateway, same_subnet })
+            }
+            // There is no IPIP for IPv6.
+            PoolClass::Ipip if family == Family::V4 => Some(Form::Remote {
+                encapsulation: Encapsulation::Ipip,
+                device: Device::OneOf(vec![TunnelKind::Ipip.device().into()]),
+                gateway: Gateway::Exactly(peer),
+                same_subnet,
+            }),
+            _ => None,
+        }
+    }
+
+    pub(super) fn vxlan_devices(&self, family: Family) -> Device {
+        match family {
+            Family::V4 => Device::OneOf(vec![TunnelKind::VxlanV4.device().into()]),
+            Family::V6 if self.setting.bpf => {
+                Device::OneOf(vec![TunnelKind::VxlanV4.device().into(), TunnelKind::VxlanV6.device().into()])
+            }
+            Family::V6 => Device::OneOf(vec![TunnelKind::VxlanV6.device().into()]),
+        }
+    }
+}

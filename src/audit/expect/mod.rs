@@ -1,0 +1,220 @@
+//! The routes that this host ought to have: for one destination, everything that the datastore says of it
+//! (reference 4.5; J20–J25).
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::bgp::Sessions;
+use super::report::{Encapsulation, RouteClass};
+use super::setting::{Programmer, Setting};
+use crate::model::{
+    AllocationBlock, Attribute, AttributeKind, EndpointId, Family, Name, Node, PoolClass, host_route, ordinal_of,
+};
+use crate::state::{Datastore, Kernel, Kind};
+
+mod bird;
+mod candidates;
+mod felix;
+mod single;
+
+/// Whether a route has to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Need {
+    /// Its absence is a fault.
+    Required,
+    /// It may be there or not; while it is, it is judged and counts as expected (J20).
+    Permitted,
+}
+
+/// Which gateway is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gateway {
+    /// This one and nothing else.
+    Exactly(IpAddr),
+    /// None: the destination is on the device's link.
+    OnLink,
+    /// BIRD resolves next hops recursively: wrong only if it is a Node's that is not the route's, and only where the
+    /// mesh is all there is between Nodes (J22).
+    Recursive,
+}
+
+/// Which device is right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Device {
+    /// One of these.
+    OneOf(Vec<Name>),
+    /// The one named, or one whose own subnet contains the gateway: where a recursive next hop ends.
+    Reaching(Name),
+    /// Not known here: this host's address is on no device that is known. Still no pod's.
+    Any,
+}
+
+/// What the route looks like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `blackhole`.
+    Blackhole,
+    /// To a workload device: one of these; any where the endpoint is not known.
+    Workload(Vec<Name>),
+    /// To another host.
+    Remote {
+        /// How packets are wrapped.
+        encapsulation: Encapsulation,
+        /// Through which device.
+        device: Device,
+        /// Through which gateway.
+        gateway: Gateway,
+        /// Whether the host is in this host's subnet: what tells CrossSubnet from the other modes.
+        same_subnet: bool,
+    },
+    /// Nobody can say: never judged.
+    Unknown,
+}
+
+/// A route that ought to be there, or may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Expectation {
+    /// What it is for.
+    pub class: RouteClass,
+    /// Whether it has to be there.
+    pub need: Need,
+    /// Who programs it.
+    pub programmer: Programmer,
+    /// The host it leads to.
+    pub host: Option<Name>,
+    /// What it looks like.
+    pub form: Form,
+    /// It excuses only a route of BIRD's (J16): one of another protocol is not expected by it.
+    pub bird_only: bool,
+}
+
+/// What an expectation is computed from.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    /// Calico's objects.
+    pub datastore: &'a Datastore,
+    /// Devices and routes.
+    pub kernel: &'a Kernel,
+    /// This host's name.
+    pub me: &'a Name,
+    /// What is configured for it.
+    pub setting: &'a Setting,
+    /// BGP sessions that the datastore describes.
+    pub sessions: &'a Sessions,
+    /// BIRD is meant to run here (J24).
+    pub bird_meant: bool,
+}
+
+impl<'a> Context<'a> {
+    fn node(&self) -> Option<&'a Node> {
+        self.datastore.nodes().get(self.me)
+    }
+
+    /// The interface that carries this host's address: where unencapsulated routes leave.
+    fn parent(&self, family: Family) -> Option<Name> {
+        let address = self.node()?.routing_address(family)?;
+        self.kernel.interface_of(address).map(|(link, _)| link.name.clone())
+    }
+
+    /// `L3RouteResolver.nodeInOurSubnet`: this host's prefix contains the peer's address.
+    fn same_subnet(&self, peer: IpAddr) -> bool {
+        let family = Family::of(peer);
+        self.node().and_then(|node| node.bgp_address(family)).is_some_and(|subnet| subnet.contains(&peer))
+    }
+
+    /// A pool that cannot be read may contain the prefix.
+    fn pool_uncertain(&self, net: &IpNet) -> bool {
+        self.datastore.pool_of(net).is_none() && self.datastore.has_unreadable(Kind::Pool)
+    }
+
+    /// Everything that is expected of a destination, what is required first.
+    pub(super) fn expectations(&self, destination: &IpNet) -> Vec<Expectation> {
+        let mut found = Vec::new();
+        if let Some(address) = host_route(destination) {
+            self.local_workload(address, &mut found);
+            self.single_address(address, &mut found);
+        }
+        self.block(destination, &mut found);
+        found.sort_by_key(|expectation| expectation.need);
+        found
+    }
+
+    /// The route of a whole block (J21, J22).
+    fn block(&self, cidr: &IpNet, found: &mut Vec<Expectation>) {
+        let block = self.datastore.block(cidr);
+        let pool = self.datastore.pool_of(cidr);
+        if block.is_none() && !self.datastore.has_affinity(cidr) {
+            return;
+        }
+        if self.pool_uncertain(cidr) {
+            found.push(self.unknown(cidr));
+            return;
+        }
+        if let (Some(block), Some(pool)) = (block, pool)
+            && self.felix_programs(pool)
+        {
+            self.felix_block(block, pool, found);
+        }
+        // A block whose key outlived its pool is exported whatever the classes are: no pool's filter holds it (J22).
+        if pool.is_none_or(|pool| self.bird_may_program(pool.class())) {
+            self.bird_block(cidr, block.is_some(), pool, found);
+        }
+        // Nobody is configured to program the class: what is there is somebody's business, not a leftover of Calico's.
+        if let (Some(block), Some(pool)) = (block, pool)
+            && matches!(pool.class(), PoolClass::Ipip | PoolClass::NoEncap)
+            && !self.setting.ownership.programs(Programmer::Felix, pool.class())
+            && !self.setting.ownership.programs(Programmer::Bird, pool.class())
+            && block.owner.is_some()
+        {
+            found.push(self.unknown(cidr));
+        }
+    }
+
+    /// A route that may be there and that nobody can judge.
+    fn unknown(&self, cidr: &IpNet) -> Expectation {
+        let class = if self.kernel.route(cidr).is_some_and(|route| route.kind == crate::model::RouteType::Blackhole) {
+            RouteClass::LocalBlock
+        } else {
+            RouteClass::RemoteBlock
+        };
+        Expectation {
+            class,
+            need: Need::Permitted,
+            programmer: Programmer::Bird,
+            host: None,
+            form: Form::Unknown,
+            bird_only: false,
+        }
+    }
+
+    /// The endpoint to look up before an allocation without a route is called one: where endpoints are not listed.
+    pub(super) fn lookup(&self, destination: &IpNet) -> Option<EndpointId> {
+        if self.datastore.knows_endpoints() {
+            return None;
+        }
+        let address = host_route(destination)?;
+        let block = self.datastore.block_around(destination)?;
+        let attribute = holder(block, address)?;
+        let node = user(block, attribute)?;
+        if matches!(attribute.kind, AttributeKind::Tunnel) {
+            return None;
+        }
+        Some(EndpointId::of_pod(node, attribute.namespace.as_deref()?, attribute.pod.as_deref()?))
+    }
+}
+
+/// The attribute of an allocated address, where it has one that can be read. An address in cooldown is not allocated
+/// any more.
+fn holder(block: &AllocationBlock, address: IpAddr) -> Option<&Attribute> {
+    let ordinal = u32::try_from(ordinal_of(&block.cidr, address)?).ok()?;
+    block.allocation(ordinal)?.filter(|attribute| attribute.kind != AttributeKind::Cooldown)
+}
+
+/// The host that uses an allocation: its `node`, or the block's host where it has none.
+fn user<'b>(block: &'b AllocationBlock, attribute: &'b Attribute) -> Option<&'b Name> {
+    match attribute.kind {
+        AttributeKind::Cooldown | AttributeKind::WindowsReserved | AttributeKind::LoadBalancer => None,
+        _ => attribute.node.as_ref().or_else(|| block.host()),
+    }
+}
