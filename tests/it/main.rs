@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
+mod alerts;
 mod bgp;
 mod check;
+mod dashboards;
+mod deploy;
 mod etcd;
 mod exposition;
 mod fixtures;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use proptest::prelude::*;
 
 use crate::exposition::{Exposition, parse};
 use crate::sample::{at, figures, finding, pool, published, report, signs};
+use crate::support::same_as_file;
 
 fn text_of(published: &Arc<Published>, format: Format) -> String {
     render(published, signs(), format).unwrap()
@@ -22,20 +22,6 @@ fn text_of(published: &Arc<Published>, format: Format) -> String {
 
 fn scrape(published: &Arc<Published>) -> Exposition {
     parse(&text_of(published, Format::Text), Format::Text)
-}
-
-/// Compares with a file of the repository; `BLESS=1` writes it.
-fn same_as_file(path: &str, actual: &str) {
-    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(&file, actual).unwrap();
-        return;
-    }
-    let expected = std::fs::read_to_string(&file).unwrap_or_default();
-    for (number, (expected, actual)) in expected.lines().zip(actual.lines()).enumerate() {
-        assert_eq!(expected, actual, "{path}:{}: if that is meant, run with BLESS=1", number + 1);
-    }
-    assert!(expected == actual, "{path} has another length: if that is meant, run with BLESS=1");
 }
 
 /// `promtool check metrics` on a text; it must have nothing to say.

@@ -5,6 +5,7 @@ pub(crate) mod etcd;
 pub(crate) mod follow;
 pub(crate) mod netns;
 pub(crate) mod picture;
+pub(crate) mod promql;
 pub(crate) mod proxy;
 
 use std::path::PathBuf;
@@ -19,4 +20,42 @@ pub(crate) fn tool(name: &str) -> Option<PathBuf> {
         eprintln!("\n!!! SKIPPED: {name} is missing, this test shows nothing !!!\n");
     }
     found
+}
+
+/// A file of the repository.
+pub(crate) fn repository(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The files of a folder of the repository, and of those below it, whose name ends so; sorted.
+pub(crate) fn files_below(folder: &str, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![repository(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "{folder} has no {ending}");
+    found
+}
+
+/// Compares with a file of the repository; `BLESS=1` writes it.
+pub(crate) fn same_as_file(path: &str, actual: &str) {
+    let file = repository(path);
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&file, actual).unwrap();
+        return;
+    }
+    let expected = std::fs::read_to_string(&file).unwrap_or_default();
+    for (number, (expected, actual)) in expected.lines().zip(actual.lines()).enumerate() {
+        assert_eq!(expected, actual, "{path}:{}: if that is meant, run with BLESS=1", number + 1);
+    }
+    assert!(expected == actual, "{path} has another length: if that is meant, run with BLESS=1");
 }
