@@ -193,7 +193,7 @@ fn host_route(address: IpAddr) -> String {
 fn way(me: Option<&Node>, node: &Node, pool: &Pool) -> Option<String> {
     let (me, address) = (me?, node.v4?);
     let near = me.subnet.is_some_and(|subnet| subnet.contains(&address));
-    if pool.ipip == "CrossSubnet" && near || pool.vxlan == "CrossSubnet" && near {
+    if near && (pool.ipip == "CrossSubnet" || pool.vxlan == "CrossSubnet") {
         return Some(format!("via {address} dev eth0 proto 80 onlink"));
     }
     if pool.vxlan == "Never" {

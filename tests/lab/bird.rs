@@ -101,8 +101,7 @@ fn configuration(site: &Site, picture: &Picture, ipv6: bool) -> String {
         writeln!(text, "  if net ~ {} then reject;", set(&felix)).unwrap();
     }
     text += "  if source = RTS_BGP then krt_metric = 1024;\n  accept;\n}\nfilter to_peers {\n";
-    let exact: Vec<String> =
-        own.iter().filter(|(_, confirmed)| *confirmed).map(|(cidr, _)| cidr.to_string()).collect();
+    let exact: Vec<String> = own.iter().filter(|(_, confirmed)| *confirmed).map(|(cidr, _)| cidr.to_string()).collect();
     if !exact.is_empty() {
         let inside: Vec<String> = exact.iter().map(|cidr| format!("{cidr}+")).collect();
         writeln!(text, "  if net ~ {} then accept;\n  if net ~ {} then reject;", set(&exact), set(&inside)).unwrap();

@@ -20,12 +20,11 @@ use crate::store::{Etcd, Store, url};
 const GRACE: &str = "3s";
 
 pub(crate) struct Pod {
-    pub(crate) name: String,
     pub(crate) host: &'static str,
-    pub(crate) device: String,
+    device: String,
     pub(crate) addresses: Vec<IpAddr>,
-    /// The key of its endpoint, and what was written there.
-    pub(crate) key: String,
+    /// The key of its endpoint.
+    key: String,
 }
 
 pub(crate) struct Lab {
@@ -51,9 +50,14 @@ impl Lab {
         build();
         let etcd = Etcd::start(directory);
         let mut store = Store::connect();
-        resource(&mut store, "ClusterInformation", "clusterinformations/default", &json!({
-            "clusterGUID": "7d1f", "clusterType": "k8s,bgp", "calicoVersion": "v3.33.0", "datastoreReady": true,
-        }));
+        resource(
+            &mut store,
+            "ClusterInformation",
+            "clusterinformations/default",
+            &json!({
+                "clusterGUID": "7d1f", "clusterType": "k8s,bgp", "calicoVersion": "v3.33.0", "datastoreReady": true,
+            }),
+        );
         let ipam = Ipam::new(&mut store);
         let monitoring = Monitoring::start(directory);
         let agents = Shared::default();
@@ -92,7 +96,8 @@ impl Lab {
         self.tunnels.insert(name, addresses);
         self.write_node(name, site.v4);
         self.agents.lock().add(site, &self.directory);
-        self.until("the host is configured", |lab| lab.directory.join(format!("{name}-bird.conf")).exists());
+        let configured = |lab: &mut Lab| lab.directory.join(format!("{name}-bird.conf")).exists();
+        self.wait("BIRD's configuration", configured).unwrap();
         self.agents.lock().hosts.get_mut(name).unwrap().birds.start();
         self.start_exporter(name);
         self.monitoring.scrape(name, site.v4);
@@ -120,7 +125,15 @@ impl Lab {
     pub(crate) fn start_exporter(&mut self, name: &'static str) {
         let site = site(name);
         let mut command = within(name, env!("CARGO_BIN_EXE_calico-exporter"));
-        command.args(["serve", "--etcd.endpoints", &url(), "--node.name", name, "--web.listen-address", "0.0.0.0:19179"]);
+        command.args([
+            "serve",
+            "--etcd.endpoints",
+            &url(),
+            "--node.name",
+            name,
+            "--web.listen-address",
+            "0.0.0.0:19179",
+        ]);
         command.args(["--routes.grace", GRACE, "--leaks.interval", "5s"]);
         if !site.ipam {
             command.arg("--no-collector.ipam");
@@ -129,7 +142,14 @@ impl Lab {
         self.exporters.insert(name, process);
     }
 
-    /// Writes a host's Node with this address.
+    /// Writes a host's Node with this address, as calico-node does before it has any tunnel.
+    pub(crate) fn write_bare_node(&mut self, name: &'static str, address: &str) {
+        let tunnels = self.tunnels.remove(name);
+        self.write_node(name, address);
+        self.tunnels.extend(tunnels.map(|tunnels| (name, tunnels)));
+    }
+
+    /// Writes a host's Node with this address and its tunnels.
     pub(crate) fn write_node(&mut self, name: &str, address: &str) {
         let mut bgp = json!({"ipv4Address": format!("{address}/24")});
         if let Some(v6) = site(name).v6 {
@@ -152,7 +172,8 @@ impl Lab {
     /// pool have IPv6 too, so has the pod.
     pub(crate) fn create_pod(&mut self, host: &'static str, pool: &str) {
         let (name, handle) = self.names();
-        let extra = json!({"namespace": "default", "pod": name, "timestamp": "2026-08-20 09:15:02.123456789 +0000 UTC"});
+        let extra =
+            json!({"namespace": "default", "pod": name, "timestamp": "2026-08-20 09:15:02.123456789 +0000 UTC"});
         let mut addresses = vec![self.ipam.assign(&mut self.store, pool, host, &handle, extra.clone())];
         if pool == "plain" && site(host).v6.is_some() {
             addresses.push(self.ipam.assign(&mut self.store, "plain6", host, &handle, extra));
@@ -188,12 +209,17 @@ impl Lab {
             addresses.iter().map(|address| format!("{address}/{}", if address.is_ipv6() { 128 } else { 32 })).collect();
         let path = format!("workloadendpoints/default/{host}-k8s-{}-eth0", name.replace('-', "--"));
         let (_, container) = handle.split_once('.').unwrap();
-        resource(&mut self.store, "WorkloadEndpoint", &path, &json!({
-            "orchestrator": "k8s", "node": host, "containerID": container, "pod": name, "endpoint": "eth0",
-            "ipNetworks": networks, "profiles": ["kns.default"], "interfaceName": device, "mac": "ee:ee:ee:ee:ee:ee",
-        }));
+        resource(
+            &mut self.store,
+            "WorkloadEndpoint",
+            &path,
+            &json!({
+                "orchestrator": "k8s", "node": host, "containerID": container, "pod": name, "endpoint": "eth0",
+                "ipNetworks": networks, "profiles": ["kns.default"], "interfaceName": device, "mac": "ee:ee:ee:ee:ee:ee",
+            }),
+        );
         let key = format!("/calico/resources/v3/projectcalico.org/{path}");
-        self.pods.push(Pod { name, host, device, addresses, key });
+        self.pods.push(Pod { host, device, addresses, key });
     }
 
     /// Takes a pod away in the opposite order.
@@ -216,13 +242,16 @@ impl Lab {
         }
     }
 
-    /// Waits for something that has to come; fails with what the lab looks like if it does not.
-    pub(crate) fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Lab) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(150);
+    /// Waits for something that has to come; says what the lab looks like if it does not.
+    pub(crate) fn wait(&mut self, what: &str, mut holds: impl FnMut(&mut Lab) -> bool) -> Result<(), String> {
+        let deadline = Instant::now() + Duration::from_secs(120);
         while !holds(self) {
-            assert!(Instant::now() < deadline, "waited in vain: {what}\n{}", self.describe());
+            if Instant::now() > deadline {
+                return Err(format!("waited in vain for {what}\n{}", self.describe()));
+            }
             thread::sleep(Duration::from_millis(200));
         }
+        Ok(())
     }
 
     /// What an exporter finds, `None` before it is ready.

@@ -14,6 +14,7 @@
 mod agents;
 mod bird;
 mod cage;
+mod healthy;
 mod ipam;
 mod lab;
 mod monitoring;
@@ -50,15 +51,15 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Some(directory) = cage::inside() {
-        inside(&directory, &arguments);
-        return ExitCode::SUCCESS;
+        return if inside(&directory, &arguments) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    if !plan(&arguments).is_some_and(|plan| plan.serve || plan.churn || !plan.scenarios.is_empty()) {
+    let plan = plan(&arguments);
+    if !plan.serve && !plan.healthy && !plan.panels && plan.scenarios.is_empty() {
         // `cargo test NAME` names a test of somebody else's.
         return ExitCode::SUCCESS;
     }
     match tools::missing().map_or_else(|| Cage::start(&arguments), Err) {
-        Ok(cage) => outside(cage, arguments.iter().any(|argument| argument == "--serve")),
+        Ok(cage) => outside(cage, plan.serve),
         Err(why) if std::env::var_os("CI").is_some() => {
             say(&format!("the lab cannot run: {why}"));
             ExitCode::FAILURE
@@ -74,26 +75,29 @@ fn main() -> ExitCode {
 struct Plan {
     serve: bool,
     whole: bool,
-    churn: bool,
+    healthy: bool,
+    /// Whether the dashboards' queries are asked at the end.
+    panels: bool,
     scenarios: Vec<run::Scenario>,
 }
 
-fn plan(arguments: &[String]) -> Option<Plan> {
+fn plan(arguments: &[String]) -> Plan {
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let (serve, whole) = (has("--serve"), has("--whole"));
     let named = |name: &str| words.iter().all(|word| name.contains(word.as_str()));
     let mut scenarios = scenarios::all();
     scenarios.retain(|scenario| named(scenario.name) && (whole || scenario.short || !words.is_empty()) && !serve);
-    Some(Plan { serve, whole, churn: !serve && named("healthy"), scenarios })
+    Plan { serve, whole, healthy: !serve && named("healthy"), panels: !serve && named("panels"), scenarios }
 }
 
-fn inside(directory: &Path, arguments: &[String]) {
+/// Says whether all went well.
+fn inside(directory: &Path, arguments: &[String]) -> bool {
     cage::settle_in(directory);
-    let plan = plan(arguments).unwrap();
+    let plan = plan(arguments);
     let begun = Instant::now();
     let mut lab = Lab::start(directory);
-    lab.until("a healthy network", |lab| lab.is_quiet());
+    lab.wait("a healthy network", |lab| lab.is_quiet()).unwrap_or_else(|why| panic!("{why}"));
     say(&format!("ok    the network is up and healthy after {}", run::seconds(begun.elapsed())));
     if plan.serve {
         for (name, address) in DOORS {
@@ -103,10 +107,25 @@ fn inside(directory: &Path, arguments: &[String]) {
             thread::park();
         }
     }
-    for scenario in &plan.scenarios {
-        scenario.play(&mut lab);
+    let mut results = Vec::new();
+    if plan.healthy {
+        results = if plan.whole { healthy::whole(&mut lab) } else { healthy::short(&mut lab) };
     }
-    say(&format!("ok    the run took {}", run::seconds(begun.elapsed())));
+    for scenario in &plan.scenarios {
+        let played = scenario.play(&mut lab);
+        results.push(played.map_err(|why| format!("{}: {why}", scenario.name)));
+    }
+    if plan.panels {
+        let (empty, count) = lab.monitoring.empty_panels();
+        say(&format!("      {count} queries of the dashboards' panels were asked, {} gave nothing", empty.len()));
+        results.extend(empty.into_iter().map(Err));
+    }
+    let failures: Vec<String> = results.into_iter().filter_map(Result::err).collect();
+    for why in &failures {
+        say(&format!("FAILED {why}"));
+    }
+    say(&format!("the run took {}", run::seconds(begun.elapsed())));
+    failures.is_empty()
 }
 
 fn outside(mut cage: Cage, serve: bool) -> ExitCode {

@@ -87,8 +87,7 @@ impl Monitoring {
             Process::start(directory, "alertmanager", alertmanager),
             Process::start(directory, "prometheus", prometheus),
         ];
-        let monitoring =
-            Monitoring { directory: directory.to_owned(), notices, targets: BTreeMap::new(), processes };
+        let monitoring = Monitoring { directory: directory.to_owned(), notices, targets: BTreeMap::new(), processes };
         monitoring.wait_until_ready();
         monitoring
     }
@@ -138,18 +137,55 @@ impl Monitoring {
     pub(crate) fn active(&self) -> Option<Vec<(String, Value)>> {
         let answer: Value = serde_json::from_str(&get(PROMETHEUS, "/api/v1/alerts")?).ok()?;
         let alerts = answer["data"]["alerts"].as_array()?;
-        Some(alerts.iter().map(|alert| (alert["state"].as_str().unwrap_or("").to_owned(), alert["labels"].clone())).collect())
+        Some(
+            alerts
+                .iter()
+                .map(|alert| (alert["state"].as_str().unwrap_or("").to_owned(), alert["labels"].clone()))
+                .collect(),
+        )
     }
 
-    /// The values of an expression, by labels.
-    pub(crate) fn query(&self, expression: &str) -> Vec<(Value, f64)> {
+    /// How many series an expression gives; an error is Prometheus' own words.
+    fn series(&self, expression: &str) -> Result<usize, String> {
         let encoded: String = expression.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let answer = get(PROMETHEUS, &format!("/api/v1/query?query={encoded}")).unwrap_or_default();
-        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
-        let results = answer["data"]["result"].as_array().cloned().unwrap_or_default();
-        let value = |result: &Value| result["value"][1].as_str().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN);
-        results.iter().map(|result| (result["metric"].clone(), value(result))).collect()
+        let answer = get(PROMETHEUS, &format!("/api/v1/query?query={encoded}")).ok_or("it is refused")?;
+        let answer: Value = serde_json::from_str(&answer).map_err(|error| error.to_string())?;
+        answer["data"]["result"].as_array().map(Vec::len).ok_or_else(|| answer.to_string())
     }
+
+    /// Panels of the shipped dashboards whose queries give nothing, and how many queries there are.
+    pub(crate) fn empty_panels(&self) -> (Vec<String>, usize) {
+        let (mut empty, mut count) = (Vec::new(), 0);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards");
+        for entry in std::fs::read_dir(folder).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+            let text = std::fs::read_to_string(entry.path()).unwrap();
+            let dashboard: Value = serde_json::from_str(&text).unwrap();
+            for (title, expression) in queries(&dashboard) {
+                count += 1;
+                let variables = ["$cluster", "$job", "$instance", "$host"];
+                let expression = expression.replace("$__rate_interval", "1m").replace("$__range", "1m");
+                let expression = variables.iter().fold(expression, |text, variable| text.replace(variable, ".+"));
+                match self.series(&expression) {
+                    Ok(1..) => {}
+                    other => empty.push(format!("{} {title}: {expression}: {other:?}", entry.path().display())),
+                }
+            }
+        }
+        (empty, count)
+    }
+}
+
+/// The queries of a dashboard's panels, those in rows included, with the panels' titles.
+fn queries(dashboard: &Value) -> Vec<(String, String)> {
+    let mut queries = Vec::new();
+    for panel in dashboard["panels"].as_array().into_iter().flatten() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            queries.push((text(&panel["title"]), text(&target["expr"])));
+        }
+        queries.extend(self::queries(panel));
+    }
+    queries
 }
 
 /// A shipped file with its waiting times divided.
