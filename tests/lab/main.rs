@@ -7,7 +7,7 @@
 //! - without arguments (`cargo test`): the shortened run;
 //! - `--whole` (`make lab-test`): all scenarios and the whole healthy day;
 //! - `--serve` (`make lab`): the lab stays up until Ctrl-C;
-//! - any other word: only the scenarios with it in their name.
+//! - other words: only what has one of them in its name; `healthy` is the healthy day, `panels` the dashboards.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on ends with a panic, and says so")]
 
@@ -85,7 +85,7 @@ fn plan(arguments: &[String]) -> Plan {
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let (serve, whole) = (has("--serve"), has("--whole"));
-    let named = |name: &str| words.iter().all(|word| name.contains(word.as_str()));
+    let named = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
     let mut scenarios = scenarios::all();
     scenarios.retain(|scenario| named(scenario.name) && (whole || scenario.short || !words.is_empty()) && !serve);
     Plan { serve, whole, healthy: !serve && named("healthy"), panels: !serve && named("panels"), scenarios }
@@ -107,25 +107,28 @@ fn inside(directory: &Path, arguments: &[String]) -> bool {
             thread::park();
         }
     }
-    let mut results = Vec::new();
+    let mut failed = 0;
+    let mut note = |what: &str, result: Result<(), String>| {
+        if let Err(why) = result {
+            failed += 1;
+            say(&format!("FAILED {what}: {why}"));
+        }
+    };
     if plan.healthy {
-        results = if plan.whole { healthy::whole(&mut lab) } else { healthy::short(&mut lab) };
+        for day in healthy::days().iter().filter(|day| plan.whole != day.short) {
+            note(day.name, day.play(&mut lab));
+        }
     }
     for scenario in &plan.scenarios {
-        let played = scenario.play(&mut lab);
-        results.push(played.map_err(|why| format!("{}: {why}", scenario.name)));
+        note(scenario.name, scenario.play(&mut lab));
     }
     if plan.panels {
         let (empty, count) = lab.monitoring.empty_panels();
         say(&format!("      {count} queries of the dashboards' panels were asked, {} gave nothing", empty.len()));
-        results.extend(empty.into_iter().map(Err));
-    }
-    let failures: Vec<String> = results.into_iter().filter_map(Result::err).collect();
-    for why in &failures {
-        say(&format!("FAILED {why}"));
+        empty.into_iter().for_each(|why| note("panels", Err(why)));
     }
     say(&format!("the run took {}", run::seconds(begun.elapsed())));
-    failures.is_empty()
+    failed == 0
 }
 
 fn outside(mut cage: Cage, serve: bool) -> ExitCode {

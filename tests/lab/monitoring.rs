@@ -1,7 +1,9 @@
 //! Prometheus, Alertmanager, and the receiver of what they have to say.
 //!
-//! Rules and Alertmanager's configuration are the shipped ones with every waiting time divided by [`FASTER`] (and at
-//! least a second): `for`, `keep_firing_for`, `group_wait`, `group_interval`. Nothing else of them is changed.
+//! Rules and Alertmanager's configuration are the shipped ones with time divided by [`FASTER`] (and at least a second):
+//! what is waited (`for`, `keep_firing_for`, `group_wait`, `group_interval`), and what is looked back at, up to an hour
+//! (the day of the lab is as much shorter as its alerts are faster). Nothing else of them is changed; predictions, which
+//! look back further, are left to promtool.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -18,6 +20,9 @@ use crate::process::Process;
 
 /// How much faster the lab's alerts are.
 pub(crate) const FASTER: u64 = 60;
+/// Keys of what is waited.
+const WAITING: [&str; 4] = ["for", "keep_firing_for", "group_wait", "group_interval"];
+const LONGEST_WINDOW: Duration = Duration::from_secs(3600);
 pub(crate) const PROMETHEUS: &str = "127.0.0.1:9090";
 pub(crate) const ALERTMANAGER: &str = "127.0.0.1:9093";
 /// Where the example of Alertmanager's configuration sends its messages.
@@ -188,23 +193,38 @@ fn queries(dashboard: &Value) -> Vec<(String, String)> {
     queries
 }
 
-/// A shipped file with its waiting times divided.
+/// A shipped file with its times divided.
 fn faster(text: &str) -> String {
     let mut scaled = String::new();
     for line in text.lines() {
-        let time = ["for", "keep_firing_for", "group_wait", "group_interval"].iter().find_map(|key| {
-            let value = line.trim_start().strip_prefix(key)?.strip_prefix(": ")?;
-            Some((key, humantime::parse_duration(value).ok()?))
-        });
-        match time {
-            Some((key, time)) => {
-                let indent = &line[..line.len() - line.trim_start().len()];
-                scaled += &format!("{indent}{key}: {}s\n", (time.as_secs() / FASTER).max(1));
-            }
-            None => scaled += &format!("{line}\n"),
+        let waiting = WAITING.iter().find_map(|key| line.trim_start().strip_prefix(key)?.strip_prefix(": "));
+        match waiting.and_then(|time| Some((time, divided(time)?))) {
+            Some((time, divided)) => scaled += &format!("{}{divided}\n", line.strip_suffix(time).unwrap()),
+            None => scaled += &format!("{}\n", windows(line)),
         }
     }
     scaled
+}
+
+/// A line with its windows divided: what follows `[` and `offset`.
+fn windows(line: &str) -> String {
+    let (mut scaled, mut rest) = (String::new(), line);
+    while let Some(start) =
+        [rest.find('[').map(|at| at + 1), rest.find("offset ").map(|at| at + 7)].iter().flatten().min()
+    {
+        let (before, after) = rest.split_at(*start);
+        let end = after.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(after.len());
+        let window = humantime::parse_duration(&after[..end]).ok().filter(|window| *window <= LONGEST_WINDOW);
+        scaled += before;
+        scaled += window.and_then(|_| divided(&after[..end])).as_deref().unwrap_or(&after[..end]);
+        rest = &after[end..];
+    }
+    scaled + rest
+}
+
+fn divided(time: &str) -> Option<String> {
+    let time = humantime::parse_duration(time).ok()?;
+    Some(format!("{}s", (time.as_secs() / FASTER).max(1)))
 }
 
 /// Takes Alertmanager's messages and keeps them.

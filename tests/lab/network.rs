@@ -70,11 +70,13 @@ fn run_ip(namespace: &str, lines: &str, forgiving: bool) {
 /// The bridges, the router, and the addresses of the services.
 pub(crate) fn build() {
     ip("", "link set lo up\nnetns add router");
+    // A bridge without an address of its own takes that of a port, and another when a host leaves: for a while nobody
+    // would find the services behind it.
     ip(
         "",
         &format!(
-            "link add br-a type bridge
-             link add br-b type bridge
+            "link add br-a address 02:00:00:00:00:0a type bridge
+             link add br-b address 02:00:00:00:00:0b type bridge
              link set br-a up
              link set br-b up
              addr add 172.30.1.1/24 dev br-a

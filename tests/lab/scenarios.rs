@@ -1,10 +1,13 @@
 //! The faults: each is put in, seen at the receiver, and taken out again.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::ipam::{affinity_key, block_key};
 use crate::lab::{Lab, site};
 use crate::network::{ETCD, ip};
+use crate::process::Process;
 use crate::run::Scenario;
 
 const CONFIG: &str = "/calico/ipam/v2/config";
@@ -71,6 +74,23 @@ fn routes() -> Vec<Scenario> {
             tolerated: &[],
             fault: |_| ip("h1", &format!("route add 10.65.15.0/28 via {} dev tunl0 proto 80 onlink", site("h2").v4)),
             repair: |_| ip("h1", "route del 10.65.15.0/28"),
+        },
+        Scenario {
+            name: "routes that come and go",
+            short: false,
+            expected: &[("CalicoRoutesFlapping", &[("instance", "h1")])],
+            tolerated: &[],
+            fault: |lab| {
+                // Longer than a look, shorter than the grace.
+                let blocks: Vec<_> = ["ipip", "vxlan"].map(|pool| block(lab, "h2", pool)).into();
+                for _ in 0..40 {
+                    blocks.iter().for_each(|cidr| ip("h1", &format!("route del {cidr}")));
+                    std::thread::sleep(Duration::from_millis(200));
+                    lab.agents.refresh("h1");
+                    std::thread::sleep(Duration::from_millis(250));
+                }
+            },
+            repair: |_| {},
         },
         Scenario {
             name: "Felix and BIRD both configured",
@@ -278,6 +298,29 @@ fn exporters() -> Vec<Scenario> {
             tolerated: &[],
             fault: |lab| lab.exporters.get_mut("h3").unwrap().kill(),
             repair: |lab| lab.start_exporter("h3"),
+        },
+        Scenario {
+            name: "exporter restarted again and again",
+            short: false,
+            expected: &[("CalicoExporterRestarting", &[("instance", "h2")])],
+            tolerated: &[],
+            fault: |lab| {
+                for _ in 0..6 {
+                    lab.exporters.get_mut("h2").unwrap().terminate();
+                    lab.start_exporter("h2");
+                    std::thread::sleep(Duration::from_millis(2500));
+                }
+            },
+            repair: |_| {},
+        },
+        Scenario {
+            name: "all exporters killed",
+            short: false,
+            expected: &[("CalicoExporterAllDown", &[("severity", "critical")])],
+            // Both begin at the same moment; which of them is told first is chance.
+            tolerated: &["CalicoExporterDown"],
+            fault: |lab| lab.exporters.values_mut().for_each(Process::kill),
+            repair: |lab| ["h1", "h2", "h3"].into_iter().for_each(|name| lab.start_exporter(name)),
         },
         Scenario {
             name: "etcd cut off from a host",
