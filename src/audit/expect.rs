@@ -257,7 +257,7 @@ impl<'a> Context<'a> {
             let form = self.felix_form(pool, user, Some((attribute, address)));
             found.extend(form.map(|form| Expectation {
                 class: RouteClass::Borrowed,
-                need: self.felix_need(&form),
+                need: self.felix_need(pool, &form),
                 programmer: Programmer::Felix,
                 host: Some(user.clone()),
                 form,
@@ -399,7 +399,7 @@ impl<'a> Context<'a> {
         let class = if tunnel_address.is_some() { RouteClass::TunnelAddress } else { RouteClass::RemoteBlock };
         found.push(Expectation {
             class,
-            need: self.felix_need(&form),
+            need: self.felix_need(pool, &form),
             programmer: Programmer::Felix,
             host: Some(host.clone()),
             form,
@@ -407,8 +407,11 @@ impl<'a> Context<'a> {
         });
     }
 
-    fn felix_need(&self, form: &Form) -> Need {
-        if self.setting.felix_routes_blocks && *form != Form::Unknown { Need::Required } else { Need::Permitted }
+    /// A host that has no address of the family has no way to route from: Felix finds no device for it and waits.
+    fn felix_need(&self, pool: &IpPool, form: &Form) -> Need {
+        let addressed = self.node().is_some_and(|node| node.routing_address(pool.family()).is_some());
+        let required = addressed && self.setting.felix_routes_blocks && *form != Form::Unknown;
+        if required { Need::Required } else { Need::Permitted }
     }
 
     /// How Felix routes to `host`, or `None` where it does not: no Node, no address, no VTEP for a tunnel (J21).
