@@ -78,6 +78,22 @@ impl Ipam {
         self.assign_from(store, cidr, host, handle, extra)
     }
 
+    /// This address, if it is free.
+    pub(crate) fn assign_this(
+        &mut self,
+        store: &mut Store,
+        address: IpAddr,
+        host: &str,
+        handle: &str,
+        extra: Value,
+    ) -> IpAddr {
+        let (&cidr, block) = self.blocks.iter_mut().find(|(cidr, _)| cidr.contains(&address)).unwrap();
+        let ordinal = ordinal(cidr, address);
+        block.unallocated.retain(|free| *free != ordinal);
+        block.unallocated.push_front(ordinal);
+        self.assign_from(store, cidr, host, handle, extra)
+    }
+
     /// An address out of this block, whoever has it: of another host's block it is a borrowed one.
     pub(crate) fn assign_from(
         &mut self,

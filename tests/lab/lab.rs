@@ -111,9 +111,8 @@ impl Lab {
         self.monitoring.scrape_no_more(name);
         self.exporters.remove(name).unwrap().terminate();
         self.delete_node(name);
-        for address in self.tunnels.remove(name).unwrap() {
-            self.ipam.release(&mut self.store, address);
-        }
+        self.release_tunnels(name);
+        self.tunnels.remove(name);
         for (cidr, _) in self.ipam.blocks_of(name) {
             self.ipam.release_block(&mut self.store, name, cidr);
         }
@@ -142,11 +141,20 @@ impl Lab {
         self.exporters.insert(name, process);
     }
 
-    /// Writes a host's Node with this address, as calico-node does before it has any tunnel.
-    pub(crate) fn write_bare_node(&mut self, name: &'static str, address: &str) {
-        let tunnels = self.tunnels.remove(name);
-        self.write_node(name, address);
-        self.tunnels.extend(tunnels.map(|tunnels| (name, tunnels)));
+    /// Takes a host's tunnel addresses back into IPAM, as kube-controllers does after its Node.
+    pub(crate) fn release_tunnels(&mut self, name: &str) {
+        for address in self.tunnels[name] {
+            self.ipam.release(&mut self.store, address);
+        }
+    }
+
+    /// Allocates a host's tunnel addresses again.
+    pub(crate) fn assign_tunnels(&mut self, name: &str) {
+        for (address, pool) in self.tunnels[name].into_iter().zip(["ipip", "vxlan"]) {
+            let (handle, kind) =
+                (format!("{pool}-tunnel-addr-{name}"), json!({"type": format!("{pool}TunnelAddress")}));
+            self.ipam.assign_this(&mut self.store, address, name, &handle, kind);
+        }
     }
 
     /// Writes a host's Node with this address and its tunnels.
