@@ -159,7 +159,8 @@ fn settings(args: &SourceArgs, environment: Environment<'_>) -> Result<Settings,
         if let Some((name, value)) = etcd_flag(&SourceArgs { calico_config: None, ..args.clone() }) {
             return Err(flag(name, value, "--calico.config is used instead: say it in that file"));
         }
-        return Ok(checked(Settings::from_calicoctl(path)?)?);
+        let settings = Settings::from_calicoctl(path).and_then(checked);
+        return settings.map_err(|error| ConfigError::Flags(format!("--calico.config: {error}")));
     }
     let password = match &args.etcd_password_file {
         None => None,

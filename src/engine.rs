@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-use crate::audit::{AuditOptions, Auditor, Now};
+use crate::audit::sweep::Swept;
+use crate::audit::{AuditOptions, Auditor, HostBlocks, Now};
 use crate::metrics::{Published, SourceStatus};
 use crate::model::{EndpointId, Name};
 use crate::state::{Event, Side, State, Unreadable};
@@ -22,16 +23,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const LOOKUP_PAUSE: Duration = Duration::from_secs(2);
 const LOOKUP_CAP: Duration = Duration::from_secs(64);
 
-/// A sweep over handles and endpoints, as it comes in.
-#[derive(Debug)]
-pub enum SweepPart {
-    /// A sweep begins; one that was in progress is thrown away.
-    Begin,
-    /// A page of it.
-    Page(Vec<Event>),
-    /// It saw everything.
-    End,
-}
+mod question;
+
+pub use question::{Inquiry, Question, Unanswered, inquiry};
 
 /// What the engine is made of.
 pub struct EngineOptions {
@@ -52,9 +46,11 @@ pub struct Wiring {
     /// Events of all sources.
     pub events: mpsc::Receiver<Vec<Event>>,
     /// Sweeps, where they are made.
-    pub sweeps: mpsc::Receiver<SweepPart>,
+    pub sweeps: mpsc::Receiver<Swept>,
     /// Endpoints to look up.
     pub lookups: mpsc::Sender<EndpointId>,
+    /// Questions that a report does not answer.
+    pub questions: mpsc::Receiver<Question>,
     /// Reports.
     pub published: watch::Sender<Arc<Published>>,
     /// Becomes true at the end.
@@ -127,9 +123,17 @@ impl Engine {
                             self.take(batch);
                         }
                         news = true;
+                        // Events go first, but not always: somebody waits for the answer.
+                        if let Ok(question) = wiring.questions.try_recv() {
+                            self.answer(question);
+                        }
                     }
                 },
-                Some(part) = wiring.sweeps.recv() => news |= self.sweep(part),
+                Some(swept) = wiring.sweeps.recv() => {
+                    self.take_sweep(swept);
+                    news = true;
+                }
+                Some(question) = wiring.questions.recv() => self.answer(question),
                 () = tokio::time::sleep(pause) => news = true,
             }
         }
@@ -170,12 +174,16 @@ impl Engine {
                     source.in_sync = true;
                     source.synced_once = true;
                     source.why_lost = None;
+                    source.lost_since = None;
                     source.last_sync = Some(now.wall);
                 }
             }
             Event::Lost(side, why) => {
                 for source in self.published.sources.iter_mut().filter(|it| it.side == *side) {
                     warn!(source = source.name, why, "not in sync; the last report stands");
+                    if source.in_sync {
+                        source.lost_since = Some(now.wall);
+                    }
                     source.in_sync = false;
                     source.why_lost = Some(why.clone());
                 }
@@ -183,28 +191,20 @@ impl Engine {
             Event::Unreadable { id, key, why } => {
                 let known = self.state.datastore.unreadable().get(id).is_some_and(|value| value.why == *why);
                 if !known {
-                    match why {
-                        Unreadable::Undecodable(why) => warn!(%key, why, "this value cannot be read"),
-                        Unreadable::CidrDiffers(cidr) => {
-                            warn!(%key, value = %cidr, "key and value name different blocks")
-                        }
-                    }
+                    say_unreadable(key, why);
                 }
             }
             _ => {}
         }
     }
 
-    fn sweep(&mut self, part: SweepPart) -> bool {
-        match part {
-            SweepPart::Begin => self.auditor.begin_sweep(&self.state),
-            SweepPart::Page(page) => self.auditor.sweep_page(&self.state, &page),
-            SweepPart::End => {
-                self.auditor.end_sweep(&self.state, self.now());
-                return true;
+    fn take_sweep(&mut self, swept: Swept) {
+        for (id, value) in &swept.unreadable {
+            if !self.auditor.swept_unreadable(id, &value.why) {
+                say_unreadable(&value.key, &value.why);
             }
         }
-        false
+        self.auditor.take_sweep(&self.state, swept, self.now());
     }
 
     /// Has the audits look and publishes what they found. Returns how long that took.
@@ -220,9 +220,42 @@ impl Engine {
             self.published.report_time = Some(now.wall);
             self.published.audit_seconds = began.elapsed().as_secs_f64();
         }
+        self.look_for_node();
         wiring.published.send_replace(Arc::new(self.published.clone()));
         self.ask(&wiring.lookups, now.monotonic);
         began.elapsed()
+    }
+
+    /// A host without Node expects no route at all, so that everything that is there looks wrong: said once.
+    fn look_for_node(&mut self) {
+        let Some(node) = self.auditor.node().filter(|_| self.state.in_sync(Side::Datastore)) else { return };
+        let datastore = &self.state.datastore;
+        if datastore.nodes().contains_key(node) || datastore.is_unreadable_node(node) {
+            self.published.unknown_node = None;
+            return;
+        }
+        if self.published.unknown_node.is_some() {
+            return;
+        }
+        let names = likest(node, datastore.nodes().keys());
+        let known = names.join(" ");
+        warn!(%node, known, "no Node of this name in the datastore: this host's routes cannot be right; see --node.name");
+        self.published.unknown_node = Some(names);
+    }
+
+    /// Answers from what is known now. Whoever asked may have gone.
+    fn answer(&self, question: Question) {
+        if question.is_moot() {
+            return;
+        }
+        match question {
+            Question::Blocks { host, from, reply } => {
+                let _ = reply.send(HostBlocks::of(&self.state.datastore, &host, from));
+            }
+            Question::Routes { from, limit, reply } => {
+                let _ = reply.send(self.auditor.routes(&self.state, self.now(), from, limit));
+            }
+        }
     }
 
     /// Has the endpoints looked up that decide about a missing route; each again after a while, since an endpoint is
@@ -241,4 +274,19 @@ impl Engine {
             }
         }
     }
+}
+
+fn say_unreadable(key: &str, why: &Unreadable) {
+    match why {
+        Unreadable::Undecodable(why) => warn!(%key, why, "this value cannot be read"),
+        Unreadable::CidrDiffers(cidr) => warn!(%key, value = %cidr, "key and value name different blocks"),
+    }
+}
+
+/// A few of the names, those first that begin most like `node`.
+fn likest<'a>(node: &str, names: impl Iterator<Item = &'a Name>) -> Vec<Name> {
+    let alike = |name: &Name| node.bytes().zip(name.bytes()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
+    let mut names: Vec<&Name> = names.collect();
+    names.sort_by_key(|name| std::cmp::Reverse(alike(name)));
+    names.into_iter().take(5).cloned().collect()
 }

@@ -13,14 +13,29 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are no errors: they go to stdout.
+        Err(answer) if !answer.use_stderr() => answer.exit(),
+        Err(error) => return refused(&one_line(&error.render().to_string())),
+    };
     match run(&cli) {
         Ok(code) => code,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "calico-exporter: {error}");
-            ExitCode::from(2)
-        }
+        Err(error) => refused(&error.to_string()),
     }
+}
+
+/// Whatever cannot be used is said in one line, which a supervisor's log keeps together.
+fn refused(why: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "calico-exporter: {why}");
+    ExitCode::from(2)
+}
+
+/// What clap says over several lines: what is wrong, what is possible, what may be meant. Usage is left to `--help`.
+fn one_line(rendered: &str) -> String {
+    let said = rendered.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let said: Vec<&str> = said.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
+    said.join(" ").trim_start_matches("error: ").to_owned()
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, ConfigError> {

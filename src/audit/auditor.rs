@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use super::finding::{Finding, Metric};
 use super::grace::Standing;
-use super::ipam::{IpamAudit, IpamOptions};
+use super::ipam::{IpamAudit, IpamOptions, undecodable};
 use super::now::Now;
 use super::report::Report;
 use super::routes::{RouteAudit, RouteOptions};
+use super::rows::RoutePage;
 use super::sweep::{Persistence, Sweep, Swept};
 use super::{tunnel_addresses, unreadable};
-use crate::model::{EndpointId, Node, Selector};
-use crate::state::{Changes, Datastore, Event, Object, Side, State};
+use crate::model::{EndpointId, Name, Node, Selector};
+use crate::state::{Changes, Datastore, ObjectId, Side, State, Unreadable, UnreadableValue};
 
 /// What runs, and how patiently.
 #[derive(Debug, Clone)]
@@ -27,6 +28,15 @@ pub struct AuditOptions {
     pub leaks: bool,
     /// How long a leak stands before it is a finding: CNI allocates before it writes the endpoint.
     pub leak_grace: Duration,
+}
+
+/// How much one look judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judged {
+    /// CIDRs of blocks and keys.
+    pub ipam: usize,
+    /// Destinations of routes.
+    pub routes: usize,
 }
 
 /// The audits and what they know.
@@ -42,7 +52,8 @@ pub struct Auditor {
     owed: Changes,
     leaks: Vec<Finding>,
     leaks_judged: bool,
-    sweep: Option<Sweep>,
+    /// Handles and endpoints that the last sweep could not read.
+    swept_unreadable: BTreeMap<ObjectId, UnreadableValue>,
     persistence: Persistence,
     /// Which endpoints use a Node's tunnel address, as the last sweep saw it.
     tunnel_users: BTreeMap<IpAddr, EndpointId>,
@@ -67,7 +78,7 @@ impl Auditor {
             owed: Changes::default(),
             leaks: Vec::new(),
             leaks_judged: false,
-            sweep: None,
+            swept_unreadable: BTreeMap::new(),
             persistence: Persistence::default(),
             tunnel_users: BTreeMap::new(),
             node_tunnels: BTreeSet::new(),
@@ -113,7 +124,9 @@ impl Auditor {
         let concerns = |cidr: &ipnet::IpNet| {
             self.node_tunnels.range(cidr.network()..).next().is_some_and(|address| cidr.contains(address))
         };
-        if first || changes.everything || changes.cidrs.iter().any(concerns) {
+        // An endpoint that takes or leaves a tunnel's address says as much as the block does (J13).
+        let used = changes.addresses.iter().any(|address| self.node_tunnels.contains(address));
+        if first || changes.everything || used || changes.cidrs.iter().any(concerns) {
             self.look_at_tunnel_addresses(datastore, now);
         }
         let moved = first || changes.everything || changes.handles;
@@ -129,8 +142,7 @@ impl Auditor {
             for id in datastore.unreadable().keys() {
                 sweep.unreadable(id);
             }
-            self.sweep = Some(sweep);
-            self.finish_sweep(datastore, now);
+            self.settle_sweep(sweep.finish(datastore), now);
         }
     }
 
@@ -147,40 +159,23 @@ impl Auditor {
         }
     }
 
-    /// Begins a sweep over handles and endpoints, where they are not listed.
-    pub fn begin_sweep(&mut self, state: &State) {
-        self.sweep = Some(Sweep::begin(&state.datastore));
-    }
-
-    /// Takes in a page of a sweep. Without a sweep in progress it is nothing.
-    pub fn sweep_page(&mut self, state: &State, page: &[Event]) {
-        let Some(sweep) = &mut self.sweep else { return };
-        for event in page {
-            match event {
-                Event::Put(object) => match object.as_ref() {
-                    Object::Endpoint(endpoint) => sweep.endpoint(&state.datastore, endpoint),
-                    Object::Handle(handle) => sweep.handle(&state.datastore, handle),
-                    _ => {}
-                },
-                Event::Unreadable { id, .. } => sweep.unreadable(id),
-                _ => {}
-            }
-        }
-    }
-
-    /// Ends a sweep that saw everything. A sweep that broke off is simply begun anew.
-    pub fn end_sweep(&mut self, state: &State, now: Now) {
+    /// Takes in what a sweep found that saw everything. One that broke off is simply begun anew.
+    pub fn take_sweep(&mut self, state: &State, swept: Swept, now: Now) {
         if state.in_sync(Side::Datastore) && self.ipam_looked {
-            self.finish_sweep(&state.datastore, now);
+            self.settle_sweep(swept, now);
             self.look_at_tunnel_addresses(&state.datastore, now);
         }
-        self.sweep = None;
     }
 
-    fn finish_sweep(&mut self, datastore: &Datastore, now: Now) {
-        let Some(sweep) = self.sweep.take() else { return };
+    /// Whether the last sweep already saw that this value cannot be read, for this reason.
+    pub fn swept_unreadable(&self, id: &ObjectId, why: &Unreadable) -> bool {
+        self.swept_unreadable.get(id).is_some_and(|value| value.why == *why)
+    }
+
+    fn settle_sweep(&mut self, swept: Swept, now: Now) {
         self.leaks_judged = true;
-        let Swept { candidates, tunnel_users } = sweep.finish(datastore);
+        let Swept { candidates, tunnel_users, unreadable } = swept;
+        self.swept_unreadable = unreadable;
         self.tunnel_users = tunnel_users;
         // A dump does not move: everything in it is judged at once (J6).
         let live = self.options.ipam.as_ref().is_some_and(|it| it.live);
@@ -198,6 +193,9 @@ impl Auditor {
         if let Some(ipam) = ipam {
             findings.extend(ipam.findings());
             findings.extend(self.leaks.iter().cloned());
+            // Nobody watches these; one that was looked up is known already (J1).
+            let swept = self.swept_unreadable.iter().filter(|(id, _)| !state.datastore.unreadable().contains_key(id));
+            findings.extend(swept.map(|(id, value)| undecodable(id, value)));
             findings.extend(self.due_tunnels(now));
         }
         let routes = self.routes.as_ref().filter(|_| self.routes_looked);
@@ -245,8 +243,27 @@ impl Auditor {
             .min()
     }
 
+    /// How much the last look judged: what an event costs is counted, and a test sees to it that it stays small.
+    pub fn judged(&self) -> Judged {
+        Judged {
+            ipam: self.ipam.as_ref().map_or(0, |ipam| ipam.judged),
+            routes: self.routes.as_ref().map_or(0, |routes| routes.judged),
+        }
+    }
+
     /// Endpoints that decide whether a route that is not there has to be.
     pub fn lookups(&self) -> impl Iterator<Item = &EndpointId> + '_ {
         self.routes.iter().flat_map(RouteAudit::lookups)
+    }
+
+    /// This host's routes as a person looks at them; `None` where they are not judged, or not yet.
+    pub fn routes(&self, state: &State, now: Now, from: usize, limit: usize) -> Option<RoutePage> {
+        let routes = self.routes.as_ref().filter(|_| self.routes_looked)?;
+        Some(routes.rows(state, now, from, limit))
+    }
+
+    /// Whose routes are judged, if any are.
+    pub fn node(&self) -> Option<&Name> {
+        self.options.routes.as_ref().map(|routes| &routes.node)
     }
 }

@@ -40,9 +40,9 @@ pub(super) enum Gateway {
 pub(super) enum Device {
     /// One of these.
     OneOf(Vec<Name>),
-    /// One whose own subnet contains the gateway, or the one named: where a recursive next hop ends.
-    Reaching(Option<Name>),
-    /// Not known here.
+    /// The one named, or one whose own subnet contains the gateway: where a recursive next hop ends.
+    Reaching(Name),
+    /// Not known here: this host's address is on no device that is known. Still no pod's.
     Any,
 }
 
@@ -136,16 +136,23 @@ impl<'a> Context<'a> {
         found
     }
 
-    /// Destinations inside `net` that something may be expected of, beside what the kernel has and the endpoints that
-    /// changed by themselves.
+    /// Destinations inside `net` that something may be expected of, beside what the kernel has.
     pub(super) fn candidates(&self, net: &IpNet) -> Vec<IpNet> {
         let mut found: Vec<IpNet> = self.datastore.cidrs_within(net).collect();
         // A single address may lie in a block that is wider than `net`.
         for block in self.datastore.blocks_within(net).chain(self.datastore.block_around(net)) {
             self.singles(block, &mut found);
         }
+        // What an endpoint expects stands on its own, but not in a block that cannot be read or of a machine that moves
+        // here (J1, J25): it has to be looked at when the block changes or goes.
+        found.extend(self.own_endpoints());
         found.retain(|destination| net.contains(destination));
         found
+    }
+
+    fn own_endpoints(&self) -> impl Iterator<Item = IpNet> {
+        let endpoints = self.datastore.endpoints().values().filter(|endpoint| endpoint.node == *self.me);
+        endpoints.flat_map(|endpoint| &endpoint.addresses).copied().map(host_net)
     }
 
     /// The same for everything there is.
@@ -154,8 +161,7 @@ impl<'a> Context<'a> {
         for block in self.datastore.blocks() {
             self.singles(block, &mut found);
         }
-        let endpoints = self.datastore.endpoints().values().filter(|endpoint| endpoint.node == *self.me);
-        found.extend(endpoints.flat_map(|endpoint| &endpoint.addresses).copied().map(host_net));
+        found.extend(self.own_endpoints());
         found
     }
 
@@ -180,8 +186,9 @@ impl<'a> Context<'a> {
     fn local_workload(&self, address: IpAddr, found: &mut Vec<Expectation>) {
         let block = self.datastore.block_around(&host_net(address));
         let holder = block.and_then(|block| holder(block, address));
-        let allocated_here =
-            block.zip(holder).is_some_and(|(block, attribute)| user(block, attribute) == Some(self.me));
+        // The host's own addresses, its tunnels' among them, are nobody's workload (J16).
+        let allocated_here = !self.is_own(address)
+            && block.zip(holder).is_some_and(|(block, attribute)| user(block, attribute) == Some(self.me));
         let mut devices = Vec::new();
         let mut ready = false;
         for endpoint in self.datastore.endpoints_at(address).filter(|endpoint| endpoint.node == *self.me) {
@@ -232,7 +239,7 @@ impl<'a> Context<'a> {
                 return;
             }
             if block.host() != Some(user) && !matches!(block.owner, Some(BlockOwner::Virtual(_))) {
-                self.borrowed(address, block, attribute, user, pool, found);
+                self.borrowed(address, block, user, pool, found);
             } else if host_route(&block.cidr).is_some() {
                 self.pod_of_single_block(address, block, user, pool, found);
             }
@@ -247,17 +254,16 @@ impl<'a> Context<'a> {
         &self,
         address: IpAddr,
         block: &AllocationBlock,
-        attribute: &Attribute,
         user: &Name,
         pool: Option<&IpPool>,
         found: &mut Vec<Expectation>,
     ) {
         let Some(pool) = pool else { return };
         if self.felix_programs(pool) {
-            let form = self.felix_form(pool, user, Some((attribute, address)));
+            let form = self.felix_form(pool, user, Some(address));
             found.extend(form.map(|form| Expectation {
                 class: RouteClass::Borrowed,
-                need: self.felix_need(pool, &form),
+                need: self.felix_need(&form, Family::of(address)),
                 programmer: Programmer::Felix,
                 host: Some(user.clone()),
                 form,
@@ -322,7 +328,10 @@ impl<'a> Context<'a> {
     fn exported_pod(&self, address: IpAddr, host: &Name, pool: Option<&IpPool>, found: &mut Vec<Expectation>) {
         let family = Family::of(address);
         let form = match pool {
-            Some(pool) if self.felix_programs(pool) => self.felix_form(pool, host, None),
+            // Where both program the class, BIRD's route has BIRD's form.
+            Some(pool) if self.felix_programs(pool) && !self.bird_may_program(pool.class()) => {
+                self.felix_form(pool, host, None)
+            }
             pool => self.bird_form(pool, host, family),
         };
         found.push(Expectation {
@@ -351,13 +360,13 @@ impl<'a> Context<'a> {
             found.push(self.unknown(cidr));
             return;
         }
-        let class = pool.map(IpPool::class);
         if let (Some(block), Some(pool)) = (block, pool)
             && self.felix_programs(pool)
         {
             self.felix_block(block, pool, found);
         }
-        if self.bird_may_program(class.unwrap_or(PoolClass::NoEncap)) {
+        // A block whose key outlived its pool is exported whatever the classes are: no pool's filter holds it (J22).
+        if pool.is_none_or(|pool| self.bird_may_program(pool.class())) {
             self.bird_block(cidr, block.is_some(), pool, found);
         }
         // Nobody is configured to program the class: what is there is somebody's business, not a leftover of Calico's.
@@ -379,11 +388,9 @@ impl<'a> Context<'a> {
             if host_route(&block.cidr).is_some() {
                 return;
             }
-            let addressed = self.node().is_some_and(|node| node.routing_address(family).is_some());
-            let required = addressed && self.setting.felix_routes_blocks;
             found.push(Expectation {
                 class: RouteClass::LocalBlock,
-                need: if required { Need::Required } else { Need::Permitted },
+                need: self.felix_need(&Form::Blackhole, family),
                 programmer: Programmer::Felix,
                 host: Some(host.clone()),
                 form: Form::Blackhole,
@@ -394,12 +401,11 @@ impl<'a> Context<'a> {
         let tunnel_address = host_route(&block.cidr).filter(|address| {
             self.datastore.nodes().get(host).is_some_and(|node| node.tunnels.values().any(|it| it == address))
         });
-        let single = tunnel_address.and_then(|address| Some((holder(block, address)?, address)));
-        let Some(form) = self.felix_form(pool, host, single) else { return };
+        let Some(form) = self.felix_form(pool, host, tunnel_address) else { return };
         let class = if tunnel_address.is_some() { RouteClass::TunnelAddress } else { RouteClass::RemoteBlock };
         found.push(Expectation {
             class,
-            need: self.felix_need(pool, &form),
+            need: self.felix_need(&form, family),
             programmer: Programmer::Felix,
             host: Some(host.clone()),
             form,
@@ -407,16 +413,21 @@ impl<'a> Context<'a> {
         });
     }
 
-    /// A host that has no address of the family has no way to route from: Felix finds no device for it and waits.
-    fn felix_need(&self, pool: &IpPool, form: &Form) -> Need {
-        let addressed = self.node().is_some_and(|node| node.routing_address(pool.family()).is_some());
-        let required = addressed && self.setting.felix_routes_blocks && *form != Form::Unknown;
+    fn felix_need(&self, form: &Form, family: Family) -> Need {
+        let required = self.setting.felix_routes_blocks && self.is_addressed(family) && *form != Form::Unknown;
         if required { Need::Required } else { Need::Permitted }
     }
 
+    /// Whether this host has an address of the family. Without one Felix finds neither its tunnel nor the device to
+    /// route through, as on a host without IPv6 of a cluster that has both.
+    fn is_addressed(&self, family: Family) -> bool {
+        self.node().is_some_and(|node| node.routing_address(family).is_some())
+    }
+
     /// How Felix routes to `host`, or `None` where it does not: no Node, no address, no VTEP for a tunnel (J21).
-    /// `single`: the one address, with its allocation, that the route is for.
-    fn felix_form(&self, pool: &IpPool, host: &Name, single: Option<(&Attribute, IpAddr)>) -> Option<Form> {
+    /// `single`: the one address that the route is for. That it is the peer's tunnel address its Node says, and not its
+    /// allocation.
+    fn felix_form(&self, pool: &IpPool, host: &Name, single: Option<IpAddr>) -> Option<Form> {
         if self.datastore.is_unreadable_node(host) || self.datastore.is_unreadable_node(self.me) {
             return Some(Form::Unknown);
         }
@@ -431,21 +442,13 @@ impl<'a> Context<'a> {
         };
         if direct {
             let device = self.parent(family).map_or(Device::Any, |parent| Device::OneOf(vec![parent]));
-            // Where BIRD claims the class as well, its recursive next hops are as right.
-            let gateway = if self.setting.ownership.programs(Programmer::Bird, pool.class()) {
-                Gateway::Recursive
-            } else {
-                Gateway::Exactly(peer)
-            };
+            let gateway = Gateway::Exactly(peer);
             return Some(Form::Remote { encapsulation: Encapsulation::None, device, gateway, same_subnet });
         }
         match pool.class() {
             PoolClass::Vxlan => {
                 let vtep = node.vtep(family)?;
-                let gateway = match single {
-                    Some((_, address)) if address == vtep => Gateway::OnLink,
-                    _ => Gateway::Exactly(vtep),
-                };
+                let gateway = if single == Some(vtep) { Gateway::OnLink } else { Gateway::Exactly(vtep) };
                 let device = self.vxlan_devices(family);
                 Some(Form::Remote { encapsulation: Encapsulation::Vxlan, device, gateway, same_subnet })
             }
@@ -559,7 +562,7 @@ impl<'a> Context<'a> {
         }
         Some(Form::Remote {
             encapsulation: Encapsulation::None,
-            device: if self.kernel.knows_links() { Device::Reaching(self.parent(family)) } else { Device::Any },
+            device: self.parent(family).map_or(Device::Any, Device::Reaching),
             gateway: Gateway::Recursive,
             same_subnet,
         })

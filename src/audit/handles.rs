@@ -12,14 +12,13 @@
 //! - Blocks that cannot be read name no handles, and nothing is compared within their CIDRs.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ipnet::IpNet;
 
 use super::leaks::owner;
 use super::sweep::Candidate;
 use super::{Finding, Metric};
-use crate::model::{AllocationBlock, Attribute, Handle, Name};
+use crate::model::{AllocationBlock, Attribute, Handle, HandleDigest, Name};
 use crate::state::{Datastore, ObjectId};
 
 /// The reasons of `calico_ipam_handle_faults`.
@@ -50,7 +49,7 @@ pub fn judge(datastore: &Datastore) -> Vec<Finding> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Objects {
     /// Handle, number of the block, and how many addresses the object says it holds there.
-    counts: Vec<(u64, u32, i64)>,
+    counts: Vec<(u64, u32, i32)>,
     blocks: HashMap<IpNet, u32>,
     /// Objects without a block: they exist.
     bare: HashSet<u64>,
@@ -70,7 +69,8 @@ impl Objects {
         for (cidr, count) in &handle.blocks {
             let next = self.blocks.len() as u32;
             let block = *self.blocks.entry(*cidr).or_insert(next);
-            self.counts.push((id, block, *count));
+            // More than a block can hold is as good as any such number.
+            self.counts.push((id, block, (*count).clamp(i32::MIN.into(), i32::MAX.into()) as i32));
             busy = busy || may_hold(datastore, cidr, &handle.id);
         }
         if handle.blocks.is_empty() {
@@ -87,23 +87,23 @@ impl Objects {
     }
 
     /// Compares what was gathered with the blocks; sorted.
-    pub(crate) fn finish(mut self, datastore: &Datastore) -> Vec<Candidate> {
+    pub(crate) fn finish(&mut self, datastore: &Datastore) -> Vec<Candidate> {
         self.counts.sort_unstable();
         let idle: HashSet<u64> = self.idle.iter().map(|(id, _)| hash(id)).collect();
         let mut awake = HashSet::new();
-        let mut faults: HashMap<Name, Candidate> = HashMap::new();
+        let mut faults: HashMap<u64, Candidate> = HashMap::new();
         for block in datastore.blocks() {
             let dark = datastore.is_dark(&block.cidr);
             for held in held_by_handle(block) {
-                let id = hash(held.handle);
+                let id = held.number;
                 if idle.contains(&id) {
                     awake.insert(id);
                 }
                 if !dark
-                    && !faults.contains_key(held.handle)
+                    && !faults.contains_key(&id)
                     && let Some(fault) = self.fault(held, id)
                 {
-                    faults.insert(held.handle.clone(), fault);
+                    faults.insert(id, fault);
                 }
             }
         }
@@ -124,7 +124,7 @@ impl Objects {
 
     /// What is wrong with a handle, seen from a block that holds something of it.
     fn fault(&self, held: Held<'_>, id: u64) -> Option<Candidate> {
-        if is_windows(held.handle) || self.unreadable.contains(&id) {
+        if held.handle.is_some_and(|handle| is_windows(handle)) || self.unreadable.contains(&id) {
             return None;
         }
         let from = self.counts.partition_point(|(other, ..)| *other < id);
@@ -133,7 +133,7 @@ impl Objects {
             return Some(held.missing_handle());
         }
         let number = self.blocks.get(held.block);
-        let said = counts.filter(|(_, block, _)| Some(block) == number).map(|(_, _, count)| *count).max();
+        let said = counts.filter(|(_, block, _)| Some(block) == number).map(|(_, _, count)| i64::from(*count)).max();
         (said.unwrap_or(0) < held.count).then(|| held.under_count(said))
     }
 }
@@ -143,9 +143,7 @@ fn is_windows(handle: &str) -> bool {
 }
 
 fn hash(id: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    id.hash(&mut hasher);
-    hasher.finish()
+    HandleDigest::number_of(id)
 }
 
 /// Whether a block that an object lists holds an address of the handle, as far as can be read: a dark block or one
@@ -155,7 +153,12 @@ fn may_hold(datastore: &Datastore, cidr: &IpNet, handle: &Name) -> bool {
         return true;
     }
     datastore.block(cidr).is_some_and(|block| {
-        block.allocations().any(|(_, attribute)| attribute.is_none_or(|it| it.handle.as_ref() == Some(handle)))
+        let number = block.is_digested().then(|| hash(handle));
+        block.allocations().any(|(ordinal, attribute)| match attribute {
+            None => true,
+            Some(it) if it.abridged => number.is_some() && block.handle_number(ordinal, it) == number,
+            Some(it) => it.handle.as_ref() == Some(handle),
+        })
     })
 }
 
@@ -163,7 +166,9 @@ fn may_hold(datastore: &Datastore, cidr: &IpNet, handle: &Name) -> bool {
 #[derive(Debug, Clone, Copy)]
 struct Held<'a> {
     block: &'a IpNet,
-    handle: &'a Name,
+    /// The handle's number, and its id unless that was left out.
+    number: u64,
+    handle: Option<&'a Name>,
     /// The first of its ordinals, and what is written about it.
     ordinal: u32,
     attribute: &'a Attribute,
@@ -177,14 +182,14 @@ fn held_by_handle(block: &AllocationBlock) -> Vec<Held<'_>> {
         .allocations()
         .filter_map(|(ordinal, attribute)| {
             let attribute = attribute?;
-            let handle = attribute.handle.as_ref()?;
-            Some(Held { block: &block.cidr, handle, ordinal, attribute, count: 1 })
+            let number = block.handle_number(ordinal, attribute)?;
+            Some(Held { block: &block.cidr, number, handle: attribute.handle.as_ref(), ordinal, attribute, count: 1 })
         })
         .collect();
     // Stable: the first of a handle stays the one with the lowest ordinal.
-    held.sort_by(|a, b| a.handle.cmp(b.handle));
+    held.sort_by_key(|it| it.number);
     held.dedup_by(|later, first| {
-        let same = later.handle == first.handle;
+        let same = later.number == first.number;
         if same {
             first.count += later.count;
         }
@@ -205,19 +210,20 @@ fn no_allocation(handle: &Name, cidrs: &[IpNet]) -> Candidate {
              Delete the handle object itself, and not by `ipam release --from-report`, \
              which takes IPv6 tunnel addresses in use for leaks.",
         );
-    Candidate { finding, identity: 0 }
+    Candidate { finding, identity: 0, block: None }
 }
 
 impl Held<'_> {
     fn fault(self, reason: &'static str, says: &str, expected: String, actual: String) -> Candidate {
-        let Held { block, handle, ordinal, attribute, count } = self;
+        let Held { block, handle, ordinal, attribute, count, .. } = self;
+        let handle = handle.map_or("", |handle| handle);
         let addresses = match count {
             1 => "an address".to_owned(),
             count => format!("{count} addresses"),
         };
-        let gone = match attribute.pod {
-            Some(_) => "Delete the pod",
-            None => "See to it when its owner is gone",
+        let gone = match attribute.has_pod() {
+            true => "Delete the pod",
+            false => "See to it when its owner is gone",
         };
         let release = crate::model::address_at(block, u64::from(ordinal))
             .map(|address| format!(": calicoctl ipam release --ip={address}"));
@@ -233,7 +239,7 @@ impl Held<'_> {
                 "{gone}. What is still allocated then is to be given back{}.",
                 release.unwrap_or_default()
             ));
-        Candidate { finding, identity: 0 }
+        Candidate { finding, identity: 0, block: Some(*block) }
     }
 
     fn missing_handle(self) -> Candidate {

@@ -203,7 +203,7 @@ impl Context<'_> {
     }
 
     /// What is wrong with a route, the first reason of J18's order.
-    fn compare(&self, route: &Route, expectation: &Expectation) -> Option<RouteReason> {
+    pub(super) fn compare(&self, route: &Route, expectation: &Expectation) -> Option<RouteReason> {
         let unicast = route.kind == RouteType::Unicast;
         match &expectation.form {
             Form::Unknown => None,
@@ -275,17 +275,20 @@ impl Context<'_> {
     fn is_right_device(&self, hop: &NextHop, device: &Device) -> bool {
         let Some(name) = &hop.device else { return true };
         match device {
-            Device::Any => true,
+            // No way to another host leads through a pod's device.
+            Device::Any => !self.setting.is_workload_device(name) && name.as_ref() != "lo",
             Device::OneOf(names) => names.contains(name),
             Device::Reaching(parent) => {
-                if parent.as_ref() == Some(name) {
+                if parent == name {
                     return true;
+                }
+                if self.setting.is_workload_device(name) || name.as_ref() == "lo" {
+                    return false;
                 }
                 let Some(link) = self.kernel.link(name) else { return true };
                 match hop.gateway {
-                    Some(gateway) if is_link_local(gateway) => !self.setting.is_workload_device(name),
-                    Some(gateway) => link.addresses.iter().any(|net| net.contains(&gateway)),
-                    None => !self.setting.is_workload_device(name) && name.as_ref() != "lo",
+                    Some(gateway) if !is_link_local(gateway) => link.addresses.iter().any(|net| net.contains(&gateway)),
+                    _ => true,
                 }
             }
         }
@@ -386,7 +389,7 @@ impl Context<'_> {
         })
     }
 
-    fn is_own(&self, address: IpAddr) -> bool {
+    pub(super) fn is_own(&self, address: IpAddr) -> bool {
         let own = |node: &crate::model::Node| {
             node.own_addresses().any(|it| it == address) || node.tunnels.values().any(|it| *it == address)
         };
@@ -403,7 +406,7 @@ impl Context<'_> {
     }
 
     /// Whether one of the devices is up; with none named, or without knowledge of devices, nothing stands in the way.
-    fn is_any_up(&self, devices: &[Name]) -> bool {
+    pub(super) fn is_any_up(&self, devices: &[Name]) -> bool {
         devices.is_empty()
             || !self.kernel.knows_links()
             || devices.iter().any(|device| self.kernel.link(device).is_some_and(|link| link.is_up()))
@@ -418,7 +421,7 @@ fn form_encapsulation(form: &Form) -> Encapsulation {
 }
 
 /// The tunnel devices that a route needs.
-fn needed_devices(form: &Form) -> Vec<Name> {
+pub(super) fn needed_devices(form: &Form) -> Vec<Name> {
     match form {
         Form::Remote {
             encapsulation: Encapsulation::Ipip | Encapsulation::Vxlan,

@@ -18,20 +18,28 @@ mod now;
 mod reasons;
 mod report;
 mod routes;
+mod rows;
 mod setting;
 mod tunnels;
 mod words;
 
 #[cfg(test)]
+mod auditor_tests;
+#[cfg(test)]
+mod routes_tests;
+#[cfg(test)]
 mod sample;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use auditor::{AuditOptions, Auditor};
+pub use auditor::{AuditOptions, Auditor, Judged};
 pub use bgp::{Reach, Sessions};
 pub use finding::{Finding, Labels, Metric};
 pub use grace::Standing;
-pub use ipam::{IpamAudit, IpamOptions, NO_IPPOOL, NodeFilter, unreadable};
+pub use ipam::{
+    AddressState, AddressView, BlockContent, BlockView, HostBlocks, IpamAudit, IpamOptions, NO_IPPOOL, NodeFilter,
+    unreadable,
+};
 pub use judge::RouteReason;
 pub use now::Now;
 pub use reasons::{Part, TUNNEL_ADDRESS_REASONS, TUNNEL_DEVICE_REASONS};
@@ -40,4 +48,5 @@ pub use report::{
     TunnelMode, TunnelModes,
 };
 pub use routes::{RouteAudit, RouteOptions};
+pub use rows::{RoutePage, RouteRow, RouteState};
 pub use setting::Backend;

@@ -70,20 +70,20 @@ impl Totals {
 
 /// What is derived from the whole picture, anew when any of it changes.
 #[derive(Debug, Clone)]
-struct Derived {
-    setting: Setting,
-    sessions: Sessions,
-    bird_meant: bool,
+pub(super) struct Derived {
+    pub(super) setting: Setting,
+    pub(super) sessions: Sessions,
+    pub(super) bird_meant: bool,
 }
 
 /// The audit of this host's routes.
 #[derive(Debug, Clone)]
 pub struct RouteAudit {
-    options: RouteOptions,
-    derived: Option<Derived>,
-    verdicts: BTreeMap<IpNet, Verdict>,
+    pub(super) options: RouteOptions,
+    pub(super) derived: Option<Derived>,
+    pub(super) verdicts: BTreeMap<IpNet, Verdict>,
     totals: Totals,
-    differing: Standing<IpNet>,
+    pub(super) differing: Standing<IpNet>,
     /// Faults of devices, of this host's Node and of ownership.
     host_findings: Vec<Finding>,
     host_standing: Standing<(Metric, String, String)>,
@@ -279,11 +279,11 @@ impl RouteAudit {
         if difference.programmer == Some(Programmer::Bird) && silent { grace.max(BIRD_START) } else { grace }
     }
 
-    fn differences(&self) -> impl Iterator<Item = (&IpNet, &Difference)> + '_ {
+    pub(super) fn differences(&self) -> impl Iterator<Item = (&IpNet, &Difference)> + '_ {
         self.differing.iter().filter_map(|(net, _)| Some((net, self.verdicts.get(net)?.difference.as_ref()?)))
     }
 
-    fn is_fault(&self, destination: &IpNet, difference: &Difference, now: Now) -> bool {
+    pub(super) fn is_fault(&self, destination: &IpNet, difference: &Difference, now: Now) -> bool {
         self.differing.is_due(destination, self.grace(destination, difference), now)
     }
 
@@ -304,7 +304,7 @@ impl RouteAudit {
     }
 
     /// From a dump nothing is known of when it began.
-    fn since(&self, since: Option<Now>) -> Option<std::time::SystemTime> {
+    pub(super) fn since(&self, since: Option<Now>) -> Option<std::time::SystemTime> {
         self.options.grace.and(since).map(|since| since.wall)
     }
 

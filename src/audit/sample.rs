@@ -7,8 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::model::{
-    AllocationBlock, Attribute, AttributeKind, BlockOwner, EncapMode, EndpointId, Family, Handle, IpPool, Name, Node,
-    TunnelKind, WorkloadEndpoint, ordinal_of,
+    AllocationBlock, Attribute, AttributeKind, BlockOwner, Detail, EncapMode, EndpointId, Family, Handle, IpPool, Name,
+    Node, TunnelKind, WorkloadEndpoint, ordinal_of,
 };
 use crate::state::{Datastore, Event, Object, ObjectId, Side, State, Unreadable};
 
@@ -22,17 +22,7 @@ pub(crate) fn ip(text: &str) -> IpAddr {
 
 /// Nothing known but the kind.
 pub(crate) fn attribute(kind: AttributeKind, handle: Option<&str>) -> Attribute {
-    Attribute {
-        kind,
-        handle: handle.map(Name::from),
-        node: None,
-        namespace: None,
-        pod: None,
-        kind_text: None,
-        peer_node: None,
-        released_at: None,
-        allocated_at: None,
-    }
+    Attribute { handle: handle.map(Name::from), ..Attribute::new(kind) }
 }
 
 /// A pod's allocation.
@@ -200,12 +190,22 @@ impl Cluster {
     }
 
     pub(crate) fn datastore(&self) -> Datastore {
-        self.state(true).datastore
+        self.state(true, &Detail::Full).datastore
     }
 
     /// Handles and endpoints left out, as the live exporter has it.
     pub(crate) fn watched(&self) -> Datastore {
-        self.state(false).datastore
+        self.watched_in(&Detail::Full).datastore
+    }
+
+    /// The same, with no more of each block than `detail` asks for.
+    pub(crate) fn watched_in(&self, detail: &Detail) -> State {
+        self.state(false, detail)
+    }
+
+    /// A block in full.
+    pub(crate) fn full_block(&self, cidr: &IpNet) -> Event {
+        Event::Put(Box::new(Object::Block(build(*cidr, &self.blocks[cidr]))))
     }
 
     pub(crate) fn objects(&self) -> Vec<Handle> {
@@ -213,12 +213,16 @@ impl Cluster {
         self.handles.iter().map(|(id, blocks)| Handle { id: id.clone(), blocks: list(blocks) }).collect()
     }
 
-    fn state(&self, whole: bool) -> State {
+    fn state(&self, whole: bool, detail: &Detail) -> State {
         let mut state = State::new(whole);
         let mut objects = Vec::new();
         objects.extend(self.pools.values().cloned().map(Object::Pool));
         objects.extend(self.nodes.iter().map(|(name, node)| Object::Node(name.clone(), node.clone())));
-        objects.extend(self.blocks.iter().map(|(cidr, block)| Object::Block(build(*cidr, block))));
+        objects.extend(self.blocks.iter().map(|(cidr, block)| {
+            let mut block = build(*cidr, block);
+            block.reduce(detail);
+            Object::Block(block)
+        }));
         if whole {
             objects.extend(self.endpoints.values().cloned().map(Object::Endpoint));
             objects.extend(self.objects().into_iter().map(Object::Handle));
@@ -242,31 +246,19 @@ fn build(cidr: IpNet, block: &Block) -> AllocationBlock {
     let bad = |(_, attribute): &(&u32, &Option<Attribute>)| attribute.is_none();
     let attributes: Vec<Attribute> = block.held.values().flatten().cloned().collect();
     let mut next = 0;
-    let holders: Vec<(u32, Option<u32>)> = block
-        .held
-        .iter()
-        .map(|(ordinal, attribute)| {
-            let index = attribute.as_ref().map(|_| {
-                next += 1;
-                next - 1
-            });
-            (*ordinal, index)
-        })
-        .collect();
+    let mut following = |_: &Attribute| {
+        next += 1;
+        next - 1
+    };
+    let holders = block.held.values().map(|attribute| attribute.as_ref().map(&mut following)).collect();
     let mut built = AllocationBlock {
-        cidr,
         owner: block.owner.clone(),
-        claimed_at: None,
-        allocations_len: 0,
         allocated: block.held.keys().copied().collect(),
-        unallocated: Default::default(),
-        holders: holders.into(),
+        holders,
+        attributes_len: attributes.len(),
         attributes: attributes.into(),
-        out_of_range: Box::default(),
-        duplicates: Box::default(),
-        unreferenced: Box::default(),
         bad_indices: block.held.iter().filter(bad).map(|(ordinal, _)| (*ordinal, 99)).collect(),
-        sequence_defects: Box::default(),
+        ..AllocationBlock::new(cidr)
     };
     built.allocations_len = built.size() as usize;
     built.unallocated = (0..built.size()).filter(|ordinal| !built.allocated.contains(*ordinal)).collect();

@@ -259,16 +259,14 @@ impl Block {
         }
         let listed = |ordinal: &u32| inside(i64::from(*ordinal));
         AllocationBlock {
-            cidr: self.cidr,
             owner: self.owner.clone(),
-            claimed_at: None,
             allocations_len: self.allocations.len(),
             allocated: given.iter().map(|(ordinal, _)| *ordinal).filter(listed).collect(),
             unallocated: self.unallocated.iter().filter(|o| inside(**o)).map(|o| *o as u32).collect::<OrdinalSet>(),
             holders: given
                 .iter()
                 .filter(|(ordinal, _)| listed(ordinal))
-                .map(|(ordinal, index)| (*ordinal, known(*index).then_some(*index as u32)))
+                .map(|(_, index)| known(*index).then_some(*index as u32))
                 .collect(),
             out_of_range: self.unallocated.iter().copied().filter(|ordinal| !inside(*ordinal)).collect(),
             duplicates: times.iter().filter(|(o, n)| **n > 1 && inside(**o)).map(|(o, _)| *o as u32).collect(),
@@ -278,22 +276,14 @@ impl Block {
                 .collect(),
             bad_indices: given.iter().filter(|(o, index)| listed(o) && !known(*index)).copied().collect(),
             sequence_defects: self.sequence_defects.clone().into(),
+            attributes_len: self.attributes.len(),
             attributes: self.attributes.into(),
+            ..AllocationBlock::new(self.cidr)
         }
     }
 }
 
 /// An attribute that says no more than kind and handle.
 pub(crate) fn attribute(kind: AttributeKind, handle: Option<&str>) -> Attribute {
-    Attribute {
-        kind,
-        handle: handle.map(Name::from),
-        node: None,
-        namespace: None,
-        pod: None,
-        kind_text: None,
-        peer_node: None,
-        released_at: None,
-        allocated_at: None,
-    }
+    Attribute { handle: handle.map(Name::from), ..Attribute::new(kind) }
 }

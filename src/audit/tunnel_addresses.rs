@@ -71,7 +71,7 @@ fn judge_claim(datastore: &Datastore, address: IpAddr, claim: Claim<'_>, user: O
         Holder::Nobody => "free".to_owned(),
         Holder::Cooling => "released, and resting".to_owned(),
         Holder::Tunnel(it) | Holder::Machine(it) | Holder::Exempt(it) | Holder::Judged(it) => {
-            if it.pod.is_some() {
+            if it.has_pod() {
                 return Some(owned_by_pod(address, claim, &format!("it is allocated{}", owner(it))));
             }
             if satisfies(it, node, kind) {

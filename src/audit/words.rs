@@ -72,8 +72,8 @@ pub(super) fn form(net: &IpNet, form: &Form) -> String {
             };
             let device = match device {
                 Device::OneOf(names) => names.first().map(|name| format!(" dev {name}")).unwrap_or_default(),
-                Device::Reaching(Some(name)) => format!(" dev {name}"),
-                Device::Reaching(None) | Device::Any => String::new(),
+                Device::Reaching(name) => format!(" dev {name}"),
+                Device::Any => String::new(),
             };
             let wrap = match encapsulation {
                 Encapsulation::None => ", unencapsulated".to_owned(),

@@ -3,6 +3,7 @@
 mod check;
 mod read;
 mod serve;
+mod sweep;
 
 pub use check::check;
 pub use serve::serve;

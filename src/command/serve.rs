@@ -9,13 +9,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use super::read;
+use super::{read, sweep};
 use crate::audit::{AuditOptions, IpamOptions, RouteOptions};
 use crate::cli::ServeArgs;
 use crate::config::{ConfigError, DatastoreSource, KernelSource, Sources};
-use crate::engine::{Engine, EngineOptions, SweepPart, Wiring};
+use crate::engine::{Engine, EngineOptions, Wiring, inquiry};
 use crate::metrics::{SourceStatus, Vitals};
-use crate::source::etcd::{self, EtcdError, KeyRange, Lister, Swept, settings::Settings};
+use crate::model::Detail;
+use crate::source::etcd;
 use crate::source::netlink;
 use crate::state::Side;
 use crate::web::{ListenAddress, Server, ServerConfig, WebConfig, WebState};
@@ -54,7 +55,7 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
     let dump = read::dump(&sources)?;
     let (events, received) = mpsc::channel(QUEUE);
     let (lookups, lookup_requests) = mpsc::channel(QUEUE);
-    let (sweep_parts, sweeps) = mpsc::channel(QUEUE);
+    let (found, sweeps) = mpsc::channel(1);
     let (stop, stopped) = watch::channel(false);
     let engine = Engine::new(EngineOptions {
         node: dump.node.clone(),
@@ -64,14 +65,12 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
         dumped_at: dump.newest.filter(|_| sources.is_dump()),
     });
     let (published, readers) = watch::channel(Arc::new(engine.published().clone()));
-    let state = Arc::new(WebState::new(
-        WebConfig { telemetry_path: args.telemetry_path.clone(), max_requests: args.max_requests },
-        readers,
-        Arc::new(Vitals::default()),
-    ));
+    let (inquiry, questions) = inquiry();
+    let config = WebConfig { telemetry_path: args.telemetry_path.clone(), max_requests: args.max_requests };
+    let state = Arc::new(WebState::new(config, readers, Arc::new(Vitals::default())).asking(inquiry));
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(engine.run(Wiring { events: received, sweeps, lookups, published, stop: stopped.clone() }));
+    tasks.spawn(engine.run(Wiring { events: received, sweeps, lookups, questions, published, stop: stopped.clone() }));
     if !dump.events.is_empty() {
         let events = events.clone();
         let mut stopped = stopped.clone();
@@ -84,10 +83,11 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
     if let DatastoreSource::Etcd(settings) = &sources.datastore {
         let mut config = etcd::Config::new(settings.as_ref().clone());
         config.resync = args.datastore_resync;
+        config.detail = Detail::Rules(dump.node.clone());
         tasks.spawn(etcd::run(config, events.clone(), lookup_requests, stopped.clone()));
         if sources.collectors.leaks {
             let settings = settings.as_ref().clone();
-            tasks.spawn(sweep(settings, args.leaks_interval, sweep_parts, stopped.clone()));
+            tasks.spawn(sweep::run(settings, args.leaks_interval, found, stopped.clone()));
         }
     }
     if matches!(sources.kernel, Some(KernelSource::Netlink)) {
@@ -148,45 +148,4 @@ fn statuses(sources: &Sources) -> Vec<SourceStatus> {
         None => {}
     }
     statuses
-}
-
-/// Sweeps handles and endpoints: once the first list is through, then on the interval.
-async fn sweep(
-    settings: Settings,
-    interval: Duration,
-    parts: mpsc::Sender<SweepPart>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut pause = Duration::from_secs(5).min(interval);
-    loop {
-        tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-        pause = match sweep_once(&settings, &parts).await {
-            Ok(()) => interval,
-            Err(error) => {
-                warn!(%error, "the sweep for leaks broke off; it is begun again");
-                interval.min(Duration::from_secs(60))
-            }
-        };
-    }
-}
-
-/// One sweep, page by page as the engine takes them in.
-async fn sweep_once(settings: &Settings, parts: &mpsc::Sender<SweepPart>) -> Result<(), EtcdError> {
-    let connection = etcd::connect(settings, etcd::Timeouts::default()).await?;
-    let mut list = Lister::new(&connection, Swept::ALL.map(KeyRange::swept).to_vec(), None);
-    // Nobody receives any more: the exporter stops.
-    let send = async |part| parts.send(part).await.is_ok();
-    if !send(SweepPart::Begin).await {
-        return Ok(());
-    }
-    while let Some(page) = list.next().await? {
-        if !send(SweepPart::Page(page)).await {
-            return Ok(());
-        }
-    }
-    send(SweepPart::End).await;
-    Ok(())
 }

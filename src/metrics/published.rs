@@ -22,6 +22,8 @@ pub struct SourceStatus {
     pub synced_once: bool,
     /// Why it is not current any more.
     pub why_lost: Option<String>,
+    /// Since when it is not, as far as it ever was.
+    pub lost_since: Option<SystemTime>,
     /// When its picture was last complete.
     pub last_sync: Option<SystemTime>,
     /// How many times it had to read everything anew, the first time not counted.
@@ -38,6 +40,7 @@ impl SourceStatus {
             in_sync: false,
             synced_once: false,
             why_lost: None,
+            lost_since: None,
             last_sync: None,
             resyncs: 0,
         }
@@ -66,12 +69,15 @@ pub struct Published {
     pub audit_seconds: f64,
     /// Every source, also those that no collector reads.
     pub sources: Vec<SourceStatus>,
+    /// This host's name has no Node in the datastore: the first suspect where every route looks wrong. Names that have
+    /// one, the likest first, not all of them; `None` where all is well or nobody knows yet.
+    pub unknown_node: Option<Vec<Name>>,
 }
 
 impl Published {
     /// Before anything was seen.
     pub fn starting(node: Name, sources: Vec<SourceStatus>) -> Published {
-        Published { node, report: Arc::default(), report_time: None, audit_seconds: 0.0, sources }
+        Published { node, report: Arc::default(), report_time: None, audit_seconds: 0.0, sources, unknown_node: None }
     }
 
     /// The sources that a collector reads.

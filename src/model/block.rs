@@ -5,56 +5,90 @@ use std::time::SystemTime;
 
 use ipnet::IpNet;
 
-use super::{BlockOwner, Name};
+use super::{BlockOwner, HandleDigest, Name};
 
-/// A set of ordinals as a bitmap; it grows with the largest member.
+/// A set of ordinals as a bitmap; it grows with the largest member. Calico's blocks have 64 addresses unless somebody
+/// decided otherwise: those fit without a heap.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OrdinalSet {
-    words: Vec<u64>,
+    first: u64,
+    more: Vec<u64>,
 }
 
 impl OrdinalSet {
     /// Adds an ordinal; false where it was a member already.
     pub fn insert(&mut self, ordinal: u32) -> bool {
-        let (word, bit) = (ordinal as usize / 64, 1u64 << (ordinal % 64));
-        if self.words.len() <= word {
-            self.words.resize(word + 1, 0);
-        }
-        let new = self.words[word] & bit == 0;
-        self.words[word] |= bit;
+        let bit = 1u64 << (ordinal % 64);
+        let word = match (ordinal as usize / 64).checked_sub(1) {
+            None => &mut self.first,
+            Some(word) => {
+                if self.more.len() <= word {
+                    self.more.resize(word + 1, 0);
+                }
+                &mut self.more[word]
+            }
+        };
+        let new = *word & bit == 0;
+        *word |= bit;
         new
     }
 
     /// Whether the ordinal is a member.
     pub fn contains(&self, ordinal: u32) -> bool {
-        self.words.get(ordinal as usize / 64).is_some_and(|word| word & (1u64 << (ordinal % 64)) != 0)
+        self.word(ordinal as usize / 64).is_some_and(|word| word & (1u64 << (ordinal % 64)) != 0)
     }
 
     /// How many members it has.
     pub fn len(&self) -> u32 {
-        self.words.iter().map(|word| word.count_ones()).sum()
+        self.words().map(u64::count_ones).sum()
     }
 
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
-        self.words.iter().all(|word| *word == 0)
+        self.words().all(|word| word == 0)
     }
 
     /// The members in order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.words.iter().enumerate().flat_map(|(index, word)| {
-            (0..64u32).filter(move |bit| word & (1u64 << bit) != 0).map(move |bit| index as u32 * 64 + bit)
+        self.words().enumerate().flat_map(|(index, word)| {
+            let following = |rest: &u64| Some(rest & (rest - 1)).filter(|rest| *rest != 0);
+            let rest = std::iter::successors(Some(word).filter(|word| *word != 0), following);
+            rest.map(move |rest| index as u32 * 64 + rest.trailing_zeros())
         })
+    }
+
+    /// How many members are below the ordinal.
+    pub fn rank(&self, ordinal: u32) -> u32 {
+        let (whole, below) = (ordinal as usize / 64, (1u64 << (ordinal % 64)) - 1);
+        let full: u32 = self.words().take(whole).map(u64::count_ones).sum();
+        full + self.word(whole).map_or(0, |word| (word & below).count_ones())
+    }
+
+    fn word(&self, index: usize) -> Option<u64> {
+        match index.checked_sub(1) {
+            None => Some(self.first),
+            Some(index) => self.more.get(index).copied(),
+        }
+    }
+
+    fn words(&self) -> impl Iterator<Item = u64> + '_ {
+        std::iter::once(self.first).chain(self.more.iter().copied())
     }
 }
 
 impl FromIterator<u32> for OrdinalSet {
     fn from_iter<I: IntoIterator<Item = u32>>(ordinals: I) -> Self {
         let mut set = OrdinalSet::default();
-        for ordinal in ordinals {
-            set.insert(ordinal);
-        }
+        set.extend(ordinals);
         set
+    }
+}
+
+impl Extend<u32> for OrdinalSet {
+    fn extend<I: IntoIterator<Item = u32>>(&mut self, ordinals: I) {
+        for ordinal in ordinals {
+            self.insert(ordinal);
+        }
     }
 }
 
@@ -96,9 +130,33 @@ pub struct Attribute {
     pub released_at: Option<SystemTime>,
     /// `secondary.timestamp`: when it was allocated.
     pub allocated_at: Option<SystemTime>,
+    /// It has a handle and a pod's name, and both were left out here, with all that is not needed to judge
+    /// ([`Detail::Rules`](super::Detail::Rules)).
+    pub abridged: bool,
 }
 
 impl Attribute {
+    /// One that says no more than its kind.
+    pub fn new(kind: AttributeKind) -> Attribute {
+        Attribute {
+            kind,
+            handle: None,
+            node: None,
+            namespace: None,
+            pod: None,
+            kind_text: None,
+            peer_node: None,
+            released_at: None,
+            allocated_at: None,
+            abridged: false,
+        }
+    }
+
+    /// A pod of which no more is known than its node.
+    pub(crate) fn abridged(node: Option<Name>) -> Attribute {
+        Attribute { node, abridged: true, ..Attribute::new(AttributeKind::Workload) }
+    }
+
     /// Neither handle nor attributes: what very old Calico wrote for its tunnel addresses (J13).
     pub fn is_bare(&self) -> bool {
         self.kind != AttributeKind::Cooldown
@@ -107,6 +165,12 @@ impl Attribute {
             && self.namespace.is_none()
             && self.pod.is_none()
             && self.kind_text.is_none()
+            && !self.abridged
+    }
+
+    /// Whether it names a pod.
+    pub fn has_pod(&self) -> bool {
+        self.pod.is_some() || self.abridged
     }
 }
 
@@ -139,10 +203,14 @@ pub struct AllocationBlock {
     pub allocated: OrdinalSet,
     /// Ordinals inside the block that `unallocated` lists.
     pub unallocated: OrdinalSet,
-    /// For each allocated ordinal, sorted, the index of its attribute; `None` where the index points nowhere (I2).
-    pub holders: Box<[(u32, Option<u32>)]>,
-    /// `attributes`.
+    /// Who holds each member of `allocated`.
+    pub holders: Holders,
+    /// `attributes`; where they were abridged, those that are alike once.
     pub attributes: Box<[Attribute]>,
+    /// How many `attributes` there are as written.
+    pub attributes_len: usize,
+    /// For each allocated ordinal the digest of its handle, where those are kept ([`Detail::Digests`](super::Detail)).
+    pub digests: Box<[HandleDigest]>,
     /// Members of `unallocated` that are no ordinal of the block, as written (I4).
     pub out_of_range: Box<[i64]>,
     /// Ordinals that `unallocated` lists more than once (I4).
@@ -159,6 +227,27 @@ impl AllocationBlock {
     /// Blocks larger than this are not legal in Calico (`blockSize` 20–32, 116–128) and are treated as ending here.
     pub const MAX_SIZE: u32 = 1 << 16;
 
+    /// A block of which nothing is written but its CIDR.
+    pub fn new(cidr: IpNet) -> AllocationBlock {
+        AllocationBlock {
+            cidr,
+            owner: None,
+            claimed_at: None,
+            allocations_len: 0,
+            allocated: OrdinalSet::default(),
+            unallocated: OrdinalSet::default(),
+            holders: Holders::default(),
+            attributes: Box::default(),
+            attributes_len: 0,
+            digests: Box::default(),
+            out_of_range: Box::default(),
+            duplicates: Box::default(),
+            unreferenced: Box::default(),
+            bad_indices: Box::default(),
+            sequence_defects: Box::default(),
+        }
+    }
+
     /// How many addresses the block has, at most [`AllocationBlock::MAX_SIZE`].
     pub fn size(&self) -> u32 {
         block_size(&self.cidr)
@@ -171,15 +260,18 @@ impl AllocationBlock {
 
     /// Allocated ordinals with their attributes, in order; a bad index gives `None`.
     pub fn allocations(&self) -> impl Iterator<Item = (u32, Option<&Attribute>)> + '_ {
-        self.holders
-            .iter()
-            .map(|(ordinal, index)| (*ordinal, index.and_then(|index| self.attributes.get(index as usize))))
+        let holder = |rank| self.attributes.get(self.holders.get(rank) as usize);
+        self.allocated.iter().enumerate().map(move |(rank, ordinal)| (ordinal, holder(rank)))
     }
 
     /// Whether the ordinal is allocated, and by which attribute (`None` inside where the index points nowhere).
     pub fn allocation(&self, ordinal: u32) -> Option<Option<&Attribute>> {
-        let at = self.holders.binary_search_by_key(&ordinal, |(ordinal, _)| *ordinal).ok()?;
-        Some(self.holders[at].1.and_then(|index| self.attributes.get(index as usize)))
+        Some(self.attributes.get(self.index_of(ordinal)? as usize))
+    }
+
+    /// The index of the attribute of an allocated ordinal; it may point nowhere.
+    pub fn index_of(&self, ordinal: u32) -> Option<u32> {
+        self.allocated.contains(ordinal).then(|| self.holders.get(self.allocated.rank(ordinal) as usize))
     }
 
     /// Ordinals in cooldown: allocated, and released already.
@@ -187,6 +279,30 @@ impl AllocationBlock {
         self.allocations()
             .filter(|(_, attribute)| attribute.is_some_and(|it| it.kind == AttributeKind::Cooldown))
             .map(|(ordinal, _)| ordinal)
+    }
+}
+
+/// For each allocated ordinal, in order, the index of its attribute, or one that points nowhere (I2). Zeros at the end are
+/// left out: where all attributes are alike, that is everything.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Holders(pub(super) Box<[u32]>);
+
+impl Holders {
+    /// The index that points nowhere: no list is that long.
+    pub(super) const NOWHERE: u32 = u32::MAX;
+
+    /// The index of the allocated ordinal of this rank.
+    pub(super) fn get(&self, rank: usize) -> u32 {
+        self.0.get(rank).copied().unwrap_or_default()
+    }
+}
+
+impl FromIterator<Option<u32>> for Holders {
+    fn from_iter<I: IntoIterator<Item = Option<u32>>>(indices: I) -> Self {
+        let mut indices: Vec<u32> = indices.into_iter().map(|index| index.unwrap_or(Self::NOWHERE)).collect();
+        let end = indices.iter().rposition(|index| *index != 0).map_or(0, |last| last + 1);
+        indices.truncate(end);
+        Holders(indices.into())
     }
 }
 
@@ -207,6 +323,7 @@ mod tests {
         assert_eq!(set.len(), 3);
         assert!(!set.insert(64));
         assert!(set.contains(64) && !set.contains(65) && !set.contains(1000));
+        assert_eq!([0, 1, 63, 64, 65, 1000].map(|ordinal| set.rank(ordinal)), [0, 1, 1, 2, 3, 3]);
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::changes::Changes;
+use super::claims::Claims;
 use super::event::{Kind, Object, ObjectId, Unreadable};
 use super::prefix::PrefixMap;
 use crate::model::{
@@ -35,8 +37,9 @@ pub struct AffinityEntry {
 /// Calico's objects. Keys that cannot be read stay known by identity: never a deletion, never content.
 #[derive(Debug, Clone, Default)]
 pub struct Datastore {
-    blocks: PrefixMap<AllocationBlock>,
-    affinities: PrefixMap<BTreeMap<BlockOwner, AffinityEntry>>,
+    /// Boxed: a tree that is filled in order is half empty.
+    blocks: PrefixMap<Box<AllocationBlock>>,
+    affinities: PrefixMap<Claims>,
     handles: BTreeMap<Name, Handle>,
     ipam_config: Option<IpamConfig>,
     pools: BTreeMap<Name, IpPool>,
@@ -55,6 +58,8 @@ pub struct Datastore {
     floating: HashMap<IpAddr, BTreeSet<EndpointId>>,
     /// Routing and other own addresses of nodes.
     nodes_by_address: HashMap<IpAddr, BTreeSet<Name>>,
+    /// Hosts' names, each once: every block and every key repeats one.
+    names: HashSet<Name>,
     /// What the list in progress has named so far.
     seen: Option<HashSet<ObjectId>>,
     /// Endpoints and handles come in the list, rather than by look-ups or not at all.
@@ -65,17 +70,17 @@ pub struct Datastore {
 impl Datastore {
     /// The readable block of exactly this CIDR.
     pub fn block(&self, cidr: &IpNet) -> Option<&AllocationBlock> {
-        self.blocks.get(cidr)
+        self.blocks.get(cidr).map(Box::as_ref)
     }
 
     /// All readable blocks, sorted by CIDR.
     pub fn blocks(&self) -> impl Iterator<Item = &AllocationBlock> + '_ {
-        self.blocks.iter().map(|(_, block)| block)
+        self.blocks.iter().map(|(_, block)| &**block)
     }
 
     /// The most specific readable block that contains the prefix.
     pub fn block_around(&self, net: &IpNet) -> Option<&AllocationBlock> {
-        self.blocks.covering(net).next().map(|(_, block)| block)
+        self.blocks.covering(net).next().map(|(_, block)| &**block)
     }
 
     /// Readable blocks that contain the CIDR or lie inside it, itself left out.
@@ -85,7 +90,7 @@ impl Datastore {
             .covering(cidr)
             .chain(self.blocks.within(cidr))
             .filter(move |(other, _)| **other != own)
-            .map(|(_, block)| block)
+            .map(|(_, block)| &**block)
     }
 
     /// Whether the prefix lies in a block whose value cannot be read: nothing follows from it (J1).
@@ -117,7 +122,7 @@ impl Datastore {
 
     /// Readable affinity keys of a CIDR by owner.
     pub fn affinities_of(&self, cidr: &IpNet) -> impl Iterator<Item = (&BlockOwner, &AffinityEntry)> + '_ {
-        self.affinities.get(cidr).into_iter().flatten()
+        self.affinities.get(cidr).into_iter().flat_map(Claims::iter)
     }
 
     /// All readable affinity keys, sorted by CIDR and owner.
@@ -153,7 +158,7 @@ impl Datastore {
 
     /// Readable blocks inside the prefix, sorted.
     pub fn blocks_within(&self, net: &IpNet) -> impl Iterator<Item = &AllocationBlock> + '_ {
-        self.blocks.within(net).map(|(_, block)| block)
+        self.blocks.within(net).map(|(_, block)| &**block)
     }
 
     /// Handles by id.
@@ -258,6 +263,7 @@ impl Datastore {
         for id in gone {
             self.delete(&id, now);
         }
+        self.names.retain(|name| Arc::strong_count(name) > 1);
     }
 
     fn ids(&self) -> impl Iterator<Item = ObjectId> + '_ {
@@ -289,15 +295,20 @@ impl Datastore {
         self.changes.object(&id);
         self.forget_unreadable(&id);
         match object {
-            Object::Block(block) => {
-                self.blocks.insert(block.cidr, block);
+            Object::Block(mut block) => {
+                self.share_names(&mut block);
+                self.blocks.insert(block.cidr, Box::new(block));
             }
             Object::Affinity(affinity) => {
+                let mut owner = affinity.owner;
+                if let BlockOwner::Host(name) = &mut owner {
+                    self.share(name);
+                }
                 if self.affinities.get(&affinity.cidr).is_none() {
-                    self.affinities.insert(affinity.cidr, BTreeMap::new());
+                    self.affinities.insert(affinity.cidr, Claims::default());
                 }
                 if let Some(owners) = self.affinities.get_mut(&affinity.cidr) {
-                    owners.insert(affinity.owner, AffinityEntry { state: affinity.state, since: now });
+                    owners.insert(owner, AffinityEntry { state: affinity.state, since: now });
                 }
             }
             Object::Handle(handle) => {
@@ -342,10 +353,26 @@ impl Datastore {
         }
     }
 
+    fn share(&mut self, name: &mut Name) {
+        match self.names.get(name) {
+            Some(known) => *name = known.clone(),
+            None => drop(self.names.insert(name.clone())),
+        }
+    }
+
+    fn share_names(&mut self, block: &mut AllocationBlock) {
+        if let Some(BlockOwner::Host(name)) = &mut block.owner {
+            self.share(name);
+        }
+        for node in block.attributes.iter_mut().filter_map(|attribute| attribute.node.as_mut()) {
+            self.share(node);
+        }
+    }
+
     /// Whether the very same object is there already: a re-list repeats everything and must not wake a rule.
     fn holds(&self, object: &Object) -> bool {
         match object {
-            Object::Block(block) => self.blocks.get(&block.cidr) == Some(block),
+            Object::Block(block) => self.block(&block.cidr) == Some(block),
             Object::Affinity(affinity) => self
                 .affinities
                 .get(&affinity.cidr)

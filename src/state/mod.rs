@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 mod changes;
+mod claims;
 mod datastore;
 mod event;
 mod kernel;

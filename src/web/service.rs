@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
@@ -9,8 +10,12 @@ use tokio::sync::{Semaphore, watch};
 
 use super::body::Pieces;
 use super::findings::findings_json;
-use super::{negotiate, page};
+use super::negotiate;
+use super::page::{self, Answered, Found, Page, View};
+use crate::audit::{HostBlocks, RoutePage};
+use crate::engine::Inquiry;
 use crate::metrics::{Format, Published, Scraper, Vitals};
+use crate::model::Name;
 
 /// What a person can set.
 #[derive(Debug, Clone)]
@@ -35,11 +40,16 @@ pub struct WebState {
     published: watch::Receiver<Arc<Published>>,
     scraper: Scraper,
     leave: Arc<Semaphore>,
+    inquiry: Option<Inquiry>,
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
+const CSS: &str = "text/css; charset=utf-8";
+
+const FINDINGS: &str = "/api/v1/findings";
+const STYLE: &str = "/style.css";
 
 type Answer = Response<Pieces>;
 
@@ -48,7 +58,14 @@ impl WebState {
     pub fn new(config: WebConfig, published: watch::Receiver<Arc<Published>>, vitals: Arc<Vitals>) -> WebState {
         // A semaphore takes no more, and nobody serves as many.
         let leave = Arc::new(Semaphore::new(config.max_requests.min(Semaphore::MAX_PERMITS)));
-        WebState { config, published, scraper: Scraper::new(vitals), leave }
+        WebState { config, published, scraper: Scraper::new(vitals), leave, inquiry: None }
+    }
+
+    /// Has pages ask the engine for what a report does not say.
+    #[must_use]
+    pub fn asking(mut self, inquiry: Inquiry) -> WebState {
+        self.inquiry = Some(inquiry);
+        self
     }
 
     /// Answers a request; its body, if it has any, is not read.
@@ -62,7 +79,9 @@ impl WebState {
         let path = request.uri().path();
         let published = self.published.borrow().clone();
         let is_health = matches!(path, "/healthz" | "/readyz") && path != self.config.telemetry_path;
-        let is_known = is_health || path == self.config.telemetry_path || matches!(path, "/" | "/api/v1/findings");
+        let is_telemetry = path == self.config.telemetry_path;
+        let page = if is_telemetry { None } else { Page::of(path, request.uri().query()) };
+        let is_known = is_health || is_telemetry || page.is_some() || matches!(path, FINDINGS | STYLE);
         if !is_known {
             return plain(StatusCode::NOT_FOUND, "not found\n");
         }
@@ -74,6 +93,7 @@ impl WebState {
         match path {
             "/healthz" if is_health => return plain(StatusCode::OK, "ok\n"),
             "/readyz" if is_health => return ready(&published),
+            STYLE if !is_telemetry => return style(),
             _ => {}
         }
         let Ok(permit) = self.leave.clone().try_acquire_owned() else {
@@ -83,22 +103,61 @@ impl WebState {
                 format!("{limit} requests are being served at once, which is the limit: try again later\n"),
             );
         };
-        let (format, mut response) = if path == self.config.telemetry_path {
-            self.metrics(request.headers(), published).await
-        } else if path == "/" {
-            (HTML, Response::new(page::landing(&published, &self.config.telemetry_path).into()))
-        } else {
-            (JSON, findings(published).await)
+        let (format, mut response) = match page {
+            _ if is_telemetry => self.metrics(request.headers(), published).await,
+            Some(page) => (HTML, self.page(page, published).await),
+            None => (JSON, findings(published).await),
         };
-        if response.status() != StatusCode::OK {
-            return response;
-        }
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format));
-        if format == HTML {
-            headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::CONTENT_SECURITY_POLICY));
+        // An answer that is no success has said already what it is.
+        if !headers.contains_key(header::CONTENT_TYPE) {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format));
         }
         finish(response.map(|body| body.holding(Some(permit))))
+    }
+
+    /// A page; what a report does not say is asked first.
+    async fn page(&self, page: Page, published: Arc<Published>) -> Answer {
+        let (host, from) = match &page {
+            Page::Host(name, from) => (Some(name.clone()), *from),
+            Page::Overview => (Some(published.node.clone()), 0),
+            _ => (None, 0),
+        };
+        let rows = match &page {
+            Page::Routes(page) => Some((page * page::ROWS, page::ROWS)),
+            Page::Overview => Some((0, page::FEW_ROUTES)),
+            _ => None,
+        };
+        let (blocks, routes) = tokio::join!(self.blocks(host, from), self.routes(rows));
+        let telemetry_path = self.config.telemetry_path.clone();
+        let view = View { published, telemetry_path, now: SystemTime::now(), blocks, routes };
+        let Some((found, html)) = aside(move || page::render(&page, &view)).await else {
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written\n");
+        };
+        let mut response = Response::new(html.into());
+        *response.status_mut() = match found {
+            Found::Yes => StatusCode::OK,
+            Found::No => StatusCode::NOT_FOUND,
+            Found::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let policy = HeaderValue::from_static(page::CONTENT_SECURITY_POLICY);
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+        response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        response
+    }
+
+    async fn blocks(&self, host: Option<Name>, from: usize) -> Answered<HostBlocks> {
+        match (&self.inquiry, host) {
+            (Some(inquiry), Some(host)) => inquiry.blocks(host, from).await,
+            _ => Ok(None),
+        }
+    }
+
+    async fn routes(&self, rows: Option<(usize, usize)>) -> Answered<RoutePage> {
+        match (&self.inquiry, rows) {
+            (Some(inquiry), Some((from, limit))) => inquiry.routes(from, limit).await,
+            _ => Ok(None),
+        }
     }
 
     async fn metrics(self: &Arc<Self>, headers: &HeaderMap, published: Arc<Published>) -> (&'static str, Answer) {
@@ -134,6 +193,13 @@ async fn findings(published: Arc<Published>) -> Answer {
 /// Longer work, beside the one thread that follows the sources. `None` if it panicked or the program is ending.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()
+}
+
+/// A page's style, which costs nothing to serve.
+fn style() -> Answer {
+    let mut response = plain(StatusCode::OK, page::STYLE);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CSS));
+    response
 }
 
 fn ready(published: &Published) -> Answer {

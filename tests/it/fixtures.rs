@@ -9,7 +9,7 @@ use calico_exporter::source::{file, iproute};
 use calico_exporter::state::{Event, Object, State};
 
 /// The recordings with kernels: folder, hosts.
-const RECORDED: &[(&str, &[&str])] = &[
+pub(crate) const RECORDED: &[(&str, &[&str])] = &[
     ("three-hosts", &["h1", "h2", "h3"]),
     ("three-hosts-v3.29", &["h1", "h2", "h3"]),
     ("vxlan-neighbours", &["vx1", "vx2", "vx3.rack1.example", "vx4"]),
@@ -21,7 +21,7 @@ const RECORDED: &[(&str, &[&str])] = &[
 
 const NOW: Now = Now { monotonic: Duration::from_secs(1000), wall: SystemTime::UNIX_EPOCH };
 
-fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 

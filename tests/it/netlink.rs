@@ -8,7 +8,7 @@ use calico_exporter::source::netlink::{self, Settings};
 use calico_exporter::state::Event;
 
 use crate::support::netns::{Namespace, in_namespace};
-use crate::support::picture::{Follower, Picture};
+use crate::support::picture::{Follower, PATIENCE, Picture};
 
 mod alone;
 
@@ -70,10 +70,16 @@ const ROUTES: &str = "
     ip -6 route add fd08::/64 nhid 10
 ";
 
+const NEVER: Duration = Duration::from_secs(3600);
+
 /// Nothing but events: no fresh list after the first.
 fn events_alone() -> Settings {
-    let never = Duration::from_secs(3600);
-    Settings { settle: never, refresh: never, ..Settings::default() }
+    Settings { settle: NEVER, ..doubts_alone() }
+}
+
+/// No fresh list but for a doubt: one that is due anyway would hide that something was not seen.
+fn doubts_alone() -> Settings {
+    Settings { refresh: NEVER, ..Settings::default() }
 }
 
 /// What iproute2 prints here, as the files are read.
@@ -92,7 +98,7 @@ async fn asked() -> Picture {
 /// What the kernel says and what iproute2 prints of it, by names and by numbers, once they agree and this holds. Carrier
 /// and addresses of a device settle by and by, so the two may be asked at different times.
 async fn agreed(namespace: &Namespace, holds: impl Fn(&Picture) -> bool) -> Picture {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let (asked, named, numbered) = (asked().await, printed(namespace, ""), printed(namespace, "-N"));
         if asked == named && asked == numbered && holds(&asked) {
@@ -245,7 +251,7 @@ fn what_the_kernel_changes_without_a_word_is_seen() {
     in_namespace(async |namespace| {
         namespace.script(DEVICES);
         namespace.script(ROUTES);
-        let mut follower = Follower::start(Settings::default()).await;
+        let mut follower = Follower::start(doubts_alone()).await;
         for change in [
             // Another end goes down: next hops are flagged.
             "link set p0 down",
@@ -313,7 +319,7 @@ fn a_host_of_a_large_cluster_is_listed_and_followed() {
             &(0..15_000).map(|n| format!("route add {} via 172.18.0.5 proto 80\n", block(n))).collect::<String>(),
         );
         agreed(&namespace, |picture| !picture.link("eth0").unwrap().no_carrier).await;
-        let mut follower = Follower::start(Settings::default()).await;
+        let mut follower = Follower::start(doubts_alone()).await;
         let blocks = |picture: &Picture| picture.routes.values().filter(|r| r.protocol == Protocol::FELIX).count();
         assert_eq!(blocks(&follower.picture), 15_000);
         namespace.ip(&format!("route del {}", block(7)));
@@ -329,7 +335,7 @@ fn a_host_of_a_large_cluster_is_listed_and_followed() {
 fn whatever_happens_in_whatever_order_the_picture_comes_right() {
     in_namespace(async |namespace| {
         namespace.script(DEVICES);
-        let mut follower = Follower::start(Settings::default()).await;
+        let mut follower = Follower::start(doubts_alone()).await;
         let seed = fastrand::u64(..);
         let mut random = fastrand::Rng::with_seed(seed);
         for _ in 0..12 {

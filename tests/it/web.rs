@@ -211,8 +211,10 @@ async fn the_page_runs_nothing_and_findings_are_the_contract() {
     let page = get(&served, "/").await;
     assert!(page.headers["content-security-policy"].starts_with("default-src 'none'"));
     assert_eq!(page.headers["x-content-type-options"], "nosniff");
-    assert!(page.text().contains("calico-exporter on h1") && page.text().contains("10.204.1.64/26"));
-    assert!(!page.text().contains("<script"));
+    assert!(page.text().contains("calico-exporter on <b>h1</b>") && page.text().contains("10.204.1.64/26"));
+    assert!(!page.text().contains("<script") && !page.text().contains("style=\""));
+    let style = get(&served, "/style.css").await;
+    assert_eq!((style.status, style.headers["content-type"].as_str()), (200, "text/css; charset=utf-8"));
 
     let findings = get(&served, "/api/v1/findings").await;
     assert_eq!(findings.headers["content-type"], "application/json");

@@ -113,7 +113,7 @@ fn defect(block: &AllocationBlock, reason: &'static str) -> Finding {
 /// I2: Calico's components crash on such an index.
 fn bad_attribute_index(block: &AllocationBlock) -> Option<Finding> {
     let (ordinal, index) = block.bad_indices.first()?;
-    let known = block.attributes.len();
+    let known = block.attributes_len;
     Some(
         defect(block, "bad_attribute_index")
             .detail(format!(
@@ -221,13 +221,14 @@ fn more(count: usize) -> String {
 }
 
 /// Who holds an allocation, for a person.
-fn holder(attribute: Option<&Attribute>) -> String {
+pub(super) fn holder(attribute: Option<&Attribute>) -> String {
     let Some(attribute) = attribute else { return "somebody unnamed (bad attribute index)".to_owned() };
     let what = match (&attribute.namespace, &attribute.pod, &attribute.kind_text, &attribute.handle) {
         (Some(namespace), Some(pod), ..) => format!("pod {namespace}/{pod}"),
         (_, Some(pod), ..) => format!("pod {pod}"),
         (_, _, Some(kind), _) => kind.to_string(),
         (.., Some(handle)) => format!("handle {handle}"),
+        _ if attribute.abridged => "a pod".to_owned(),
         _ if attribute.released_at.is_some() => "nobody, resting after its release".to_owned(),
         _ => "somebody unnamed".to_owned(),
     };

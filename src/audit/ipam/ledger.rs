@@ -18,8 +18,8 @@ pub(super) struct Entry {
     pub(super) pool: Name,
     /// Absent where no block is.
     pub(super) share: Option<Share>,
-    pub(super) hosts: Vec<(Name, HostFigures)>,
-    pub(super) owners: Vec<Name>,
+    pub(super) hosts: Box<[(Name, HostFigures)]>,
+    pub(super) owners: Box<[Name]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -28,11 +28,14 @@ mod ledger;
 mod reserved;
 mod standing;
 mod unreadable;
+mod view;
 
 #[cfg(test)]
 mod tests;
 
+pub(super) use unreadable::undecodable;
 pub use unreadable::unreadable;
+pub use view::{AddressState, AddressView, BlockContent, BlockView, HostBlocks};
 
 /// The label `ippool` of what lies in no pool.
 pub const NO_IPPOOL: &str = "no_ippool";
@@ -55,7 +58,8 @@ pub struct IpamOptions {
 pub struct IpamAudit {
     options: IpamOptions,
     now: Option<Now>,
-    verdicts: BTreeMap<IpNet, Verdict>,
+    /// Boxed: a tree that is filled in order is half empty.
+    verdicts: BTreeMap<IpNet, Box<Verdict>>,
     /// CIDRs whose verdict has differences: few, where there are many verdicts.
     faulty: BTreeSet<IpNet>,
     over_limit: BTreeMap<(Name, Family), Vec<Standing>>,
@@ -69,6 +73,8 @@ pub struct IpamAudit {
     /// The configuration can be read; while it cannot, nobody knows the limit (J1).
     config_known: bool,
     no_pool: Name,
+    /// How many CIDRs the last look judged.
+    pub judged: usize,
 }
 
 #[derive(Debug)]
@@ -94,6 +100,7 @@ impl IpamAudit {
             config: IpamConfig::default(),
             config_known: true,
             no_pool: Arc::from(NO_IPPOOL),
+            judged: 0,
         }
     }
 
@@ -116,6 +123,7 @@ impl IpamAudit {
         } else {
             with_neighbours(datastore, &changes.cidrs)
         };
+        self.judged = touched.len();
         let mut hosts: BTreeSet<(Name, Family)> = BTreeSet::new();
         // Every host with a key is in some verdict, so that judging all verdicts judges all limits.
         let claimants = |entry: &Entry| {
@@ -140,7 +148,7 @@ impl IpamAudit {
             } else {
                 self.faulty.insert(cidr);
             }
-            self.verdicts.insert(cidr, verdict);
+            self.verdicts.insert(cidr, Box::new(verdict));
         }
         self.judge_limits(hosts, now);
         let found = unreadable(datastore).map(|finding| (finding, Age::AtOnce)).collect();
@@ -192,7 +200,7 @@ impl IpamAudit {
         });
         let pool = pool.map_or_else(|| self.no_pool.clone(), |pool| pool.name.clone());
         let hosts = figures::hosts(&claims).into_iter().collect();
-        let entry = Entry { cidr, pool, share, hosts, owners: figures::owners(&claims) };
+        let entry = Entry { cidr, pool, share, hosts, owners: figures::owners(&claims).into() };
         Some(Verdict { entry, standing: settle(before, found, now) })
     }
 

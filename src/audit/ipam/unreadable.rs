@@ -28,7 +28,8 @@ pub fn unreadable(datastore: &Datastore) -> impl Iterator<Item = Finding> + '_ {
     })
 }
 
-fn undecodable(id: &ObjectId, value: &UnreadableValue) -> Finding {
+/// The finding for a value that cannot be read (J1).
+pub(in crate::audit) fn undecodable(id: &ObjectId, value: &UnreadableValue) -> Finding {
     let why = match &value.why {
         Unreadable::Undecodable(why) => why.clone(),
         Unreadable::CidrDiffers(named) => format!("names {named}"),

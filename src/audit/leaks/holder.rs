@@ -46,6 +46,7 @@ impl<'a> Holder<'a> {
             AttributeKind::WindowsReserved | AttributeKind::LoadBalancer => Holder::Exempt(attribute),
             AttributeKind::Workload if matches!(block.owner, Some(BlockOwner::Virtual(_))) => Holder::Exempt(attribute),
             AttributeKind::Workload => match &attribute.handle {
+                None if attribute.abridged => Holder::Judged(attribute),
                 None => Holder::Exempt(attribute),
                 Some(handle) if is_machine_handle(handle) => Holder::Machine(attribute),
                 Some(_) => Holder::Judged(attribute),
@@ -88,13 +89,28 @@ impl<'a> Place<'a> {
 
 /// Whether the handle names another container: `<network>.<containerID>` (`cni-plugin`, `GetHandleID`). A handle of
 /// another form, or an endpoint that does not know its container, says nothing.
-pub(crate) fn names_another_container(handle: &str, container: &str) -> bool {
+fn names_another_container(handle: &str, container: &str) -> bool {
     if container.is_empty() {
         return false;
     }
     let same = handle.strip_suffix(container).is_some_and(|network| network.ends_with('.'));
     let formed = handle.split_once('.').is_some_and(|(network, rest)| !network.is_empty() && !rest.is_empty());
     formed && !same
+}
+
+impl Place<'_> {
+    /// Whether the allocation's handle names another container: of a handle that was left out, as its digest tells.
+    pub(crate) fn names_another_container(&self, container: &str) -> bool {
+        let Some(attribute) = self.holder.attribute() else { return false };
+        match &attribute.handle {
+            Some(handle) => names_another_container(handle, container),
+            None if !attribute.abridged || container.is_empty() => false,
+            None => {
+                let digest = self.block.zip(self.ordinal).and_then(|(block, ordinal)| block.digest(ordinal));
+                digest.is_some_and(|digest| !digest.is_of(container))
+            }
+        }
+    }
 }
 
 /// Whether a node is the allocation's, or that of the machine's other half during a migration.

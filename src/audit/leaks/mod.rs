@@ -33,8 +33,8 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+use holder::is_at_home;
 pub(crate) use holder::{Holder, Place};
-use holder::{is_at_home, names_another_container};
 pub(crate) use uses::Uses;
 use uses::{Users, needs_allocation};
 pub(crate) use words::owner;
@@ -95,12 +95,13 @@ pub fn judge(datastore: &Datastore) -> Vec<Finding> {
     for endpoint in datastore.endpoints().values() {
         uses.add(datastore, endpoint);
     }
-    finish(uses, datastore).into_iter().map(|candidate| candidate.finding).collect()
+    finish(&mut uses, datastore).into_iter().map(|candidate| candidate.finding).collect()
 }
 
 /// Judges every address by what was gathered.
-pub(super) fn finish(mut uses: Uses, datastore: &Datastore) -> Vec<Candidate> {
+pub(super) fn finish(uses: &mut Uses, datastore: &Datastore) -> Vec<Candidate> {
     uses.settle();
+    let uses = &*uses;
     let mut found = Vec::new();
     for block in datastore.blocks() {
         if datastore.is_dark(&block.cidr) {
@@ -122,12 +123,12 @@ pub(super) fn finish(mut uses: Uses, datastore: &Datastore) -> Vec<Candidate> {
                 false => Place { block: Some(block), ordinal: Some(ordinal), holder },
             };
             if place.block.is_some_and(|decider| decider.cidr == block.cidr) {
-                found.extend(judge_address(datastore, &uses, address, place));
+                found.extend(judge_address(datastore, uses, address, place));
             }
         }
     }
     for address in uses.noted() {
-        found.extend(judge_address(datastore, &uses, address, Place::of(datastore, address)));
+        found.extend(judge_address(datastore, uses, address, Place::of(datastore, address)));
     }
     found.sort_unstable_by(|a, b| a.finding.cmp(&b.finding));
     found
@@ -183,8 +184,8 @@ fn reason(
                 if attribute.node.is_some() && !at_home {
                     return Some(LeakReason::OnAnotherNode);
                 }
-                if let (1, [only], Some(handle)) = (users.total(), users.others, &attribute.handle)
-                    && names_another_container(handle, &only.container)
+                if let (1, [only]) = (users.total(), users.others)
+                    && place.names_another_container(&only.container)
                 {
                     return Some(LeakReason::HandleDiffers);
                 }

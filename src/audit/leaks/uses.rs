@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::holder::{Holder, Place, is_at_home, names_another_container};
+use super::holder::{Holder, Place, is_at_home};
 use crate::model::{Attribute, EndpointId, Name, OrdinalSet, WorkloadEndpoint, host_net};
 use crate::state::Datastore;
 
@@ -72,7 +72,7 @@ impl Uses {
         let place = Place::of(datastore, address);
         match place.holder {
             Holder::Judged(attribute) => match (place.block, place.ordinal) {
-                (Some(block), Some(ordinal)) if fits(attribute, endpoint) => {
+                (Some(block), Some(ordinal)) if fits(place, attribute, endpoint) => {
                     if !self.fitting.entry(block.cidr).or_default().insert(ordinal) {
                         self.odd.entry(address).or_default().more_fitting += 1;
                     }
@@ -170,10 +170,10 @@ impl Uses {
 }
 
 /// Whether the endpoint is where and who the allocation says. An allocation without `node` says too little.
-fn fits(attribute: &Attribute, endpoint: &WorkloadEndpoint) -> bool {
+fn fits(place: Place<'_>, attribute: &Attribute, endpoint: &WorkloadEndpoint) -> bool {
     attribute.node.is_some()
         && is_at_home(attribute, &endpoint.node)
-        && !attribute.handle.as_ref().is_some_and(|handle| names_another_container(handle, &endpoint.container_id))
+        && !place.names_another_container(&endpoint.container_id)
 }
 
 /// Whether a used address has to be allocated: in a pool that is enabled (J12). Of nested pools the most specific one

@@ -71,7 +71,7 @@ pub(super) fn candidate(
         ),
     };
     let finding = finding.detail(detail).expected(expected, actual).action(action);
-    Candidate { finding, identity: identity(place, users) }
+    Candidate { finding, identity: identity(place, users), block: place.block.map(|block| block.cidr) }
 }
 
 /// Tells this allocation and these endpoints from the next ones of the same address.
@@ -109,6 +109,7 @@ pub(crate) fn owner(attribute: &Attribute) -> String {
     let mut text = match (&attribute.namespace, &attribute.pod, &attribute.kind_text) {
         (namespace, Some(pod), _) => format!(" to pod {}/{pod}", namespace.as_deref().unwrap_or("?")),
         (_, None, Some(kind)) => format!(" as {kind}"),
+        _ if attribute.abridged => " to a pod".to_owned(),
         _ => String::new(),
     };
     if let Some(node) = &attribute.node {

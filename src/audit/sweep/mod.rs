@@ -6,16 +6,18 @@
 //! sweep sees may be two moments side by side. [`Persistence`] therefore lets through only what a later sweep saw again,
 //! of the very same allocation.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
+
+use ipnet::IpNet;
 
 use super::finding::Labels;
 use super::handles::Objects;
 use super::leaks::Uses;
 use super::{Finding, Metric, leaks};
-use crate::model::{EndpointId, Handle, WorkloadEndpoint};
-use crate::state::{Datastore, ObjectId};
+use crate::model::{AllocationBlock, EndpointId, Handle, WorkloadEndpoint};
+use crate::state::{Datastore, Event, Object, ObjectId, UnreadableValue};
 
 /// One sweep in progress. Each endpoint and each handle is to be fed once, in any order.
 #[derive(Debug, Clone)]
@@ -24,6 +26,7 @@ pub struct Sweep {
     objects: Objects,
     tunnels: HashSet<IpAddr>,
     tunnel_users: BTreeMap<IpAddr, EndpointId>,
+    unreadable: BTreeMap<ObjectId, UnreadableValue>,
 }
 
 /// What a sweep found.
@@ -33,6 +36,8 @@ pub struct Swept {
     pub candidates: Vec<Candidate>,
     /// Endpoints that use a Node's tunnel address, the first by id: what [`super::tunnel_addresses::judge_with`] asks.
     pub tunnel_users: BTreeMap<IpAddr, EndpointId>,
+    /// Endpoints and handles that exist and cannot be read (J1).
+    pub unreadable: BTreeMap<ObjectId, UnreadableValue>,
 }
 
 /// A finding that may still be two moments seen side by side.
@@ -43,6 +48,8 @@ pub struct Candidate {
     /// Tells this allocation from the next one of the same address: on a busy cluster, addresses that were given out
     /// during one sweep are given out again during the next.
     pub identity: u64,
+    /// The block that decides, where one does.
+    pub block: Option<IpNet>,
 }
 
 impl Sweep {
@@ -53,6 +60,7 @@ impl Sweep {
             objects: Objects::default(),
             tunnels: datastore.nodes().values().flat_map(|node| node.tunnels.values()).copied().collect(),
             tunnel_users: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
         };
         for id in datastore.unreadable().keys() {
             sweep.unreadable(id);
@@ -76,6 +84,22 @@ impl Sweep {
         self.objects.add(datastore, handle);
     }
 
+    /// Takes in what a list of endpoints and handles says.
+    pub fn event(&mut self, datastore: &Datastore, event: &Event) {
+        match event {
+            Event::Put(object) => match object.as_ref() {
+                Object::Endpoint(endpoint) => self.endpoint(datastore, endpoint),
+                Object::Handle(handle) => self.handle(datastore, handle),
+                _ => {}
+            },
+            Event::Unreadable { id, key, why } => {
+                self.unreadable(id);
+                self.unreadable.insert(id.clone(), UnreadableValue { key: key.clone(), why: why.clone() });
+            }
+            _ => {}
+        }
+    }
+
     /// Takes in the identity of an endpoint or a handle that exists and cannot be read; others are ignored.
     pub fn unreadable(&mut self, id: &ObjectId) {
         match id {
@@ -86,10 +110,23 @@ impl Sweep {
     }
 
     /// Judges what was gathered. Only after every endpoint and every handle was fed: what is missing looks like a leak.
-    pub fn finish(self, datastore: &Datastore) -> Swept {
+    /// The blocks must be known in full, or those that [`Sweep::suspects`] named.
+    pub fn finish(mut self, datastore: &Datastore) -> Swept {
+        let candidates = self.candidates(datastore);
+        Swept { candidates, tunnel_users: self.tunnel_users, unreadable: self.unreadable }
+    }
+
+    /// Of blocks that are known by digests, those that have to be read in full before [`Sweep::finish`]. As a digest has
+    /// it, everything is wrong in them that is wrong, and perhaps a little more.
+    pub fn suspects(&mut self, datastore: &Datastore) -> BTreeSet<IpNet> {
+        let digested = |cidr: &IpNet| datastore.block(cidr).is_some_and(AllocationBlock::is_digested);
+        self.candidates(datastore).into_iter().filter_map(|it| it.block).filter(digested).collect()
+    }
+
+    fn candidates(&mut self, datastore: &Datastore) -> Vec<Candidate> {
         let mut candidates = self.objects.finish(datastore);
-        candidates.extend(leaks::finish(self.uses, datastore));
-        Swept { candidates, tunnel_users: self.tunnel_users }
+        candidates.extend(leaks::finish(&mut self.uses, datastore));
+        candidates
     }
 }
 
@@ -115,7 +152,7 @@ impl Persistence {
     ) -> Vec<Finding> {
         let mut seen = BTreeMap::new();
         let mut settled = Vec::new();
-        for Candidate { mut finding, identity } in candidates {
+        for Candidate { mut finding, identity, .. } in candidates {
             let key = (finding.metric, finding.labels.clone(), finding.subject.clone(), identity);
             let earlier = self.first_seen.remove(&key);
             let first = earlier.unwrap_or(now);

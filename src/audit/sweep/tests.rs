@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{Persistence, Sweep, Swept};
 use crate::audit::sample::{Cluster, attribute, endpoint, ip, load_balancer, machine, net, pod};
 use crate::audit::{Finding, handles, leaks, tunnel_addresses};
-use crate::model::{AttributeKind, EndpointId, TunnelKind, address_at};
+use crate::model::{AttributeKind, Detail, EndpointId, TunnelKind, address_at};
 use crate::state::{Datastore, ObjectId};
 
 const TUNNELS: [(TunnelKind, &str); 5] = [
@@ -255,10 +255,11 @@ fn disturb(cluster: &mut Cluster, rng: &mut Rng) {
     }
 }
 
-/// One sweep over the cluster, its pages in random order.
-fn sweep(cluster: &Cluster, rng: &mut Rng) -> Swept {
-    let watched = cluster.watched();
-    let mut sweep = Sweep::begin(&watched);
+/// One sweep over the cluster, its pages in random order, its blocks in this detail, and suspects in full in the end.
+fn sweep(cluster: &Cluster, detail: &Detail, rng: &mut Rng) -> Swept {
+    let mut state = cluster.watched_in(detail);
+    let watched = &state.datastore;
+    let mut sweep = Sweep::begin(watched);
     let mut objects: Vec<_> = cluster.endpoints.values().map(Ok).collect();
     let handles = cluster.objects();
     objects.extend(handles.iter().map(Err));
@@ -266,11 +267,14 @@ fn sweep(cluster: &Cluster, rng: &mut Rng) -> Swept {
     cluster.unreadable.iter().for_each(|id| sweep.unreadable(id));
     for object in objects {
         match object {
-            Ok(endpoint) => sweep.endpoint(&watched, endpoint),
-            Err(handle) => sweep.handle(&watched, handle),
+            Ok(endpoint) => sweep.endpoint(watched, endpoint),
+            Err(handle) => sweep.handle(watched, handle),
         }
     }
-    sweep.finish(&watched)
+    for cidr in sweep.suspects(&state.datastore) {
+        state.apply(cluster.full_block(&cidr), Duration::ZERO);
+    }
+    sweep.finish(&state.datastore)
 }
 
 proptest! {
@@ -295,12 +299,20 @@ proptest! {
             disturb(&mut cluster, &mut rng);
         }
         let whole = cluster.datastore();
-        let swept = sweep(&cluster, &mut rng);
+        let swept = sweep(&cluster, &Detail::Full, &mut rng);
+        prop_assert_eq!(&sweep(&cluster, &Detail::Digests, &mut rng), &swept);
         let mut found: Vec<Finding> = swept.candidates.into_iter().map(|it| it.finding).collect();
         let watched = cluster.watched();
         found.extend(tunnel_addresses::judge_with(&watched, |address| swept.tunnel_users.get(&address)));
         found.sort();
         prop_assert_eq!(found, judge(&whole));
+        // What is followed on a host leaves out names, and no finding.
+        let followed = cluster.watched_in(&Detail::Rules("h1".into())).datastore;
+        let names = |datastore: &Datastore| -> Vec<_> {
+            let found = tunnel_addresses::judge_with(datastore, |address| swept.tunnel_users.get(&address));
+            found.into_iter().map(|it| (it.labels, it.subject, it.host)).collect()
+        };
+        prop_assert_eq!(names(&followed), names(&watched));
     }
 }
 
@@ -318,7 +330,7 @@ impl Sweeper {
     fn after(&mut self, minutes: u64, cluster: &Cluster) -> Vec<Finding> {
         let of = |minutes: u64| Duration::from_secs(60 * minutes);
         self.minutes += minutes;
-        let candidates = sweep(cluster, &mut Rng::with_seed(1)).candidates;
+        let candidates = sweep(cluster, &Detail::Digests, &mut Rng::with_seed(1)).candidates;
         let clock = SystemTime::UNIX_EPOCH + of(1000 + self.minutes);
         self.earlier.settle(candidates, of(self.minutes), clock, of(15))
     }

@@ -10,6 +10,7 @@ use super::client::Connection;
 use super::decode;
 use super::error::EtcdError;
 use super::range::KeyRange;
+use crate::model::Detail;
 use crate::state::Event;
 
 /// Events handed over at once. Small, so that whoever shares the thread (a scrape) gets its turn between two of them,
@@ -25,6 +26,7 @@ pub struct Lister {
     connection: Connection,
     ranges: VecDeque<KeyRange>,
     revision: Option<i64>,
+    detail: Detail,
     cluster: u64,
     page: vec::IntoIter<KeyValue>,
     asked: Option<Asked>,
@@ -51,12 +53,20 @@ impl Lister {
             connection: connection.clone(),
             ranges: ranges.into(),
             revision,
+            detail: Detail::Full,
             cluster: 0,
             page: Vec::new().into_iter(),
             asked: None,
         };
         lister.ask_range();
         lister
+    }
+
+    /// The same list, with no more of a block than `detail` asks for.
+    #[must_use]
+    pub fn in_detail(mut self, detail: &Detail) -> Lister {
+        self.detail = detail.clone();
+        self
     }
 
     /// The revision that the list is of; known once the first page has been read.
@@ -77,7 +87,8 @@ impl Lister {
         loop {
             if self.page.len() > 0 {
                 let keys = self.page.by_ref().take(BATCH);
-                let events: Vec<Event> = keys.filter_map(|kv| decode::event(kv.key(), kv.value())).collect();
+                let events: Vec<Event> =
+                    keys.filter_map(|kv| decode::event_in(&self.detail, kv.key(), kv.value())).collect();
                 // Decoding does not wait for anything: this is where others on the thread get their turn, the
                 // request for the next page among them.
                 tokio::task::yield_now().await;

@@ -3,6 +3,8 @@
 //! Keys by `libcalico-go/lib/backend/model` (`BlockKey`, `BlockAffinityKey`, `IPAMHandleKey`, `IPAMConfigKey`,
 //! `ResourceKey`), whose order in etcd is that of their bytes.
 
+use ipnet::IpNet;
+
 use super::key;
 
 /// The keys `start <= key < end`, and how many of them to ask for at once.
@@ -52,6 +54,28 @@ impl KeyRange {
         ];
         ranges.extend(RESOURCES.map(|prefix| KeyRange::prefix(prefix, PAGE_OF_SMALL)));
         ranges
+    }
+
+    /// What a sweep judges handles and endpoints by: blocks, pools and nodes.
+    pub fn swept_against() -> Vec<KeyRange> {
+        vec![
+            KeyRange::blocks(),
+            KeyRange::prefix(key::POOLS, PAGE_OF_SMALL),
+            KeyRange::prefix(key::NODES, PAGE_OF_SMALL),
+        ]
+    }
+
+    /// All blocks.
+    pub fn blocks() -> KeyRange {
+        KeyRange::prefix(key::BLOCKS, PAGE_OF_BLOCKS)
+    }
+
+    /// The keys of one block.
+    pub fn block(cidr: &IpNet) -> KeyRange {
+        let start = key::block(cidr).into_bytes();
+        let mut end = start.clone();
+        end.push(0);
+        KeyRange { start, end, page: 1 }
     }
 
     /// The keys of one of the kinds that are too many to watch.

@@ -14,7 +14,7 @@ use super::lookup;
 use super::range::KeyRange;
 use super::settings::Settings;
 use super::watch::{Probe, Watch};
-use crate::model::EndpointId;
+use crate::model::{Detail, EndpointId};
 use crate::source::backoff::{Backoff, around};
 use crate::state::{Event, Side};
 
@@ -32,6 +32,8 @@ pub struct Config {
     pub settings: Settings,
     /// What is listed and watched: see [`KeyRange::watched`].
     pub ranges: Vec<KeyRange>,
+    /// How much of each block is kept.
+    pub detail: Detail,
     /// Time between two full lists, against drift; each is drawn from ±10 % around it.
     pub resync: Duration,
     /// When a silent watch is doubted.
@@ -49,6 +51,7 @@ impl Config {
         Config {
             settings,
             ranges: KeyRange::watched(),
+            detail: Detail::Full,
             resync: Duration::from_secs(600),
             probe: Probe::default(),
             timeouts: Timeouts::default(),
@@ -164,8 +167,8 @@ impl Follower {
     async fn list_and_watch(&mut self, connection: &Connection) -> Result<(), EtcdError> {
         let (revision, cluster) = self.list(connection).await?;
         // The watch before this list was ended first: its events can therefore not follow what is newer.
-        let (mut watch, events) =
-            Watch::open(connection, &self.config.ranges, revision, cluster, self.config.probe).await?;
+        let Config { ranges, probe, detail, .. } = &self.config;
+        let (mut watch, events) = Watch::open(connection, ranges, revision, cluster, *probe, detail).await?;
         self.deliver_in_batches(events).await;
         self.deliver(vec![Event::Synced(Side::Datastore)]).await;
         self.found(connection, revision);
@@ -182,7 +185,7 @@ impl Follower {
         let mut attempt = 1;
         loop {
             self.deliver(vec![Event::Resync(Side::Datastore)]).await;
-            let mut list = Lister::new(connection, self.config.ranges.clone(), None);
+            let mut list = Lister::new(connection, self.config.ranges.clone(), None).in_detail(&self.config.detail);
             let error = loop {
                 match list.next().await {
                     Ok(Some(batch)) => self.deliver(batch).await,

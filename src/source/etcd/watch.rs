@@ -9,6 +9,7 @@ use super::client::Connection;
 use super::decode;
 use super::error::EtcdError;
 use super::range::KeyRange;
+use crate::model::Detail;
 use crate::state::Event;
 
 /// When a silent watch is doubted.
@@ -36,6 +37,7 @@ pub(super) struct Watch {
     requests: WatchRequestSender,
     responses: WatchResponseStream,
     probe: Probe,
+    detail: Detail,
     /// The revision of the list that this watch continues: no answer can be older.
     since: i64,
     cluster: u64,
@@ -60,6 +62,7 @@ impl Watch {
         since: i64,
         cluster: u64,
         probe: Probe,
+        detail: &Detail,
     ) -> Result<(Watch, Vec<Event>), EtcdError> {
         let (requests, responses) = connection.watch(ranges, since + 1).await?.split();
         let mut watch = Watch {
@@ -67,6 +70,7 @@ impl Watch {
             requests,
             responses,
             probe,
+            detail: detail.clone(),
             since,
             cluster,
             created: 0,
@@ -179,7 +183,7 @@ impl Watch {
             let Some(kv) = event.kv() else { continue };
             self.seen = self.seen.max(kv.mod_revision());
             events.extend(match event.event_type() {
-                EventType::Put => decode::event(kv.key(), kv.value()),
+                EventType::Put => decode::event_in(&self.detail, kv.key(), kv.value()),
                 EventType::Delete => decode::deletion(kv.key()),
             });
         }

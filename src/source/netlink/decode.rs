@@ -1,12 +1,23 @@
-//! rtnetlink messages as plain values, by the layouts of `linux/{netlink,rtnetlink,if_link,if_addr}.h`.
+//! rtnetlink messages as plain values: the library reads the headers and attributes, here is what they mean.
 //!
-//! Only what the model asks for is read. A decoder of whole messages is the wrong tool: it fails on any attribute that
-//! a newer kernel writes differently, and a route that fails to decode looks like a route that is missing.
+//! Of the attributes, only those that the picture needs are handed to the library. `RouteNetlinkMessage` reads all of
+//! them, and refuses the whole message for one that it does not like: an alias that is no UTF-8, or what a newer kernel
+//! writes otherwise. A host with such a device would have no picture at all. What is needed and cannot be read is an
+//! error, and never a route or a device that is left out.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use netlink_packet_core::{DecodeError, NlasIterator};
+use rtnetlink::packet_core::{
+    DecodeError, Emitable, NetlinkDeserializable, NetlinkHeader, NlaBuffer, NlasIterator, Parseable,
+    ParseableParametrized, parse_u32,
+};
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeader};
+use rtnetlink::packet_route::link::{InfoKind, LinkFlags, LinkHeader};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteLwEnCapType, RouteNextHop, RouteScope, RouteVia,
+};
 
 use crate::model::{Name, Protocol, RouteType};
 
@@ -15,20 +26,13 @@ use crate::model::{Name, Protocol, RouteType};
 #[cfg(target_endian = "little")]
 mod tests;
 
+// The library keeps its numbers to itself. These are of `linux/{rtnetlink,if_link,if_addr}.h`.
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
-
-/// The addresses' families; `AF_UNSPEC` is a link's.
-pub(super) const AF_UNSPEC: u8 = 0;
-pub(super) const AF_INET: u8 = 2;
-pub(super) const AF_INET6: u8 = 10;
-
-const IFF_UP: u32 = 0x1;
-const IFF_RUNNING: u32 = 0x40;
 
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
@@ -46,11 +50,8 @@ const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
 
-const RTNH_F_DEAD: u32 = 0x1;
-const RTNH_F_ONLINK: u32 = 0x4;
-const RTNH_F_LINKDOWN: u32 = 0x10;
-const RTM_F_CLONED: u32 = 0x200;
-const RT_SCOPE_LINK: u8 = 253;
+/// What the picture needs of a route.
+const OF_ROUTE: &[u16] = &[RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH, RTA_TABLE, RTA_VIA];
 
 /// What a message says, devices still by index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,8 +114,23 @@ pub(super) struct Hop {
     pub(super) onlink: bool,
 }
 
-/// Reads a message of type `kind` without its netlink header. `None` for what is no part of the picture.
-pub(super) fn change(kind: u16, payload: &[u8]) -> Result<Option<Change>, DecodeError> {
+/// What a message tells, in the form that the library's [`NetlinkMessage`] carries: `None` for what is no part of the
+/// picture.
+///
+/// [`NetlinkMessage`]: rtnetlink::packet_core::NetlinkMessage
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Told(pub(super) Option<Change>);
+
+impl NetlinkDeserializable for Told {
+    type Error = DecodeError;
+
+    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Told, DecodeError> {
+        Ok(Told(change(header.message_type, payload)?))
+    }
+}
+
+/// Reads a message of type `kind` without its netlink header.
+fn change(kind: u16, payload: &[u8]) -> Result<Option<Change>, DecodeError> {
     Ok(match kind {
         RTM_NEWLINK => link(payload)?.map(Change::Link),
         RTM_DELLINK => link(payload)?.map(|link| Change::LinkGone(link.index)),
@@ -126,98 +142,87 @@ pub(super) fn change(kind: u16, payload: &[u8]) -> Result<Option<Change>, Decode
     })
 }
 
-/// `struct ifinfomsg`: family, pad, type (2), index (4), flags (4), change (4).
 fn link(payload: &[u8]) -> Result<Option<LinkMessage>, DecodeError> {
-    let (header, attributes) = split::<16>(payload, "ifinfomsg")?;
+    let header = LinkHeader::parse(payload)?;
     // A bridge reports its ports with its own family, and a port that leaves it as a link that is deleted.
-    if header[0] != AF_UNSPEC {
+    if header.interface_family != AddressFamily::Unspec {
         return Ok(None);
     }
-    let flags = u32_of(&header[8..12])?;
-    let mut link = LinkMessage {
-        index: u32_of(&header[4..8])?,
-        admin_up: flags & IFF_UP != 0,
-        no_carrier: flags & IFF_UP != 0 && flags & IFF_RUNNING == 0,
-        name: None,
-        kind: None,
-        mtu: None,
-    };
-    for attribute in NlasIterator::new(attributes) {
+    let admin_up = header.flags.contains(LinkFlags::Up);
+    let no_carrier = admin_up && !header.flags.contains(LinkFlags::Running);
+    let mut link = LinkMessage { index: header.index, admin_up, no_carrier, name: None, kind: None, mtu: None };
+    for attribute in attributes(payload, &header, &[IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO]) {
         let attribute = attribute?;
         match attribute.kind() {
+            // The library refuses a name that is no UTF-8. The kernel takes any bytes but blanks, '/' and ':'.
             IFLA_IFNAME => link.name = Some(text(attribute.value())),
-            IFLA_MTU => link.mtu = Some(u32_of(attribute.value())?),
             IFLA_LINKINFO => link.kind = info_kind(attribute.value())?,
-            _ => {}
+            _ => link.mtu = Some(parse_u32(attribute.value())?),
         }
     }
     Ok(Some(link))
 }
 
+/// The kind alone: what else is nested with it differs from driver to driver and from kernel to kernel.
 fn info_kind(nested: &[u8]) -> Result<Option<Name>, DecodeError> {
     for attribute in NlasIterator::new(nested) {
         let attribute = attribute?;
         if attribute.kind() == IFLA_INFO_KIND {
-            return Ok(Some(text(attribute.value())));
+            return Ok(Some(InfoKind::parse(&attribute)?.to_string().into()));
         }
     }
     Ok(None)
 }
 
-/// `struct ifaddrmsg`: family, prefix length, flags, scope, index (4).
 fn address(payload: &[u8]) -> Result<Option<AddressMessage>, DecodeError> {
-    let (header, attributes) = split::<8>(payload, "ifaddrmsg")?;
-    let family = header[0];
-    if family != AF_INET && family != AF_INET6 {
+    let header = AddressHeader::parse(payload)?;
+    let family = header.family;
+    if !is_ip(family) {
         return Ok(None);
     }
     let (mut local, mut peer) = (None, None);
-    for attribute in NlasIterator::new(attributes) {
-        let attribute = attribute?;
-        match attribute.kind() {
-            IFA_LOCAL => local = Some(ip(family, attribute.value())?),
-            IFA_ADDRESS => peer = Some(ip(family, attribute.value())?),
+    for attribute in attributes(payload, &header, &[IFA_ADDRESS, IFA_LOCAL]) {
+        match AddressAttribute::parse(&attribute?)? {
+            AddressAttribute::Local(address) => local = Some(of_family(family, address)?),
+            AddressAttribute::Address(address) => peer = Some(of_family(family, address)?),
             _ => {}
         }
     }
     // IPv6 sends IFA_LOCAL only where there is a peer.
     let Some(own) = local.or(peer) else { return Err("an address without IFA_LOCAL and IFA_ADDRESS".into()) };
-    Ok(Some(AddressMessage { index: u32_of(&header[4..8])?, local: net(own, header[1])?, peer: peer.unwrap_or(own) }))
+    let local = net(own, header.prefix_len)?;
+    Ok(Some(AddressMessage { index: header.index, local, peer: peer.unwrap_or(own) }))
 }
 
-/// `struct rtmsg`: family, lengths of destination and source, tos, table, protocol, scope, type, flags (4).
 fn route(payload: &[u8]) -> Result<Option<RouteMessage>, DecodeError> {
-    let (header, attributes) = split::<12>(payload, "rtmsg")?;
-    let [family, length, source_length, tos, table, protocol, scope, kind, ..] = *header;
-    let flags = u32_of(&header[8..12])?;
+    let header = RouteHeader::parse(payload)?;
+    let family = header.address_family;
     // A clone is what a look-up left behind (a path's MTU, a redirect). A route for one source prefix is looked up
     // apart from the others, and would stand for one with the same destination that has none.
-    if (family != AF_INET && family != AF_INET6) || flags & RTM_F_CLONED != 0 || source_length != 0 {
+    if !is_ip(family) || header.flags.contains(RouteFlags::Cloned) || header.source_prefix_length != 0 {
         return Ok(None);
     }
     let mut destination = match family {
-        AF_INET => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         _ => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
-    let (mut table, mut metric) = (u32::from(table), 0);
-    let mut only = Hop { gateway: None, device: None, down: down(flags), onlink: flags & RTNH_F_ONLINK != 0 };
+    let (mut table, mut metric) = (u32::from(header.table), 0);
+    let mut only = hop(header.flags);
     let mut several = None;
-    for attribute in NlasIterator::new(attributes) {
-        let attribute = attribute?;
-        let value = attribute.value();
-        match attribute.kind() {
-            RTA_DST => destination = ip(family, value)?,
-            RTA_OIF => only.device = Some(u32_of(value)?),
-            RTA_GATEWAY => only.gateway = Some(ip(family, value)?),
-            RTA_VIA => only.gateway = via(value)?,
-            RTA_PRIORITY => metric = u32_of(value)?,
+    for attribute in attributes(payload, &header, OF_ROUTE) {
+        // The kind of encapsulation matters to RTA_ENCAP alone, of which nothing is needed.
+        let known = (family, header.kind, RouteLwEnCapType::None);
+        match RouteAttribute::parse_with_param(&attribute?, known)? {
+            RouteAttribute::Destination(address) => destination = ip(&address)?,
+            RouteAttribute::Oif(index) => only.device = Some(index),
+            RouteAttribute::Priority(priority) => metric = priority,
             // The header has eight bits for it only.
-            RTA_TABLE => table = u32_of(value)?,
-            RTA_MULTIPATH => several = Some(next_hops(family, flags, value)?),
-            _ => {}
+            RouteAttribute::Table(number) => table = number,
+            RouteAttribute::MultiPath(hops) => several = Some(next_hops(header.flags, &hops)?),
+            other => gateway(&other, &mut only.gateway)?,
         }
     }
-    let kind = RouteType::from_number(kind);
+    let kind = RouteType::from_number(header.kind.into());
     let hops = match several {
         _ if !kind.has_next_hops() => Vec::new(),
         Some(hops) => hops,
@@ -226,78 +231,75 @@ fn route(payload: &[u8]) -> Result<Option<RouteMessage>, DecodeError> {
     };
     Ok(Some(RouteMessage {
         table,
-        destination: net(destination, length)?.trunc(),
+        destination: net(destination, header.destination_prefix_length)?.trunc(),
         metric,
-        tos,
+        tos: header.tos,
         kind,
-        protocol: Protocol(protocol),
-        link_scope: scope == RT_SCOPE_LINK,
+        protocol: Protocol(header.protocol.into()),
+        link_scope: header.scope == RouteScope::Link,
         hops,
     }))
 }
 
-/// A sequence of `struct rtnexthop`: length (2) of it with its attributes, flags, hops, index (4).
-fn next_hops(family: u8, route_flags: u32, mut bytes: &[u8]) -> Result<Vec<Hop>, DecodeError> {
-    let mut hops = Vec::new();
-    while !bytes.is_empty() {
-        let (header, _) = split::<8>(bytes, "rtnexthop")?;
-        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
-        let Some(attributes) = bytes.get(8..length) else {
-            return Err(format!("a next hop of {length} bytes among {}", bytes.len()).into());
-        };
+fn next_hops(route_flags: RouteFlags, hops: &[RouteNextHop]) -> Result<Vec<Hop>, DecodeError> {
+    let one = |told: &RouteNextHop| {
         // Flags that the route has, all of its next hops have.
-        let flags = route_flags | u32::from(header[2]);
-        let mut hop = Hop {
-            gateway: None,
-            device: Some(u32_of(&header[4..8])?).filter(|index| *index != 0),
-            down: down(flags),
-            onlink: flags & RTNH_F_ONLINK != 0,
-        };
-        for attribute in NlasIterator::new(attributes) {
-            let attribute = attribute?;
-            match attribute.kind() {
-                RTA_GATEWAY => hop.gateway = Some(ip(family, attribute.value())?),
-                RTA_VIA => hop.gateway = via(attribute.value())?,
-                _ => {}
-            }
+        let mut hop = hop(route_flags | RouteFlags::from_bits_retain(u32::from(told.flags.bits())));
+        hop.device = Some(told.interface_index).filter(|index| *index != 0);
+        for attribute in &told.attributes {
+            gateway(attribute, &mut hop.gateway)?;
         }
-        hops.push(hop);
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Ok(hop)
+    };
+    hops.iter().map(one).collect()
+}
+
+/// A next hop of which the flags are known.
+fn hop(flags: RouteFlags) -> Hop {
+    let down = flags.intersects(RouteFlags::Dead | RouteFlags::Linkdown);
+    Hop { gateway: None, device: None, down, onlink: flags.contains(RouteFlags::Onlink) }
+}
+
+/// Takes the gateway that the attribute has, if it has one. RTA_VIA is one of another family than the route's, or of
+/// another layer, which is none here.
+fn gateway(attribute: &RouteAttribute, gateway: &mut Option<IpAddr>) -> Result<(), DecodeError> {
+    match attribute {
+        RouteAttribute::Gateway(address) => *gateway = Some(ip(address)?),
+        RouteAttribute::Via(RouteVia::Inet(address)) => *gateway = Some(IpAddr::V4(*address)),
+        RouteAttribute::Via(RouteVia::Inet6(address)) => *gateway = Some(IpAddr::V6(*address)),
+        RouteAttribute::Via(_) => *gateway = None,
+        _ => {}
     }
-    Ok(hops)
+    Ok(())
 }
 
-/// `struct rtvia`: family (2) and an address: a gateway of another family than the route's.
-fn via(value: &[u8]) -> Result<Option<IpAddr>, DecodeError> {
-    let (header, address) = split::<2>(value, "rtvia")?;
-    match u8::try_from(u16::from_ne_bytes(*header)) {
-        Ok(family @ (AF_INET | AF_INET6)) => ip(family, address).map(Some),
-        _ => Ok(None),
+/// The attributes of these kinds that follow the header.
+fn attributes<'a>(
+    payload: &'a [u8],
+    header: &impl Emitable,
+    kinds: &'static [u16],
+) -> impl Iterator<Item = Result<NlaBuffer<&'a [u8]>, DecodeError>> {
+    let attributes = NlasIterator::new(payload.get(header.buffer_len()..).unwrap_or_default());
+    attributes.filter(|attribute| attribute.as_ref().map_or(true, |attribute| kinds.contains(&attribute.kind())))
+}
+
+fn is_ip(family: AddressFamily) -> bool {
+    matches!(family, AddressFamily::Inet | AddressFamily::Inet6)
+}
+
+/// The library reads an interface's address by its length, whatever family the header has.
+fn of_family(family: AddressFamily, address: IpAddr) -> Result<IpAddr, DecodeError> {
+    match address.is_ipv4() == (family == AddressFamily::Inet) {
+        true => Ok(address),
+        false => Err(format!("the address {address} of the family {family:?}").into()),
     }
 }
 
-fn down(flags: u32) -> bool {
-    flags & (RTNH_F_DEAD | RTNH_F_LINKDOWN) != 0
-}
-
-fn split<'a, const N: usize>(bytes: &'a [u8], what: &str) -> Result<(&'a [u8; N], &'a [u8]), DecodeError> {
-    bytes.split_first_chunk::<N>().ok_or_else(|| format!("{} bytes are too few for a {what}", bytes.len()).into())
-}
-
-fn u32_of(bytes: &[u8]) -> Result<u32, DecodeError> {
-    match <[u8; 4]>::try_from(bytes) {
-        Ok(bytes) => Ok(u32::from_ne_bytes(bytes)),
-        Err(_) => Err(format!("{} bytes where a number has 4", bytes.len()).into()),
-    }
-}
-
-fn ip(family: u8, bytes: &[u8]) -> Result<IpAddr, DecodeError> {
-    match (family, bytes.len()) {
-        (AF_INET, 4) => Ok(IpAddr::V4(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]).into())),
-        (AF_INET6, 16) => <[u8; 16]>::try_from(bytes)
-            .map(|bytes| IpAddr::V6(bytes.into()))
-            .map_err(|_| DecodeError::from("an IPv6 address that is none")),
-        (_, length) => Err(format!("{length} bytes where family {family} has an address").into()),
+fn ip(address: &RouteAddress) -> Result<IpAddr, DecodeError> {
+    match address {
+        RouteAddress::Inet(address) => Ok(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Ok(IpAddr::V6(*address)),
+        other => Err(format!("{other:?} where an IP address is expected").into()),
     }
 }
 

@@ -3,18 +3,18 @@
 use std::io;
 use std::time::Duration;
 
-use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
+use rtnetlink::packet_core::{NLM_F_DUMP_INTR, NetlinkPayload};
+use rtnetlink::packet_route::address::AddressMessage;
+use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use tokio::time::{sleep, timeout};
 
 use super::NetlinkError;
-use super::decode::{self, AF_INET, AF_INET6, AF_UNSPEC, Change};
+use super::decode::{Change, Told};
 use super::mirror::{Doubt, Mirror};
 use super::socket::{Socket, messages};
 use crate::model::Family;
-
-const RTM_GETLINK: u16 = 18;
-const RTM_GETADDR: u16 = 22;
-const RTM_GETROUTE: u16 = 26;
 
 /// How often a list is asked for again when it changed meanwhile.
 const ATTEMPTS: u32 = 10;
@@ -47,17 +47,17 @@ async fn dump_consistent() -> Result<Mirror, NetlinkError> {
 async fn dump_once(socket: &mut Socket) -> Result<(Mirror, Option<Doubt>), NetlinkError> {
     let mut mirror = Mirror::default();
     let mut doubt = None;
-    let lists: [(_, _, &[u8]); 4] = [
-        ("links", RTM_GETLINK, &header::<16>(AF_UNSPEC)),
-        ("addresses", RTM_GETADDR, &header::<8>(AF_UNSPEC)),
-        ("IPv4 routes", RTM_GETROUTE, &header::<12>(AF_INET)),
-        ("IPv6 routes", RTM_GETROUTE, &header::<12>(AF_INET6)),
+    let lists = [
+        ("links", None, RouteNetlinkMessage::GetLink(LinkMessage::default())),
+        ("addresses", None, RouteNetlinkMessage::GetAddress(AddressMessage::default())),
+        ("IPv4 routes", Some(Family::V4), routes(AddressFamily::Inet)),
+        ("IPv6 routes", Some(Family::V6), routes(AddressFamily::Inet6)),
     ];
-    for (what, kind, body) in lists {
-        for change in list(socket, what, kind, body).await? {
+    for (what, family, request) in lists {
+        for change in list(socket, what, &request).await? {
             // Where the kernel has no IPv6, it answers with the routes of all the families that it has.
             let other_family = match &change {
-                Change::Route(route) => (Family::of_net(&route.destination) == Family::V4) != (body[0] == AF_INET),
+                Change::Route(route) => Some(Family::of_net(&route.destination)) != family,
                 _ => false,
             };
             if !other_family {
@@ -68,19 +68,22 @@ async fn dump_once(socket: &mut Socket) -> Result<(Mirror, Option<Doubt>), Netli
     Ok((mirror, doubt))
 }
 
-/// The header of a request: its first byte is the family, the rest says "all".
-fn header<const N: usize>(family: u8) -> [u8; N] {
-    let mut header = [0; N];
-    if let Some(first) = header.first_mut() {
-        *first = family;
-    }
-    header
+/// A request for all routes of a family: zero is "any" everywhere else. `RouteMessageBuilder` makes a route to be
+/// added: static, and in the main table.
+fn routes(family: AddressFamily) -> RouteNetlinkMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family;
+    RouteNetlinkMessage::GetRoute(message)
 }
 
 /// One list, asked for again as long as the kernel says that it changed while it was read.
-async fn list(socket: &mut Socket, what: &'static str, kind: u16, body: &[u8]) -> Result<Vec<Change>, NetlinkError> {
+async fn list(
+    socket: &mut Socket,
+    what: &'static str,
+    request: &RouteNetlinkMessage,
+) -> Result<Vec<Change>, NetlinkError> {
     for attempt in 0..ATTEMPTS {
-        let answer = list_once(socket, what, kind, body).await?;
+        let answer = list_once(socket, what, request.clone()).await?;
         if let Some(found) = answer {
             return Ok(found);
         }
@@ -94,11 +97,10 @@ async fn list(socket: &mut Socket, what: &'static str, kind: u16, body: &[u8]) -
 async fn list_once(
     socket: &mut Socket,
     what: &'static str,
-    kind: u16,
-    body: &[u8],
+    request: RouteNetlinkMessage,
 ) -> Result<Option<Vec<Change>>, NetlinkError> {
     let failed = |source| NetlinkError::Refused { what, source };
-    let sequence = socket.request_dump(kind, body).await.map_err(failed)?;
+    let sequence = socket.request_dump(request).await.map_err(failed)?;
     let mut answer = Answer { what, sequence, found: Vec::new(), torn: false };
     while !answer.take(socket.receive().await.map_err(failed)?)? {}
     Ok((!answer.torn).then_some(answer.found))
@@ -121,25 +123,31 @@ impl Answer {
         let malformed = |source| NetlinkError::Malformed { what, source };
         for message in messages(datagram) {
             let message = message.map_err(malformed)?;
-            if message.sequence != self.sequence {
+            if message.header.sequence_number != self.sequence {
                 continue;
             }
-            self.torn |= message.flags & NLM_F_DUMP_INTR != 0;
-            match message.kind {
+            self.torn |= message.header.flags & NLM_F_DUMP_INTR != 0;
+            match message.payload {
                 // The end of a dump that failed has the reason in it. Overlooked, it is a host without routes.
-                NLMSG_DONE => {
-                    message.outcome().map_err(failed)?;
-                    return Ok(true);
-                }
-                NLMSG_ERROR => {
-                    message.outcome().map_err(failed)?;
+                NetlinkPayload::Done(done) => return outcome(done.code).map(|()| true).map_err(failed),
+                NetlinkPayload::Error(error) => {
+                    outcome(error.raw_code()).map_err(failed)?;
                     return Err(failed(io::Error::other("answered without a list")));
                 }
-                NLMSG_OVERRUN => return Err(failed(io::Error::other("the answer was cut off"))),
-                kind => self.found.extend(decode::change(kind, message.payload).map_err(malformed)?),
+                NetlinkPayload::Overrun(_) => return Err(failed(io::Error::other("the answer was cut off"))),
+                NetlinkPayload::InnerMessage(Told(change)) => self.found.extend(change),
+                _ => {}
             }
         }
         Ok(false)
+    }
+}
+
+/// The kernel's code, which is negative, as an error.
+fn outcome(code: i32) -> io::Result<()> {
+    match code {
+        0.. => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code.saturating_neg())),
     }
 }
 

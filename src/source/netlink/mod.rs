@@ -4,15 +4,25 @@
 //! hears from then on. Whatever makes the picture doubtful (messages lost to a full buffer, a torn list, an event that
 //! does not fit, changes that the kernel makes without telling) leads to a fresh list.
 //!
-//! The sockets are read directly, since this program lives by knowing what it does *not* know: `netlink-proto` queues
-//! without bound, drops the error that ends a failed dump, and leaves out a message that it cannot decode, and each of
-//! the three would turn into routes that look missing. Here the kernel's own receive buffer is the queue: where the
-//! engine is slow, it overflows, says so, and a fresh list is taken.
+//! Sockets, requests, messages and their attributes are `rtnetlink`'s. Its `Connection` and `Handle` are not used:
+//! this program lives by knowing what it does *not* know. In netlink-proto 0.14.1, on which they stand:
+//!
+//! - Whatever is there is taken from the socket and handed on by channels without bound (`poll_read_messages`,
+//!   `forward_unsolicited_messages`): a burst is memory, and an overrun is told after all that waits before it. Here
+//!   the kernel's own receive buffer is the queue: where the engine is slow, it overflows, says so, and a fresh list is
+//!   taken.
+//! - A message that cannot be decoded is logged and left out, and so is the rest of a datagram that is cut off
+//!   (`codecs.rs`). Here it is a doubt, like one that is lost.
+//! - The error that ends a failed dump is dropped, unless `set_forward_done` is called; and the requests of `Handle`
+//!   drop the header with `NLM_F_DUMP_INTR` (`try_rtnl!`) in any case.
+//!
+//! Each of them would turn into routes that look missing. A codec and a message type of our own would mend the second
+//! and the third, not the first, and be as much code as `socket.rs`.
 
 use std::io;
 use std::time::Duration;
 
-use netlink_packet_core::DecodeError;
+use rtnetlink::packet_core::DecodeError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 

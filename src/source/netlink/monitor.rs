@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use netlink_packet_core::{NLM_F_REPLACE, NLMSG_OVERRUN};
+use rtnetlink::MulticastGroup;
+use rtnetlink::packet_core::{NLM_F_REPLACE, NetlinkPayload};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::decode::{self, Change};
+use super::decode::{Change, Told};
 use super::dump::dump;
 use super::mirror::{Doubt, Mirror};
 use super::socket::{Socket, is_overrun, messages};
@@ -14,8 +15,14 @@ use super::{NetlinkError, Settings};
 use crate::model::Family;
 use crate::state::{Event, Side};
 
-/// `RTNLGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV6_IFADDR`, `_IPV6_ROUTE` of `rtnetlink.h`.
-const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+/// What it listens to.
+const GROUPS: [MulticastGroup; 5] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv6Route,
+];
 
 /// Messages that may wait for the end of a dump. More than that is a flood, and a fresh dump costs less.
 const LONGEST_QUEUE: usize = 200_000;
@@ -96,13 +103,11 @@ fn gap(error: std::io::Error) -> Gap {
 
 fn read(datagram: &[u8], heard: &mut Vec<Heard>) -> Result<(), Gap> {
     for message in messages(datagram) {
-        let change = message.and_then(|message| match message.kind {
-            NLMSG_OVERRUN => Err("the kernel says that messages were lost".into()),
-            kind => Ok((decode::change(kind, message.payload)?, message.flags & NLM_F_REPLACE != 0)),
-        });
-        match change {
-            Ok((Some(change), replaces)) => heard.push((change, replaces)),
-            Ok((None, _)) => {}
+        let message = message.map(|message| (message.header.flags & NLM_F_REPLACE != 0, message.payload));
+        match message {
+            Ok((replaces, NetlinkPayload::InnerMessage(Told(Some(change))))) => heard.push((change, replaces)),
+            Ok((_, NetlinkPayload::Overrun(_))) => return Err(Gap::Lost),
+            Ok(_) => {}
             // What it would have said is as unknown as what is lost.
             Err(error) => {
                 tracing::warn!(%error, "a message of the kernel cannot be read");

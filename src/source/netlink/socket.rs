@@ -3,18 +3,19 @@
 use std::io;
 
 use bytes::BytesMut;
-use netlink_packet_core::{DecodeError, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer};
-use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
+use rtnetlink::MulticastGroup;
+use rtnetlink::packet_core::{DecodeError, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
+use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
+
+use super::decode::Told;
 
 /// `ENOBUFS`: the kernel had more to say than the receive buffer holds, and dropped it.
 const ENOBUFS: i32 = 105;
 
 /// The kernel makes dumps in parts of 32 KiB at most (`af_netlink.c`, `netlink_dump`); an event is smaller still.
 const LARGEST_DATAGRAM: usize = 64 * 1024;
-
-/// Bytes of a netlink header, `struct nlmsghdr`.
-const HEADER: usize = 16;
 
 /// A socket of the family `NETLINK_ROUTE`.
 pub(super) struct Socket {
@@ -25,11 +26,11 @@ pub(super) struct Socket {
 
 impl Socket {
     /// A socket for requests that also hears the given multicast groups.
-    pub(super) fn open(groups: &[u32]) -> io::Result<Socket> {
+    pub(super) fn open(groups: &[MulticastGroup]) -> io::Result<Socket> {
         let mut inner = TokioSocket::new(NETLINK_ROUTE)?;
         inner.socket_mut().bind(&SocketAddr::new(0, 0))?;
         for group in groups {
-            inner.socket_mut().add_membership(*group)?;
+            inner.socket_mut().add_membership(*group as u32)?;
         }
         Ok(Socket { inner, buffer: BytesMut::with_capacity(LARGEST_DATAGRAM), sequence: 0 })
     }
@@ -40,19 +41,16 @@ impl Socket {
         self.inner.socket_ref().set_rx_buf_sz(bytes)
     }
 
-    /// Sends a request for a dump; `body` is the header of the request's kind. Returns the sequence number that the
-    /// answer will bear.
-    pub(super) async fn request_dump(&mut self, kind: u16, body: &[u8]) -> io::Result<u32> {
+    /// Asks for everything of the request's kind. Returns the sequence number that the answer will bear.
+    pub(super) async fn request_dump(&mut self, request: RouteNetlinkMessage) -> io::Result<u32> {
         self.sequence = self.sequence.wrapping_add(1);
-        let mut request = vec![0; HEADER + body.len()];
-        let length = u32::try_from(request.len()).unwrap_or(u32::MAX);
-        let mut header = NetlinkBuffer::new(&mut request);
-        header.set_length(length);
-        header.set_message_type(kind);
-        header.set_flags(NLM_F_REQUEST | NLM_F_DUMP);
-        header.set_sequence_number(self.sequence);
-        request[HEADER..].copy_from_slice(body);
-        self.inner.send_to(&request, &SocketAddr::new(0, 0)).await?;
+        let mut request = NetlinkMessage::from(request);
+        request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        request.header.sequence_number = self.sequence;
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.inner.send_to(&bytes, &SocketAddr::new(0, 0)).await?;
         Ok(self.sequence)
     }
 
@@ -91,45 +89,15 @@ pub(super) fn is_overrun(error: &io::Error) -> bool {
     error.raw_os_error() == Some(ENOBUFS)
 }
 
-/// A message inside a datagram.
-pub(super) struct Message<'a> {
-    pub(super) kind: u16,
-    pub(super) flags: u16,
-    pub(super) sequence: u32,
-    pub(super) payload: &'a [u8],
-}
-
-impl Message<'_> {
-    /// The error code that `NLMSG_ERROR` and `NLMSG_DONE` begin with, as an error. Old kernels send none with DONE.
-    pub(super) fn outcome(&self) -> io::Result<()> {
-        match self.payload.first_chunk::<4>().map(|bytes| i32::from_ne_bytes(*bytes)) {
-            Some(code) if code < 0 => Err(io::Error::from_raw_os_error(code.saturating_neg())),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The messages of a datagram. One that is cut off is an error: what follows it cannot be found.
-pub(super) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Result<Message<'_>, DecodeError>> {
+/// The messages of a datagram. One that is cut off is an error that ends them: what follows it cannot be found.
+pub(super) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Result<NetlinkMessage<Told>, DecodeError>> {
     std::iter::from_fn(move || {
         if datagram.is_empty() {
             return None;
         }
-        let buffer = match NetlinkBuffer::new_checked(datagram) {
-            Ok(buffer) => buffer,
-            Err(error) => {
-                datagram = &[];
-                return Some(Err(error));
-            }
-        };
-        let end = buffer.length() as usize;
-        let message = Message {
-            kind: buffer.message_type(),
-            flags: buffer.flags(),
-            sequence: buffer.sequence_number(),
-            payload: datagram.get(HEADER..end).unwrap_or_default(),
-        };
-        datagram = datagram.get(end.next_multiple_of(4)..).unwrap_or_default();
-        Some(Ok(message))
+        let message = NetlinkMessage::deserialize(datagram);
+        let length = NetlinkBuffer::new_checked(datagram).map_or(datagram.len(), |header| header.length() as usize);
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(message)
     })
 }

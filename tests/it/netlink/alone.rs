@@ -8,7 +8,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::{DEVICES, ROUTES, agreed};
 use crate::support::netns::in_namespace;
-use crate::support::picture::Follower;
+use crate::support::picture::{Follower, PATIENCE};
 
 /// Set where a test has the process to itself.
 const ALONE: &str = "CALICO_EXPORTER_TEST_ALONE";
@@ -19,7 +19,7 @@ fn nobody_without_a_capability_sees_the_same() {
         namespace.script(DEVICES);
         namespace.script(ROUTES);
         // Routes of fresh IPv6 addresses come by and by, so the two may be asked at different times.
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let mut setpriv = namespace.command("setpriv");
             setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use calico_exporter::source::etcd::settings::{Settings, Tls};
-use etcd_client::{Client, ConnectOptions, PutOptions};
+use etcd_client::{Client, ConnectOptions, PutOptions, Txn, TxnOp};
 use tempfile::TempDir;
 
 use super::tool;
@@ -130,6 +130,16 @@ impl Etcd {
 
     pub(crate) async fn put(&self, key: &str, value: &str) {
         self.client().await.put(key, value, None::<PutOptions>).await.unwrap();
+    }
+
+    /// Puts many, a hundred in a transaction.
+    pub(crate) async fn put_all(&self, entries: &[(String, String)]) {
+        let mut client = self.client().await;
+        for page in entries.chunks(100) {
+            let puts: Vec<TxnOp> =
+                page.iter().map(|(key, value)| TxnOp::put(key.as_str(), value.as_str(), None)).collect();
+            client.txn(Txn::new().and_then(puts)).await.unwrap();
+        }
     }
 
     pub(crate) async fn delete(&self, key: &str) {

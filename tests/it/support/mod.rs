@@ -1,7 +1,9 @@
 //! What the tests share.
 
+pub(crate) mod calico;
 pub(crate) mod certificates;
 pub(crate) mod etcd;
+pub(crate) mod exporter;
 pub(crate) mod follow;
 pub(crate) mod netns;
 pub(crate) mod picture;

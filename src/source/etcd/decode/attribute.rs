@@ -3,7 +3,7 @@
 use serde::de::IgnoredAny;
 
 use super::json::{Nullable, Text, object};
-use crate::model::{Attribute, AttributeKind, Handle, Name, TunnelKind};
+use crate::model::{Attribute, AttributeKind, Handle, Name, TunnelKind, is_plain_handle};
 use crate::source::etcd::timestamp;
 
 object! {
@@ -42,7 +42,20 @@ impl Entry<'_> {
             peer_node: names.share(&self.other_owner.node),
             released_at: self.released_at.get().and_then(timestamp::rfc3339),
             allocated_at: owner.allocated_at.get().and_then(timestamp::go),
+            abridged: false,
         }
+    }
+}
+
+impl Entry<'_> {
+    /// Whether it is a pod of this host, with a handle of a pod's form, and nothing else.
+    pub(super) fn is_pod_of(&self, host: &Name) -> bool {
+        let handle = self.handle.get().map(Handle::sanitize);
+        self.owner.pod.get().is_some()
+            && self.owner.node.get() == Some(&**host)
+            && self.other_owner.node.get().is_none()
+            && handle.is_some_and(is_plain_handle)
+            && kind(self, handle) == AttributeKind::Workload
     }
 }
 

@@ -1,6 +1,6 @@
 //! Allocation blocks (`libcalico-go/lib/backend/model/block.go`, `AllocationBlock`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use serde::de::IgnoredAny;
@@ -9,7 +9,7 @@ use super::attribute::{Entry, Shared};
 use super::json::{Entries, List, Maybe, Text, object};
 use super::text::Masked;
 use super::{Read, parse, why};
-use crate::model::{AllocationBlock, Attribute, BlockOwner, OrdinalSet, SequenceDefect};
+use crate::model::{AllocationBlock, Attribute, BlockOwner, Detail, Name, OrdinalSet, SequenceDefect};
 use crate::source::etcd::timestamp;
 use crate::state::{Object, Unreadable};
 
@@ -28,7 +28,7 @@ object! {
 }
 
 /// Reads a block whose key names `key`.
-pub(super) fn read(key: IpNet, value: &[u8]) -> Read {
+pub(super) fn read(key: IpNet, value: &[u8], detail: &Detail) -> Read {
     let block: Block<'_> = parse(value)?;
     if block.deleted {
         return Ok(None);
@@ -36,36 +36,53 @@ pub(super) fn read(key: IpNet, value: &[u8]) -> Read {
     match block.cidr.0 {
         None => Err(Unreadable::Undecodable(why::at("cidr", "missing"))),
         Some(Masked(cidr)) if cidr != key => Err(Unreadable::CidrDiffers(cidr)),
-        Some(Masked(cidr)) => Ok(Some(Object::Block(build(cidr, &block)))),
+        Some(Masked(cidr)) => Ok(Some(Object::Block(build(cidr, &block, detail)))),
     }
 }
 
-fn build(cidr: IpNet, value: &Block<'_>) -> AllocationBlock {
+fn build(cidr: IpNet, value: &Block<'_>, detail: &Detail) -> AllocationBlock {
     let mut names = Shared::default();
     let owner = value.affinity.get().and_then(BlockOwner::parse);
     if let Some(host) = owner.as_ref().and_then(BlockOwner::host) {
         names.keep(host);
     }
-    let attributes: Box<[Attribute]> = value.attributes.0.iter().map(|entry| entry.read(&mut names)).collect();
+    let attributes = attributes(cidr, value, owner.as_ref().and_then(BlockOwner::host), detail, &mut names);
     let mut block = AllocationBlock {
-        cidr,
         owner,
         claimed_at: value.claimed_at.get().and_then(timestamp::rfc3339),
         allocations_len: value.allocations.0.len(),
-        allocated: OrdinalSet::default(),
-        unallocated: OrdinalSet::default(),
-        holders: Box::default(),
+        attributes_len: attributes.len(),
         attributes,
-        out_of_range: Box::default(),
-        duplicates: Box::default(),
-        unreferenced: Box::default(),
-        bad_indices: Box::default(),
-        sequence_defects: Box::default(),
+        ..AllocationBlock::new(cidr)
     };
     allocations(&mut block, &value.allocations.0);
     unallocated(&mut block, &value.unallocated.0);
     block.sequence_defects = sequence_defects(block.size(), value);
+    block.reduce(detail);
     block
+}
+
+/// Of the pods that `detail` leaves without names, the names are not even read: they are nearly all there is to read.
+fn attributes(
+    cidr: IpNet,
+    value: &Block<'_>,
+    host: Option<&Name>,
+    detail: &Detail,
+    names: &mut Shared,
+) -> Box<[Attribute]> {
+    let entries = (0i64..).zip(&value.attributes.0);
+    let Some(host) = host.filter(|host| matches!(detail, Detail::Rules(_)) && detail.abridges(cidr, host)) else {
+        return entries.map(|(_, entry)| entry.read(names)).collect();
+    };
+    // Who holds what is in both lists is named.
+    let both = |ordinal: &i64| *value.allocations.0.get(usize::try_from(*ordinal).ok()?)?;
+    let named: BTreeSet<i64> = value.unallocated.0.iter().filter_map(both).collect();
+    entries
+        .map(|(index, entry)| {
+            let plain = !named.contains(&index) && entry.is_pod_of(host);
+            if plain { Attribute::abridged(Some(host.clone())) } else { entry.read(names) }
+        })
+        .collect()
 }
 
 fn allocations(block: &mut AllocationBlock, entries: &[Option<i64>]) {
@@ -80,7 +97,7 @@ fn allocations(block: &mut AllocationBlock, entries: &[Option<i64>]) {
         }
         if ordinal < block.size() {
             block.allocated.insert(ordinal);
-            holders.push((ordinal, target));
+            holders.push(target);
             if target.is_none() {
                 bad.push((ordinal, index));
             }
@@ -88,7 +105,7 @@ fn allocations(block: &mut AllocationBlock, entries: &[Option<i64>]) {
     }
     block.unreferenced =
         (0u32..).zip(&*block.attributes).map(|(index, _)| index).filter(|index| !referenced.contains(*index)).collect();
-    block.holders = holders.into();
+    block.holders = holders.into_iter().collect();
     block.bad_indices = bad.into();
 }
 
@@ -144,7 +161,7 @@ mod tests {
 
     use super::super::tests::object;
     use super::*;
-    use crate::model::{AttributeKind, Name};
+    use crate::model::AttributeKind;
 
     fn block(cidr: &str, value: &str) -> AllocationBlock {
         let version = if cidr.contains(':') { "ipv6" } else { "ipv4" };
@@ -190,7 +207,7 @@ mod tests {
         assert_eq!(block.allocations_len, 64);
         assert_eq!(block.allocated.iter().collect::<Vec<_>>(), [0, 1, 5, 6, 9]);
         assert_eq!(block.unallocated.len(), 59);
-        assert_eq!(&*block.holders, [(0, Some(0)), (1, Some(1)), (5, Some(3)), (6, Some(2)), (9, Some(4))]);
+        assert_eq!(block.holders, [Some(0), Some(1), Some(3), Some(2), Some(4)].into_iter().collect());
         let kinds: Vec<_> = block.attributes.iter().map(|it| it.kind).collect();
         use AttributeKind::*;
         assert_eq!(kinds, [Tunnel, Workload, Workload, Cooldown, VirtualMachine]);
@@ -235,7 +252,7 @@ mod tests {
         let block = small(r#""allocations":[5,-1,null,0,2,-3,9223372036854775807],"attributes":[{},{},{},null]"#);
         assert_eq!(block.allocations_len, 7);
         assert_eq!(block.allocated.iter().collect::<Vec<_>>(), [0, 1, 3]);
-        assert_eq!(&*block.holders, [(0, None), (1, None), (3, Some(0))]);
+        assert_eq!(block.holders, [None, None, Some(0)].into_iter().collect());
         assert_eq!(&*block.bad_indices, [(0, 5), (1, -1)]);
         assert_eq!(&*block.unreferenced, [1, 3], "an entry beyond the block's end uses the third");
         let short = small(r#""allocations":[0],"attributes":[{}]"#);

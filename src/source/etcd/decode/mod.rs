@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::{key, timestamp};
+use crate::model::Detail;
 use crate::state::{Event, Object, ObjectId, Unreadable};
 
 mod attribute;
@@ -29,8 +30,13 @@ type Read = Result<Option<Object>, Unreadable>;
 /// What it means that `key` holds `value`: [`Event::Put`], [`Event::Unreadable`], or [`Event::Delete`] where the value
 /// says `deleted` (J2). `None` where the key is none that the exporter reads.
 pub fn event(key: &[u8], value: &[u8]) -> Option<Event> {
+    event_in(&Detail::Full, key, value)
+}
+
+/// The same, with no more of a block than `detail` asks for.
+pub(super) fn event_in(detail: &Detail, key: &[u8], value: &[u8]) -> Option<Event> {
     let id = key::identify(key)?;
-    Some(match read(&id, value) {
+    Some(match read(&id, value, detail) {
         Ok(Some(object)) => Event::Put(Box::new(object)),
         Ok(None) => Event::Delete(id),
         Err(why) => {
@@ -45,7 +51,7 @@ pub fn deletion(key: &[u8]) -> Option<Event> {
     key::identify(key).map(Event::Delete)
 }
 
-fn read(id: &ObjectId, value: &[u8]) -> Read {
+fn read(id: &ObjectId, value: &[u8], detail: &Detail) -> Read {
     match id.clone() {
         ObjectId::Affinity(owner, cidr) => ipam::affinity(owner, cidr, value),
         ObjectId::Malformed(kind, place) => {
@@ -54,7 +60,7 @@ fn read(id: &ObjectId, value: &[u8]) -> Read {
             Err(Unreadable::Undecodable(why::at("key", &message)))
         }
         _ if value.is_empty() => Err(Unreadable::Undecodable("the value is empty".to_owned())),
-        ObjectId::Block(cidr) => block::read(cidr, value),
+        ObjectId::Block(cidr) => block::read(cidr, value, detail),
         ObjectId::Handle(id) => ipam::handle(id, value),
         ObjectId::IpamConfig => ipam::config(value),
         ObjectId::Pool(name) => pool::pool(name, value),

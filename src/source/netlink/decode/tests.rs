@@ -1,6 +1,8 @@
 //! Messages recorded from Linux 6.18 in a network namespace (netlink header removed, links cut to what matters), each
 //! line with what it is. Those of ipip and wireguard are put together by `if_link.h`: that kernel had neither.
 
+use rtnetlink::packet_route::RouteNetlinkMessage;
+
 use super::*;
 use crate::model::Family;
 
@@ -289,6 +291,53 @@ fn what_is_no_part_of_the_picture_is_passed_over() {
     assert_eq!(change(28, &[]).unwrap(), None, "a neighbour");
     let multicast = UNICAST.replacen("02 1a", "80 1a", 1);
     assert_eq!(change(RTM_NEWROUTE, &bytes(&multicast)).unwrap(), None, "RTNL_FAMILY_IPMR");
+}
+
+#[test]
+fn every_kind_of_device_keeps_its_name() {
+    // The library has a word of its own for each that it knows.
+    for kind in ["ipip", "ip6tnl", "sit", "gretap", "ip6gretap", "vxlan", "wireguard", "netkit", "openvswitch", "new"] {
+        let attribute = [&[0, 0, 1, 0], kind.as_bytes(), &[0]].concat();
+        let mut nested = attribute.clone();
+        nested[0] = u8::try_from(attribute.len()).unwrap();
+        assert_eq!(info_kind(&nested).unwrap().as_deref(), Some(kind));
+    }
+}
+
+#[test]
+fn what_is_not_needed_cannot_make_a_message_unreadable() {
+    // RTAX_MTU with two bytes; an alias, a driver's data and statistics that are nonsense.
+    let route = UNICAST.replace("0c 00 08 00 08 00 02 00 c8 05 00 00", "0c 00 08 00 06 00 02 00 c8 05 00 00");
+    let alias = VETH.to_owned() + "05 00 14 00 ff 00 00 00 | IFLA_IFALIAS, no UTF-8";
+    let statistics = VETH.to_owned() + "08 00 17 00 ff ff ff ff | IFLA_STATS64, four bytes";
+    let data = "10 00 12 00 09 00 01 00 76 65 74 68 00 00 00 00";
+    let data =
+        VETH.replace(data, "1c 00 12 00 09 00 01 00 76 65 74 68 00 00 00 00 0c 00 02 00 02 00 00 00 00 00 00 00");
+    assert_eq!(read_route(&route), read_route(UNICAST));
+    for link in [&alias, &statistics, &data] {
+        assert_eq!(read_link(link), read_link(VETH));
+    }
+    // Why they are not read as a whole.
+    let whole = |kind, text: &str| RouteNetlinkMessage::parse_with_param(&bytes(text), kind);
+    assert!(whole(RTM_NEWROUTE, UNICAST).is_ok() && whole(RTM_NEWLINK, VETH).is_ok());
+    assert!(whole(RTM_NEWROUTE, &route).is_err() && whole(RTM_NEWLINK, &alias).is_err());
+}
+
+#[test]
+fn a_name_of_any_bytes_is_a_name() {
+    let link = read_link(&VETH.replace("65 74 68 30 00 00 00 00", "65 74 68 ff 00 00 00 00"));
+    assert_eq!(link.name.as_deref(), Some("eth\u{fffd}"));
+}
+
+#[test]
+fn an_address_is_of_the_family_that_the_message_says() {
+    let text = "
+        02 20 80 00 03 00 00 00                                 | ifaddrmsg: IPv4, /32, permanent, global, 3
+        14 00 01 00 fd 00 00 00 00 00 00 00 00 00 00 00 00 00 00 04 | IFA_ADDRESS fd00::4
+    ";
+    assert!(change(RTM_NEWADDR, &bytes(text)).is_err());
+    let header = "02 20 80 00 03 00 00 00";
+    assert!(change(RTM_NEWADDR, &bytes(header)).is_err(), "neither IFA_ADDRESS nor IFA_LOCAL");
 }
 
 #[test]

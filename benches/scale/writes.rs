@@ -1,0 +1,106 @@
+//! A cluster that changes: how soon a change is seen, what many of them cost, and whether any is lost.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use etcd_client::Client;
+
+use super::cluster::Shape;
+use super::load::Failure;
+use super::process::{Running, get};
+use super::table::{Goal, Runs};
+use super::{Bench, IPAM_ONLY};
+
+/// Writes a second.
+const RATE: u64 = 1000;
+
+fn series(of: &Running) -> Result<String, Failure> {
+    Ok(String::from_utf8(get(of.address, "/metrics", false)?.body)?)
+}
+
+fn value(text: &str, series: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+}
+
+/// From a put's answer to the scrape that shows it.
+pub fn latency(bench: &mut Bench) -> Result<(), Failure> {
+    const ALLOCATED: &str =
+        r#"calico_host_addresses{host="node-00000",ippool="default-ipv4-ippool",state="allocated"}"#;
+    let exporter = Running::exporter(&bench.etcd, &IPAM_ONLY, None)?;
+    exporter.ready()?;
+    let client = bench.runtime.block_on(Client::connect([bench.etcd.url()], None))?;
+    let put = |revision| {
+        bench.runtime.block_on(client.kv_client().put(Shape::block_key(0), bench.shape.block(0, revision), None))
+    };
+    put(0)?;
+    // The first look at so large a cluster is followed by a pause of four times its length.
+    sleep(Duration::from_secs(4));
+    let base = value(&series(&exporter)?, ALLOCATED).ok_or("no such series")?;
+    let mut seen = Runs::default();
+    for revision in 1..=100u64 {
+        let wanted = base + (revision % 2) as f64;
+        put(revision)?;
+        let began = Instant::now();
+        while value(&series(&exporter)?, ALLOCATED) != Some(wanted) {
+            if began.elapsed() > Duration::from_secs(10) {
+                return Err("a put is not seen".into());
+            }
+        }
+        seen.add(began.elapsed().as_secs_f64() * 1000.0);
+        sleep(Duration::from_millis(200));
+    }
+    bench.table.row("etcd put → value in /metrics, median", "ms", &seen.only(0.5), None, &Goal::None)?;
+    bench.table.row("etcd put → value in /metrics, p99", "ms", &seen.only(0.99), None, &Goal::AtMost(50.0))?;
+    Ok(())
+}
+
+/// Many writes to blocks all over the cluster, for a while.
+pub fn measure(bench: &mut Bench) -> Result<(), Failure> {
+    let exporter = Running::exporter(&bench.etcd, &IPAM_ONLY, None)?;
+    exporter.ready()?;
+    sleep(Duration::from_secs(2));
+    let (before, _) = exporter.memory()?;
+    let (used, began) = (exporter.processor()?, Instant::now());
+    let (shape, seconds, blocks) = (bench.shape, bench.seconds, u64::from(bench.shape.block_count()));
+    let endpoint = bench.etcd.url();
+    let written = bench.runtime.block_on(async move {
+        let client = Client::connect([endpoint], None).await?;
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        let mut number = 0;
+        while began.elapsed() < Duration::from_secs(seconds) {
+            tick.tick().await;
+            for _ in 0..RATE / 100 {
+                // A step that has no part in common with the number of blocks visits them all.
+                let block = ((number * 7919) % blocks) as u32;
+                let mut kv = client.kv_client();
+                let value = shape.block(block, number / blocks + 1);
+                tokio::spawn(async move { kv.put(Shape::block_key(block), value, None).await });
+                number += 1;
+            }
+        }
+        Ok::<_, etcd_client::Error>(number)
+    })?;
+    let elapsed = began.elapsed().as_secs_f64();
+    let cpu = (exporter.processor()? - used) / elapsed * 100.0;
+    sleep(Duration::from_secs(3));
+    let (after, peak) = exporter.memory()?;
+    let one = |value: f64| Runs::from_iter([value]);
+    let work = format!("{:.0} block writes a second for {seconds} s", written as f64 / elapsed);
+    bench.table.row(&format!("{work}: processor"), "% of a core", &one(cpu), None, &Goal::AtMost(30.0))?;
+    bench.table.row("the same: memory before", "MiB", &one(before), None, &Goal::None)?;
+    bench.table.row("the same: memory after", "MiB", &one(after), None, &Goal::AtMost((before * 1.1).round()))?;
+    bench.table.row("the same: memory, peak", "MiB", &one(peak), None, &Goal::AtMost(48.0))?;
+    let fresh = Running::exporter(&bench.etcd, &IPAM_ONLY, None)?;
+    fresh.ready()?;
+    sleep(Duration::from_secs(1));
+    let (ours, truth) = (Bench::picture(&series(&exporter)?), Bench::picture(&series(&fresh)?));
+    let differing = ours.symmetric_difference(&truth).count() as f64;
+    bench.table.row(
+        "the same: series that differ from a fresh list's",
+        "",
+        &one(differing),
+        None,
+        &Goal::AtMost(0.0),
+    )?;
+    Ok(())
+}

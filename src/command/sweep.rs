@@ -1,0 +1,105 @@
+//! The sweep for leaks: every block, handle and endpoint, as of one revision, judged beside the picture that is followed.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+use tracing::{debug, warn};
+
+use crate::audit::sweep::{Sweep, Swept};
+use crate::model::{AllocationBlock, Detail};
+use crate::source::etcd::settings::Settings;
+use crate::source::etcd::{self, EtcdError, KeyRange, Lister};
+use crate::state::{Event, Object, State};
+
+/// So many blocks are read one by one; of more, all.
+const FEW: usize = 500;
+
+/// Sweeps once the first list is likely to be through, then on the interval, and hands over what was found.
+pub(super) async fn run(
+    settings: Settings,
+    interval: Duration,
+    found: mpsc::Sender<Swept>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut pause = Duration::from_secs(5).min(interval);
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        let began = Instant::now();
+        pause = match once(&settings).await {
+            Ok(swept) => {
+                debug!(seconds = began.elapsed().as_secs_f64(), candidates = swept.candidates.len(), "swept for leaks");
+                // Nobody receives any more: the exporter stops.
+                let _ = found.send(swept).await;
+                interval
+            }
+            Err(error) => {
+                warn!(%error, "the sweep for leaks broke off; it is begun again");
+                interval.min(Duration::from_secs(60))
+            }
+        };
+    }
+}
+
+/// One sweep. Half a million allocations are gathered by their handles' digests, and only the blocks that look wrong are
+/// read again in full: what is sound is nearly all of them, and its names are needed by nobody.
+///
+/// # Errors
+/// etcd cannot be read, or has compacted the revision meanwhile.
+pub(super) async fn once(settings: &Settings) -> Result<Swept, EtcdError> {
+    let connection = etcd::connect(settings, etcd::Timeouts::default()).await?;
+    // Its own picture, of the very revision that handles and endpoints are of.
+    let mut state = State::new(false);
+    let ranges = KeyRange::swept_against();
+    let revision = read(Lister::new(&connection, ranges, None).in_detail(&Detail::Digests), |event| {
+        state.apply(event, Duration::ZERO);
+    })
+    .await?;
+    let mut sweep = Sweep::begin(&state.datastore);
+    let ranges = etcd::Swept::ALL.map(KeyRange::swept).to_vec();
+    read(Lister::new(&connection, ranges, revision), |event| sweep.event(&state.datastore, &event)).await?;
+    let (mut state, sweep, suspects) = aside(move || {
+        let suspects = sweep.suspects(&state.datastore);
+        (state, sweep, suspects)
+    })
+    .await;
+    if suspects.len() <= FEW {
+        let ranges = suspects.iter().map(KeyRange::block).collect();
+        read(Lister::new(&connection, ranges, revision), |event| state.apply(event, Duration::ZERO)).await?;
+    }
+    // Many of them, or one whose key is not as Calico writes it.
+    if suspects.iter().any(|cidr| state.datastore.block(cidr).is_some_and(AllocationBlock::is_digested)) {
+        let list = Lister::new(&connection, vec![KeyRange::blocks()], revision);
+        read(list, |event| match &event {
+            Event::Put(object) if matches!(&**object, Object::Block(block) if suspects.contains(&block.cidr)) => {
+                state.apply(event, Duration::ZERO);
+            }
+            _ => {}
+        })
+        .await?;
+    }
+    Ok(aside(move || sweep.finish(&state.datastore)).await)
+}
+
+/// Reads a list to its end; returns its revision.
+async fn read(mut list: Lister, mut each: impl FnMut(Event)) -> Result<Option<i64>, EtcdError> {
+    while let Some(batch) = list.next().await? {
+        batch.into_iter().for_each(&mut each);
+    }
+    Ok(list.revision())
+}
+
+/// Judging takes a while at this size, in which scrapes are to be answered.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Cancelled: so is whoever waits here.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

@@ -1,0 +1,151 @@
+//! The answer first: whether anything is wrong, and whether anybody can know.
+
+use super::findings::count;
+use super::html::{Markup, html};
+use super::words::{moment, plural};
+use super::{Page, View};
+use crate::metrics::SourceStatus;
+use crate::state::Side;
+
+/// What a tab says.
+pub(super) fn title(view: &View, page: &Page) -> String {
+    let node = &view.published.node;
+    let what = match page {
+        Page::Overview => match (view.published.report_time, view.published.report.findings.len()) {
+            (None, _) => "not judged yet".to_owned(),
+            (Some(_), 0) => "nothing wrong".to_owned(),
+            (Some(_), count) => format!("{count} wrong"),
+        },
+        Page::Findings(_) => "findings".to_owned(),
+        Page::Hosts(_) => "hosts".to_owned(),
+        Page::Host(name, _) => format!("host {name}"),
+        Page::Routes(_) => "routes".to_owned(),
+    };
+    format!("{what} · {node} · calico-exporter")
+}
+
+/// The first thing on the page.
+pub(super) fn headline(out: &mut Markup, view: &View) {
+    let published = &view.published;
+    let lost: Vec<&SourceStatus> = published.enabled().filter(|source| !source.in_sync).collect();
+    let findings = published.report.findings.len();
+    let (class, mark) = match (published.report_time, findings, lost.len()) {
+        (None, ..) => ("wait", "…"),
+        (_, 0, 0) => ("good", "✔"),
+        (_, 0, _) => ("wait", "?"),
+        _ => ("bad", "✖"),
+    };
+    html!(out, "<section class=\"answer ", class, "\">\n<h1><span aria-hidden=\"true\">", mark, "</span> ");
+    match (published.report_time, findings, lost.len()) {
+        (None, ..) => out.raw("Nothing has been judged yet"),
+        (_, 0, 0) => out.raw("Nothing is wrong"),
+        (_, 0, _) => out.raw("Nothing was wrong when it was last judged"),
+        (_, findings, _) => html!(out, count(findings), " ", plural(findings, "thing is", "things are"), " wrong"),
+    }
+    out.raw("</h1>\n<p>");
+    match published.report_time {
+        None => out.raw("Every source has to be read completely first."),
+        Some(time) => {
+            out.raw("As of ");
+            moment(out, time, view.now);
+            out.raw(".");
+        }
+    }
+    let pending: u64 = published.report.routes.iter().flat_map(|routes| routes.pending.values()).sum();
+    if pending > 0 {
+        html!(
+            out,
+            " <a href=\"/routes\">",
+            pending,
+            " younger ",
+            plural(usize::try_from(pending).unwrap_or(usize::MAX), "difference", "differences"),
+            "</a> between routes may settle by itself."
+        );
+    }
+    for (part, words) in [
+        (published.report.ipam.is_none(), "The cluster's IPAM is not judged here, or not yet."),
+        (published.report.routes.is_none(), "This host's routes are not judged here, or not yet."),
+    ] {
+        if part && published.report_time.is_some() {
+            html!(out, " ", words);
+        }
+    }
+    out.raw("</p>\n");
+    for source in lost {
+        out.raw("<p><b>");
+        source_state(out, source, view);
+        out.raw("</p>\n");
+    }
+    if let Some(names) = &published.unknown_node {
+        html!(
+            out,
+            "<p><b>No Node is called ",
+            published.node,
+            "</b> in the datastore, so nothing that this host&#39;s kernel has looks right. If Calico knows this host by \
+             another name, set <code>--node.name</code> or <code>NODENAME</code> to it. "
+        );
+        match names.as_slice() {
+            [] => out.raw("The datastore has no Node at all."),
+            names => html!(out, "Nodes that there are, among others: ", names.join(", "), "."),
+        }
+        out.raw("</p>\n");
+    }
+    out.raw("</section>\n");
+}
+
+fn side(source: &SourceStatus) -> &'static str {
+    match source.side {
+        Side::Datastore => "Calico's datastore",
+        Side::Kernel => "this host's kernel",
+    }
+}
+
+/// `NAME (side)</b> is not in sync since …: why`.
+fn source_state(out: &mut Markup, source: &SourceStatus, view: &View) {
+    html!(out, source.name, " (", side(source), ")</b> ");
+    match (source.synced_once, source.lost_since) {
+        (false, _) => out.raw("has not been read completely yet"),
+        (true, Some(since)) => {
+            out.raw("is not in sync since ");
+            moment(out, since, view.now);
+        }
+        (true, None) => out.raw("is not in sync"),
+    }
+    match &source.why_lost {
+        Some(why) => html!(out, ": ", why),
+        None => out.raw("."),
+    }
+    if source.synced_once {
+        out.raw(" – what is shown is from before.");
+    }
+}
+
+/// How current each source is.
+pub(super) fn sources(out: &mut Markup, view: &View) {
+    out.raw(
+        "<section>\n<h2>Sources</h2>\n<table>\n<thead><tr><th scope=\"col\">Source<th scope=\"col\">Describes\
+         <th scope=\"col\">State<th scope=\"col\">Last complete<th scope=\"col\" class=\"number\">Read anew</thead>\n<tbody>\n",
+    );
+    for source in view.published.enabled() {
+        let (class, state) = match (source.in_sync, source.synced_once) {
+            (true, _) => ("good", "✔ in sync"),
+            (false, true) => ("bad", "✖ not in sync"),
+            (false, false) => ("wait", "… waiting for the first time"),
+        };
+        html!(out, "<tr><th scope=\"row\">", source.name, "<td>", side(source), "<td class=\"", class, "\">", state);
+        if let Some(since) = source.lost_since {
+            out.raw(" since ");
+            moment(out, since, view.now);
+        }
+        if let Some(why) = source.why_lost.as_ref().filter(|_| !source.in_sync) {
+            html!(out, ": ", why);
+        }
+        out.raw("<td>");
+        match source.last_sync {
+            Some(time) => moment(out, time, view.now),
+            None => out.raw("never"),
+        }
+        html!(out, "<td class=\"number\">", source.resyncs, "\n");
+    }
+    out.raw("</tbody>\n</table>\n</section>\n");
+}

@@ -1,0 +1,17 @@
+//! The real program from end to end: a real etcd or recordings on one side, a real kernel's routes on the other, and
+//! what a person or Prometheus gets to see.
+
+mod access;
+mod bad_values;
+mod block;
+mod events;
+mod forms;
+mod host;
+mod outage;
+mod recordings;
+mod routes;
+mod served;
+mod start;
+mod stop;
+mod unprivileged;
+mod workloads;

@@ -1,0 +1,99 @@
+//! This host's devices, its Node and the owners of pool classes, judged a second time (J13, J27, J30).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use calico_exporter::model::{EncapMode, Family, PoolClass, TunnelKind};
+
+use super::oracle::{Fault, Oracle};
+use super::wanted::Form;
+
+impl Oracle<'_> {
+    pub(super) fn host_faults(&self) -> BTreeSet<Fault> {
+        let world = self.world;
+        let me = world.me.to_string();
+        let mut faults = BTreeSet::new();
+        let mut devices: BTreeMap<&str, Option<IpAddr>> = BTreeMap::new();
+        for net in self.destinations().iter().filter(|net| !world.is_dark(net)) {
+            let mut wanted = self.wanted(net);
+            // One way to be right is enough; of what is required one stands for the others.
+            if let Some(route) = world.route(net)
+                && let Some(met) = wanted.iter().find(|it| self.compare(route, it).is_none() && !it.only_bird)
+            {
+                wanted = vec![met.clone()];
+            }
+            let Some(needed) = wanted.iter().find(|it| it.required) else { continue };
+            if world.route(net).is_none() && self.is_covered(net, needed) {
+                continue;
+            }
+            if let Form::Remote { device: device @ ("tunl0" | "vxlan.calico" | "vxlan-v6.calico"), .. } = needed.form {
+                devices.entry(device).or_default();
+            }
+        }
+        for (kind, address) in world.node(&world.me).iter().flat_map(|node| &node.tunnels) {
+            let (class, family) = match kind {
+                TunnelKind::Ipip => (PoolClass::Ipip, Family::V4),
+                TunnelKind::VxlanV4 => (PoolClass::Vxlan, Family::V4),
+                TunnelKind::VxlanV6 => (PoolClass::Vxlan, Family::V6),
+                _ => continue,
+            };
+            if world.pools().any(|pool| pool.class() == class && pool.family() == family) {
+                devices.insert(kind.device(), Some(*address));
+            }
+        }
+        for (device, address) in devices {
+            let mut fault = |reason: &str| {
+                faults.insert(("calico_tunnel_faults", format!("{device}/{reason}"), device.to_owned(), me.clone()));
+            };
+            let Some(link) = world.link(device) else {
+                fault("missing");
+                continue;
+            };
+            if !link.admin_up || link.no_carrier {
+                fault("down");
+            }
+            let Some(address) = address else { continue };
+            let own: Vec<IpAddr> = link.addresses.iter().map(|net| net.addr()).filter(|it| !is_local(*it)).collect();
+            match (own.contains(&address), own.iter().any(|it| *it != address)) {
+                (true, true) => fault("address_unexpected"),
+                (false, true) => fault("address_differs"),
+                (false, false) => fault("address_missing"),
+                (true, false) => {}
+            }
+        }
+        for family in Family::ALL {
+            let Some(net) = world.node(&world.me).and_then(|node| node.bgp_address(family)) else { continue };
+            let on_link = world.links.values().flat_map(|link| &link.addresses).find(|it| it.addr() == net.addr());
+            let crosses = world.pools().any(|it| it.mode() == EncapMode::CrossSubnet && it.family() == family);
+            let mut fault = |reason: &str| {
+                faults.insert(("calico_node_faults", reason.to_owned(), me.clone(), me.clone()));
+            };
+            match on_link {
+                None => fault("address_missing"),
+                Some(it) if crosses && it.prefix_len() != net.prefix_len() => fault("prefix_differs"),
+                Some(_) => {}
+            }
+        }
+        let set = &self.setting;
+        let classes = [
+            (PoolClass::Ipip, "ipip", set.felix_ipip, set.bird_ipip),
+            (PoolClass::NoEncap, "none", set.felix_plain, set.bird_plain),
+        ];
+        for (class, name, felix, bird) in classes {
+            let reason = match (felix, bird) {
+                (true, true) => "both",
+                (false, false) if set.in_words => "neither",
+                _ => continue,
+            };
+            if !set.unknown && world.pools().any(|pool| pool.class() == class) {
+                let labels = format!("{name}/{reason}");
+                faults.insert(("calico_cluster_routes_owner_faults", labels, name.to_owned(), "-".to_owned()));
+            }
+        }
+        faults
+    }
+}
+
+fn is_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(it) if it.is_unicast_link_local())
+}

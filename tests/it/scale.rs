@@ -1,0 +1,134 @@
+//! Clusters as the generator makes them: what was planted is found, and what an event costs does not depend on how large
+//! the cluster is. Work is counted, not timed.
+
+use std::time::{Duration, SystemTime};
+
+use calico_exporter::audit::{AuditOptions, Auditor, Backend, IpamOptions, Now, RouteOptions};
+use calico_exporter::model::Detail;
+use calico_exporter::source::etcd::decode;
+use calico_exporter::state::{Event, Object, Side, State};
+
+#[path = "../../benches/scale/cluster.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the benchmarks")]
+mod cluster;
+
+use cluster::Shape;
+
+const NOW: Now = Now { monotonic: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
+
+fn shape(hosts: u32, faults: u32) -> Shape {
+    Shape { hosts, blocks: 3, used: 8, faults, endpoints: true }
+}
+
+fn event(key: &str, value: &str, detail: &Detail) -> Event {
+    let mut event = decode::event(key.as_bytes(), value.as_bytes()).unwrap();
+    if let Event::Put(object) = &mut event
+        && let Object::Block(block) = &mut **object
+    {
+        block.reduce(detail);
+    }
+    event
+}
+
+fn state(shape: Shape, dump: bool, detail: &Detail) -> State {
+    let mut state = State::new(dump);
+    state.apply(Event::Resync(Side::Datastore), Duration::ZERO);
+    let numerous = |key: &str| key.contains("/handle/") || key.contains("/workloadendpoints/");
+    for (key, value) in shape.keys().filter(|(key, _)| dump || !numerous(key)) {
+        state.apply(event(&key, &value, detail), Duration::ZERO);
+    }
+    state.apply(Event::Synced(Side::Datastore), Duration::ZERO);
+    state.apply(Event::Synced(Side::Kernel), Duration::ZERO);
+    state
+}
+
+fn auditor(live: bool) -> Auditor {
+    let me = Shape::host(0).into();
+    Auditor::new(AuditOptions {
+        ipam: Some(IpamOptions { live, affinity_grace: Duration::from_secs(60) }),
+        routes: live.then(|| RouteOptions { node: me, backend: Backend::Auto, grace: Some(Duration::from_secs(120)) }),
+        leaks: true,
+        leak_grace: Duration::from_secs(900),
+    })
+}
+
+#[test]
+fn what_was_planted_is_found_and_nothing_else() {
+    let shape = shape(40, 16);
+    let mut state = state(shape, true, &Detail::Full);
+    let mut auditor = auditor(false);
+    assert!(auditor.look(&mut state, NOW));
+    let found = auditor.report(&state, NOW).findings;
+    let mut found: Vec<_> =
+        found.iter().map(|it| (it.metric.name(), it.label("reason").unwrap(), it.subject.as_str())).collect();
+    found.sort_unstable();
+    let planted = shape.planted();
+    let planted: Vec<_> = planted.iter().map(|it| (it.metric, it.reason, it.subject.as_str())).collect();
+    assert_eq!(found, planted);
+    assert_eq!(planted.len(), 16);
+}
+
+#[test]
+fn an_event_costs_the_same_in_a_cluster_ten_times_as_large() {
+    let detail = Detail::Rules(Shape::host(0).into());
+    let work = |hosts: u32| {
+        let shape = shape(hosts, 0);
+        let mut state = state(shape, false, &detail);
+        let mut auditor = auditor(true);
+        auditor.look(&mut state, NOW);
+        let all = auditor.judged();
+        assert!(all.ipam >= 3 * hosts as usize && all.routes >= 3 * hosts as usize, "{all:?}");
+        // One block of another host, one of this host, and nothing.
+        let mut counts = Vec::new();
+        for block in [Some(4), Some(0), None] {
+            if let Some(block) = block {
+                let (key, value) = (Shape::block_key(block), shape.block(block, 1));
+                state.apply(event(&key, &value, &detail), Duration::ZERO);
+            }
+            auditor.look(&mut state, NOW);
+            counts.push(auditor.judged());
+        }
+        counts
+    };
+    let (small, large) = (work(20), work(200));
+    assert_eq!(small, large);
+    assert_eq!((large[0].ipam, large[1].ipam, large[2].ipam, large[2].routes), (1, 1, 0, 0));
+    assert!(large[0].routes <= 2 && large[1].routes <= 12, "{large:?}");
+}
+
+#[test]
+fn a_fresh_list_that_says_nothing_new_costs_no_judgement() {
+    let detail = Detail::Rules(Shape::host(0).into());
+    let shape = shape(20, 0);
+    let mut state = state(shape, false, &detail);
+    let mut auditor = auditor(true);
+    auditor.look(&mut state, NOW);
+    state.apply(Event::Resync(Side::Datastore), Duration::ZERO);
+    for (key, value) in shape.keys().filter(|(key, _)| !key.contains("/handle/") && !key.contains("/workload")) {
+        state.apply(event(&key, &value, &detail), Duration::ZERO);
+    }
+    state.apply(Event::Synced(Side::Datastore), Duration::ZERO);
+    auditor.look(&mut state, NOW);
+    let judged = auditor.judged();
+    assert_eq!((judged.ipam, judged.routes), (0, 0));
+}
+
+#[test]
+fn what_is_kept_of_a_block_does_not_grow_with_its_pods() {
+    let kept = |used: u32| {
+        let shape = Shape { used, ..shape(20, 0) };
+        let state = state(shape, false, &Detail::Rules(Shape::host(0).into()));
+        state
+            .datastore
+            .blocks()
+            .map(|block| (block.allocated.len() as usize, block.attributes.len()))
+            .collect::<Vec<_>>()
+    };
+    // This host's pods are known by name, each of its own; those of any other host's block as one.
+    for used in [8, 64] {
+        let blocks = kept(used);
+        assert_eq!(blocks.len(), 60);
+        assert!(blocks[..3].iter().all(|sizes| *sizes == (used as usize, used as usize)), "{blocks:?}");
+        assert!(blocks[3..].iter().all(|sizes| *sizes == (used as usize, 1)), "{blocks:?}");
+    }
+}
