@@ -6,7 +6,7 @@ PROGRAM = target/release/calico-exporter
 ADDRESS ?= 127.0.0.1:19179
 RECORDING = tests/fixtures/three-hosts
 
-.PHONY: run test bench build lint docs bless protoc test-tools
+.PHONY: run test lab lab-test bench build lint docs bless protoc test-tools
 
 ## Serve a recorded cluster of three hosts and the recorded kernel of h1, one of whose routes was taken out;
 ## with ETCD_ENDPOINTS=http://… [NODENAME=…], a real cluster and this host's kernel.
@@ -26,6 +26,14 @@ build: protoc
 ## Everything: unit and property tests, and those against a real etcd, kernel and promtool.
 test: protoc test-tools
 	$(CARGO) test --locked
+
+## A small Calico network of real parts (three hosts, etcd, BIRD, Prometheus, Alertmanager) until Ctrl-C; prints URLs.
+lab: protoc test-tools
+	$(CARGO) test -q --locked --test lab -- --serve
+
+## Every fault of the lab, each seen at the receiver and resolved, and a healthy day without one alert.
+lab-test: protoc test-tools
+	$(CARGO) test -q --locked --test lab -- --whole
 
 ## A cluster of 5,000 hosts in a real etcd, and every figure beside its peer's: docs/benchmarks.md.
 bench: protoc test-tools

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use calico_exporter::audit::{Backend, Finding, Now, RouteAudit, RouteClass, RouteOptions};
-use calico_exporter::model::{Name, NextHop, Route, RouteType, TABLE_MAIN};
+use calico_exporter::model::{FelixConfiguration, Name, NextHop, ProgramClusterRoutes, Route, RouteType, TABLE_MAIN};
 use calico_exporter::source::{file, iproute};
 use calico_exporter::state::{Event, Object, State};
 
@@ -204,4 +204,31 @@ fn the_two_borrowed_addresses_are_counted_as_such() {
     assert_eq!(of(RouteClass::RemoteBlock), 11);
     assert_eq!(of(RouteClass::LocalBlock), 6);
     assert_eq!(of(RouteClass::LocalWorkload), 15);
+}
+
+#[test]
+fn a_host_without_an_address_of_a_family_needs_none_of_felix_routes_of_it() {
+    let (mut datastore, kernel) = (datastore("bgp-reflectors"), kernel("bgp-reflectors", "n1"));
+    for event in &mut datastore {
+        if let Event::Put(object) = event
+            && let Object::Node(name, node) = &mut **object
+            && &**name == "n1"
+        {
+            node.bgp.as_mut().unwrap().ipv6 = None;
+            node.addresses.retain(|address| !address.address.addr().is_ipv6());
+        }
+    }
+    let at = datastore.len() - 1;
+    let all = FelixConfiguration {
+        program_cluster_routes: Some(ProgramClusterRoutes::Enabled),
+        ..FelixConfiguration::default()
+    };
+    datastore.insert(at, Event::Put(Box::new(Object::Felix("default".into(), all))));
+    let bare: Vec<Event> = kernel
+        .into_iter()
+        .filter(|event| !matches!(event, Event::Route(route) if route.destination.addr().is_ipv6()))
+        .collect();
+    let found = lines(&findings("n1", &datastore, &bare));
+    let missing: Vec<_> = found.iter().filter(|it| it.starts_with("remote_block/missing")).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
 }

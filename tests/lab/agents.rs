@@ -1,0 +1,204 @@
+//! Felix and confd on every host: a loop that reads the datastore and carries over what changed.
+//!
+//! As the real Felix between two of its refreshes (90 s), this one does not look at the kernel: what somebody else
+//! took out of it stays out until [`Agents::refresh`].
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+use crate::bird::Birds;
+use crate::network::{Site, ip, try_ip};
+use crate::picture::{Node, Picture, Pool};
+use crate::store::Store;
+
+/// What runs on one host beside the exporter.
+pub(crate) struct Host {
+    pub(crate) site: Site,
+    pub(crate) birds: Birds,
+    /// Felix is not running: the datastore's changes do not reach the kernel.
+    pub(crate) felix_stopped: bool,
+    /// What Felix has programmed: `ip`'s words by what they are about.
+    applied: BTreeMap<String, String>,
+}
+
+#[derive(Default)]
+pub(crate) struct Agents {
+    pub(crate) hosts: BTreeMap<&'static str, Host>,
+    /// The revision that all of them have carried over.
+    seen: i64,
+}
+
+/// The agents, shared by their loop and whoever breaks them.
+#[derive(Clone, Default)]
+pub(crate) struct Shared(Arc<Mutex<Agents>>);
+
+impl Shared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Agents> {
+        self.0.lock().unwrap()
+    }
+
+    /// Starts the loop, which ends with the program.
+    pub(crate) fn run(&self) {
+        let shared = self.clone();
+        thread::spawn(move || {
+            let mut store = Store::connect();
+            loop {
+                thread::sleep(Duration::from_millis(100));
+                let seen = shared.lock().seen;
+                if store.revision() != seen {
+                    let (revision, pairs) = store.list("/calico/");
+                    shared.lock().carry_over(revision, &Picture::read(&pairs));
+                }
+            }
+        });
+    }
+
+    /// The host's Felix starts anew, or reaches its refresh: everything is programmed again.
+    pub(crate) fn refresh(&self, name: &str) {
+        let mut agents = self.lock();
+        agents.seen = 0;
+        let host = agents.hosts.get_mut(name).unwrap();
+        host.felix_stopped = false;
+        // What it programmed it knows from the kernel; every line is written again.
+        host.applied.values_mut().for_each(|words| words.push(' '));
+    }
+}
+
+impl Agents {
+    pub(crate) fn add(&mut self, site: Site, directory: &Path) {
+        devices(&site);
+        let birds = Birds::new(site, directory);
+        self.hosts.insert(site.name, Host { site, birds, felix_stopped: false, applied: BTreeMap::new() });
+        self.seen = 0;
+    }
+
+    fn carry_over(&mut self, revision: i64, picture: &Picture) {
+        for host in self.hosts.values_mut() {
+            host.birds.configure(picture);
+            if !host.felix_stopped {
+                host.program(wanted(&host.site, picture));
+            }
+        }
+        self.seen = revision;
+    }
+}
+
+impl Host {
+    fn program(&mut self, wanted: BTreeMap<String, String>) {
+        let mut lines = String::new();
+        for (what, words) in &self.applied {
+            if !wanted.contains_key(what) {
+                lines += &format!("{} del {}\n", subject(what), words.trim_end());
+            }
+        }
+        for (what, words) in &wanted {
+            if self.applied.get(what) == Some(words) {
+                continue;
+            }
+            lines += &format!("{} replace {words}\n", subject(what));
+            // The plugin's own route, which Felix replaces by one with its metric. It is deleted once: `metric 0` is
+            // any metric to the kernel, and IPv6 makes 1024 of it in the first place.
+            if let Some(plugin) = words.strip_suffix(" scope link metric 1024")
+                && !words.contains(':')
+                && !self.applied.contains_key(what)
+            {
+                lines += &format!("route del {plugin} metric 0\n");
+            }
+        }
+        self.applied = wanted;
+        if !lines.is_empty() {
+            // A device may have gone meanwhile, and its routes with it.
+            try_ip(self.site.name, &lines);
+        }
+    }
+}
+
+/// `route` or `addr`: what `ip` calls the thing of a key.
+fn subject(what: &str) -> &str {
+    what.split_once(' ').map_or(what, |(subject, _)| subject)
+}
+
+/// The tunnels. A veth called tunl0 stands in for the IPIP device, which not every kernel has: it has a carrier, and
+/// nobody answers at its other end.
+fn devices(site: &Site) {
+    let address = site.v4;
+    ip(
+        site.name,
+        &format!(
+            "link add tunl0 type veth peer name tunl0-far
+             link set tunl0-far up
+             link set tunl0 mtu 1480 up
+             link add vxlan.calico type vxlan id 4096 local {address} dev eth0 dstport 4789 nolearning
+             link set vxlan.calico mtu 1450 up"
+        ),
+    );
+}
+
+/// What Felix programs on this host, as Calico 3.33 does by default: routes of pods, of IPIP and of VXLAN pools.
+fn wanted(site: &Site, picture: &Picture) -> BTreeMap<String, String> {
+    let mut wanted = BTreeMap::new();
+    let mut route = |destination: String, words: String| {
+        wanted.insert(format!("route {destination}"), format!("{}{destination} {}", kind(&words), rest(&words)));
+    };
+    for endpoint in picture.endpoints.iter().filter(|endpoint| endpoint.node == site.name) {
+        for address in &endpoint.addresses {
+            route(host_route(*address), format!("dev {} scope link metric 1024", endpoint.device));
+        }
+    }
+    let me = picture.node(site.name);
+    for block in &picture.blocks {
+        let Some(pool) = picture.pool_of(&block.cidr).filter(|pool| pool.is_felix()) else { continue };
+        let of = |host: &str| picture.node(host).and_then(|node| way(me, node, pool));
+        match block.host.as_deref() {
+            Some(host) if host == site.name => route(block.cidr.to_string(), "blackhole proto 80".into()),
+            Some(host) => {
+                if let Some(way) = of(host) {
+                    route(block.cidr.to_string(), way);
+                }
+            }
+            None => {}
+        }
+        for (address, user) in block.borrowed.iter().filter(|(_, user)| user != site.name) {
+            if let Some(way) = of(user) {
+                route(host_route(*address), way);
+            }
+        }
+    }
+    for (device, address) in [("tunl0", me.and_then(|me| me.ipip)), ("vxlan.calico", me.and_then(|me| me.vtep))] {
+        if let Some(address) = address {
+            wanted.insert(format!("addr {device}"), format!("{address}/32 dev {device}"));
+        }
+    }
+    wanted
+}
+
+fn kind(words: &str) -> &'static str {
+    if words.starts_with("blackhole") { "blackhole " } else { "" }
+}
+
+fn rest(words: &str) -> &str {
+    words.trim_start_matches("blackhole").trim_start()
+}
+
+/// `ip route` deletes and prints single addresses without their length, and takes them so.
+fn host_route(address: IpAddr) -> String {
+    address.to_string()
+}
+
+/// How packets for another node get there.
+fn way(me: Option<&Node>, node: &Node, pool: &Pool) -> Option<String> {
+    let (me, address) = (me?, node.v4?);
+    let near = me.subnet.is_some_and(|subnet| subnet.contains(&address));
+    if near && (pool.ipip == "CrossSubnet" || pool.vxlan == "CrossSubnet") {
+        return Some(format!("via {address} dev eth0 proto 80 onlink"));
+    }
+    if pool.vxlan == "Never" {
+        return Some(format!("via {address} dev tunl0 proto 80 onlink"));
+    }
+    let vtep = node.vtep?;
+    Some(format!("via {vtep} dev vxlan.calico onlink"))
+}

@@ -1,0 +1,97 @@
+//! A healthy day: everything that goes on in a cluster that is well, of which nobody is to be told anything.
+
+use std::time::Duration;
+
+use crate::lab::Lab;
+use crate::run::Healthy;
+
+const POOLS: [&str; 3] = ["ipip", "plain", "vxlan"];
+
+/// Long enough for an alert to come that ought not to.
+const A_WHILE: Duration = Duration::from_secs(12);
+
+pub(crate) fn days() -> Vec<Healthy> {
+    let day = |name, play| Healthy { name, short: false, play };
+    vec![
+        Healthy {
+            name: "pods and blocks come and go, BIRD is restarted",
+            short: true,
+            play: |lab| {
+                pods(lab, &["h1", "h2", "h3"], 4);
+                restart_bird(lab, "h1");
+                std::thread::sleep(A_WHILE);
+            },
+        },
+        day("pods come and go by the hundred", |lab| {
+            for _ in 0..3 {
+                pods(lab, &["h1", "h2", "h3"], 20);
+            }
+            std::thread::sleep(A_WHILE);
+        }),
+        day("addresses are borrowed and given back", |lab| {
+            for pool in POOLS {
+                lab.create_borrower("h3", "h1", pool);
+            }
+            std::thread::sleep(A_WHILE);
+            delete_from(lab, lab.pods.len() - POOLS.len());
+        }),
+        day("a host joins and leaves", |lab| {
+            lab.join("h4");
+            pods(lab, &["h4"], 5);
+            std::thread::sleep(A_WHILE);
+            lab.leave("h4");
+            std::thread::sleep(A_WHILE);
+        }),
+        day("BIRD restarted on every host", |lab| {
+            ["h1", "h2", "h3"].into_iter().for_each(|name| restart_bird(lab, name));
+            std::thread::sleep(A_WHILE);
+        }),
+        day("exporters restarted", |lab| {
+            for name in ["h1", "h2", "h3"] {
+                lab.exporters.get_mut(name).unwrap().terminate();
+                lab.start_exporter(name);
+            }
+            std::thread::sleep(A_WHILE);
+        }),
+        day("etcd restarted while pods come and go", |lab| {
+            lab.etcd.restart();
+            pods(lab, &["h1", "h2"], 5);
+            std::thread::sleep(A_WHILE);
+        }),
+        day("a pool's mode migrated and back", |lab| {
+            for mode in ["CrossSubnet", "Always"] {
+                lab.ipam.set_ipip(&mut lab.store, "ipip", mode);
+                std::thread::sleep(A_WHILE);
+            }
+        }),
+    ]
+}
+
+/// So many pods of each pool on each host, which then go; and so do the blocks that they leave empty.
+fn pods(lab: &mut Lab, hosts: &[&'static str], count: usize) {
+    let before = lab.pods.len();
+    for _ in 0..count {
+        for host in hosts {
+            for pool in POOLS {
+                lab.create_pod(host, pool);
+            }
+        }
+    }
+    delete_from(lab, before);
+    for host in hosts {
+        lab.release_empty_blocks(host);
+    }
+}
+
+fn delete_from(lab: &mut Lab, first: usize) {
+    while lab.pods.len() > first {
+        lab.delete_pod(lab.pods.len() - 1);
+    }
+}
+
+fn restart_bird(lab: &Lab, name: &str) {
+    let mut agents = lab.agents.lock();
+    let birds = &mut agents.hosts.get_mut(name).unwrap().birds;
+    birds.terminate();
+    birds.start();
+}
