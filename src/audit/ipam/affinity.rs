@@ -92,12 +92,12 @@ pub(super) fn faults(claims: &Claims<'_>, knows: &dyn Fn(&Name) -> bool) -> Vec<
     faults
 }
 
-/// J7 `without_block` (I9): a key, and no block. A pending key without block is how every claim begins: only
-/// `stuck_pending` tells of it. A key that is being released without block is told of here and, once it is old, as
-/// `stuck_pending_deletion` *beside* this, as J7 says.
+/// J7 `without_block` (I9): a key, and no block, whatever the key's state. A pending key without block is how every
+/// claim begins, which is over long before the grace is. One that is left behind is told of here and, *beside* this, as
+/// `stuck_pending` or `stuck_pending_deletion`: each reason is judged for itself.
 fn without_block(claims: &Claims<'_>) -> impl Iterator<Item = Finding> {
     let absent = matches!(claims.block, Seen::Absent) && !claims.unreadable_key;
-    claims.settled().filter(move |_| absent).map(|(owner, entry)| {
+    claims.keys.iter().filter(move |_| absent).map(|(owner, entry)| {
         claims
             .finding("without_block", Some(owner))
             .detail(format!("{owner} claims {}, and there is no such block.", claims.cidr))

@@ -33,7 +33,7 @@ fn a_contradiction_must_stand_for_the_grace_and_then_says_since_when() {
         ("block_not_affine", &|cluster| _ = cluster.affinity("host:h1", "10.0.0.32/28", Confirmed)),
         ("unknown_host", &|cluster| _ = cluster.owned(Block::of("host:h9", "10.0.0.64/28"))),
         ("empty_without_affinity", &|cluster| _ = cluster.block(Block::new("10.0.0.64/28"))),
-        ("stuck_pending", &|cluster| _ = cluster.affinity("host:h1", "10.0.0.64/28", Pending)),
+        ("stuck_pending", &|cluster| _ = cluster.affinity("host:h1", "10.0.0.16/28", Pending)),
         ("stuck_pending_deletion", &|cluster| _ = cluster.affinity("host:h2", "10.0.0.16/28", PendingDeletion)),
     ];
     for (reason, change) in changes {
