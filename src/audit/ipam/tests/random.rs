@@ -200,7 +200,10 @@ impl World {
             }
             14 => {
                 let cidr = self.unclaimed.pop()?;
-                (put_key(&free_host, cidr, Pending), vec![affinity("stuck_pending", cidr)])
+                (
+                    put_key(&free_host, cidr, Pending),
+                    vec![affinity("stuck_pending", cidr), affinity("without_block", cidr)],
+                )
             }
             15 => {
                 let block = self.any_block(owned)?;
