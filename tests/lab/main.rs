@@ -123,6 +123,8 @@ fn inside(directory: &Path, arguments: &[String]) -> bool {
         note(scenario.name, scenario.play(&mut lab));
     }
     if plan.panels {
+        // Rates want two samples; what is empty after the wait is told below.
+        let _ = lab.wait("panels with data", |lab| lab.monitoring.empty_panels().0.is_empty());
         let (empty, count) = lab.monitoring.empty_panels();
         say(&format!("      {count} queries of the dashboards' panels were asked, {} gave nothing", empty.len()));
         empty.into_iter().for_each(|why| note("panels", Err(why)));

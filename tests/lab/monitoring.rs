@@ -162,10 +162,11 @@ impl Monitoring {
     pub(crate) fn empty_panels(&self) -> (Vec<String>, usize) {
         let (mut empty, mut count) = (Vec::new(), 0);
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards");
-        for entry in std::fs::read_dir(folder).unwrap().flatten() {
-            if entry.path().extension().is_none_or(|it| it != "json") {
-                continue;
-            }
+        for entry in std::fs::read_dir(folder)
+            .unwrap()
+            .flatten()
+            .filter(|entry| entry.path().extension().is_some_and(|it| it == "json"))
+        {
             let text = std::fs::read_to_string(entry.path()).unwrap();
             let dashboard: Value = serde_json::from_str(&text).unwrap();
             for (title, expression) in queries(&dashboard) {
