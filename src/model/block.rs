@@ -269,7 +269,8 @@ impl AllocationBlock {
         Some(self.attributes.get(self.index_of(ordinal)? as usize))
     }
 
-    pub(super) fn index_of(&self, ordinal: u32) -> Option<u32> {
+    /// The index of the attribute of an allocated ordinal; it may point nowhere.
+    pub fn index_of(&self, ordinal: u32) -> Option<u32> {
         self.allocated.contains(ordinal).then(|| self.holders.get(self.allocated.rank(ordinal) as usize))
     }
 

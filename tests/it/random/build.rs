@@ -44,17 +44,7 @@ pub(super) struct Builder {
 }
 
 pub(super) fn attribute(kind: AttributeKind, handle: Option<String>, node: Option<&Name>) -> Attribute {
-    Attribute {
-        kind,
-        handle: handle.map(Name::from),
-        node: node.cloned(),
-        namespace: None,
-        pod: None,
-        kind_text: None,
-        peer_node: None,
-        released_at: None,
-        allocated_at: None,
-    }
+    Attribute { handle: handle.map(Name::from), node: node.cloned(), ..Attribute::new(kind) }
 }
 
 pub(super) fn allocation_block(
@@ -64,19 +54,14 @@ pub(super) fn allocation_block(
 ) -> AllocationBlock {
     let size = 1u32 << (cidr.max_prefix_len() - cidr.prefix_len());
     AllocationBlock {
-        cidr,
         owner,
-        claimed_at: None,
         allocations_len: size as usize,
         allocated: held.keys().copied().collect(),
         unallocated: (0..size).filter(|it| !held.contains_key(it)).collect(),
-        holders: held.keys().enumerate().map(|(index, it)| (*it, Some(index as u32))).collect(),
+        holders: (0..held.len()).map(|index| Some(index as u32)).collect(),
         attributes: held.values().cloned().collect(),
-        out_of_range: Box::default(),
-        duplicates: Box::default(),
-        unreferenced: Box::default(),
-        bad_indices: Box::default(),
-        sequence_defects: Box::default(),
+        attributes_len: held.len(),
+        ..AllocationBlock::new(cidr)
     }
 }
 

@@ -66,7 +66,7 @@ fn value(object: &Object) -> Value {
 }
 
 fn block(block: &AllocationBlock) -> Value {
-    let index = |at: u32| block.holders.iter().find(|it| it.0 == at).and_then(|it| it.1);
+    let index = |at: u32| block.index_of(at);
     let allocations: Vec<Option<u32>> = (0..block.size()).map(index).collect();
     let unallocated: Vec<u32> = block.unallocated.iter().collect();
     let attributes: Vec<Value> = block.attributes.iter().map(attribute).collect();
