@@ -18,9 +18,13 @@ use super::{Bench, timed};
 
 /// What Calico's BIRD would have programmed on the first host.
 fn program(bench: &Bench) -> Result<(), Failure> {
-    let mut lines = String::from("link add eth0 type dummy\nlink set eth0 up\n");
+    // A veth's end stands in for the tunnel: not every kernel has ipip, and a route is a route.
+    let mut lines = String::new();
+    for (device, other) in [("eth0", "eth9"), ("tunl0", "tunl9")] {
+        let _ = writeln!(lines, "link add {device} type veth peer name {other}");
+        let _ = writeln!(lines, "link set {device} up\nlink set {other} up");
+    }
     let _ = writeln!(lines, "addr add {}/12 dev eth0", Shape::host_address(0));
-    lines.push_str("link add tunl0 type dummy\nlink set tunl0 up\n");
     for block in 0..bench.shape.block_count() {
         let (network, host) = (Shape::network(block), block / bench.shape.blocks);
         let _ = match host {

@@ -166,7 +166,7 @@ impl Bench {
         for _ in 0..self.runs.min(3) {
             let keys = |prefix| to_the_end("etcdctl", &[&endpoints, "get", "--prefix", prefix, "--keys-only"]);
             peers.add(keys(HANDLES)?.0 + keys(ENDPOINTS)?.0);
-            let flags = ["--no-collector.routes", "--leaks.interval", "5s", "--log.level", "debug"];
+            let flags = ["--no-collector.routes", "--leaks.interval", "5s"];
             let exporter = Running::exporter(&self.etcd, &flags, Some(&log))?;
             let seconds = || {
                 let text = std::fs::read_to_string(&log).ok()?;

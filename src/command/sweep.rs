@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
-use tracing::{debug, warn};
+use tracing::{info, warn};
 
 use crate::audit::sweep::{Sweep, Swept};
 use crate::model::{AllocationBlock, Detail};
@@ -31,7 +31,7 @@ pub(super) async fn run(
         let began = Instant::now();
         pause = match once(&settings).await {
             Ok(swept) => {
-                debug!(seconds = began.elapsed().as_secs_f64(), candidates = swept.candidates.len(), "swept for leaks");
+                info!(seconds = began.elapsed().as_secs_f64(), candidates = swept.candidates.len(), "swept for leaks");
                 // Nobody receives any more: the exporter stops.
                 let _ = found.send(swept).await;
                 interval

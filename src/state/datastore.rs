@@ -252,7 +252,9 @@ impl Datastore {
     }
 
     pub(super) fn begin_list(&mut self) {
-        self.seen = Some(HashSet::new());
+        // Where nothing is known nothing can be gone, and the first list is the largest.
+        let something = self.ids().next().is_some();
+        self.seen = something.then(HashSet::new);
     }
 
     /// Forgets what the list did not name.
