@@ -58,3 +58,4 @@ protoc:
 
 test-tools:
 	@tools/need etcd etcdctl promtool prometheus alertmanager:prometheus-alertmanager bird ip openssl -- $(APT_TEST)
+	@PATH="$$PATH:/usr/sbin" bird --version 2>&1 | grep -q 'version 2' || tools/need bird-2 -- bird2

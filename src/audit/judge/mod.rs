@@ -8,8 +8,9 @@ use super::expect::{Context, Device, Expectation, Form, Gateway, Need};
 use super::report::{Encapsulation, RouteClass};
 use super::setting::{Programmer, device_encapsulation};
 use super::words;
-use crate::model::{EndpointId, Family, Name, NextHop, Protocol, Route, RouteType, host_route};
-use crate::state::Kind;
+use crate::model::{EndpointId, Name, NextHop, Protocol, Route, RouteType};
+
+mod unexpected;
 
 /// Why a route is a fault; the label `reason` of `calico_route_faults`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -292,108 +293,6 @@ impl Context<'_> {
                 }
             }
         }
-    }
-
-    /// Something is there that nobody expects: stale (J16), foreign (J17), or nothing to worry about.
-    fn unexpected(&self, route: &Route) -> Verdict {
-        let destination = &route.destination;
-        let devices = || route.next_hops.iter().filter_map(|hop| hop.device.as_deref());
-        if is_link_local(destination.addr())
-            || host_route(destination).is_some_and(|address| self.is_own(address))
-            || devices().any(|device| device == "bpfin.cali")
-        {
-            return Verdict::default();
-        }
-        let on_workload = devices().any(|device| self.setting.is_workload_device(device));
-        let through_calico = devices().any(|device| self.setting.is_calico_device(device));
-        let pool = self.datastore.pool_of(destination);
-        let block = self.datastore.block_around(destination);
-        let known = pool.is_some() || block.is_some();
-        let class = match route.kind {
-            RouteType::Blackhole => RouteClass::LocalBlock,
-            _ if on_workload => RouteClass::LocalWorkload,
-            _ if host_route(destination).is_some() => RouteClass::Borrowed,
-            _ => RouteClass::RemoteBlock,
-        };
-        let encapsulation = self.route_encapsulation(route);
-        let felix = self.setting.is_felix_protocol(route.protocol);
-        let bird = route.protocol == Protocol::BIRD;
-        let device_route = route.protocol == Protocol::BOOT && through_calico;
-        let difference = |reason, detail: String| Difference {
-            class,
-            reason,
-            host: self.me.clone(),
-            programmer: None,
-            detail,
-            expected: "no route".to_owned(),
-            actual: words::route(route),
-        };
-        let counted = |class| Verdict { actual: Some((class, encapsulation)), ..Verdict::default() };
-        if felix || bird || device_route {
-            let suspect = known || route.protocol == Protocol::FELIX || through_calico;
-            // A pool that cannot be read may be the one that the route belongs to (J1).
-            let uncertain = !known && self.datastore.has_unreadable(Kind::Pool);
-            // Where endpoints are not listed, IPAM says nothing of an address outside all pools.
-            let unjudged = !known && on_workload && !self.datastore.knows_endpoints();
-            if !suspect || uncertain || unjudged || self.is_excused(route, on_workload) {
-                return Verdict::default();
-            }
-            let detail = words::stale(self, route, block);
-            return Verdict { difference: Some(difference(RouteReason::Stale, detail)), ..counted(class) };
-        }
-        if pool.is_none() {
-            return Verdict::default();
-        }
-        match block.filter(|block| block.owner.is_some()) {
-            Some(block) => {
-                let detail = words::foreign(route, block);
-                Verdict { difference: Some(difference(RouteReason::Foreign, detail)), ..counted(class) }
-            }
-            None => counted(RouteClass::Foreign),
-        }
-    }
-
-    /// Calico's routes that are expected by nobody and are no fault (J16).
-    fn is_excused(&self, route: &Route, on_workload: bool) -> bool {
-        let destination = &route.destination;
-        let bird = route.protocol == Protocol::BIRD;
-        if bird && (self.is_aggregate(destination) || (on_workload && self.sessions.local_peer_workloads(self.me))) {
-            return true;
-        }
-        let Some(address) = host_route(destination) else { return false };
-        let family = Family::of(address);
-        let on_vxlan = route.next_hops.iter().all(|hop| {
-            hop.gateway.is_none() && matches!(hop.device.as_deref(), Some("vxlan.calico" | "vxlan-v6.calico"))
-        });
-        // Up to 3.31 Felix leaves a link route to a peer's tunnel address behind, depending on the order of events.
-        on_vxlan
-            && !route.next_hops.is_empty()
-            && self.datastore.nodes().iter().any(|(name, node)| name != self.me && node.vtep(family) == Some(address))
-    }
-
-    /// Whether a destination is shorter than the blocks of the pool around it, or holds whole pools: an aggregate.
-    fn is_aggregate(&self, destination: &IpNet) -> bool {
-        match self.datastore.pool_of(destination) {
-            Some(pool) => destination.prefix_len() < pool.block_size,
-            None => self.datastore.pools().values().any(|pool| destination.contains(&pool.cidr)),
-        }
-    }
-
-    /// Whether an aggregate of BIRD's carries the traffic of a block that has no route of its own.
-    fn is_aggregated(&self, block: &IpNet) -> bool {
-        let Some(pool) = self.datastore.pool_of(block) else { return false };
-        self.kernel.main_routes_around(block).any(|route| {
-            route.protocol == Protocol::BIRD
-                && route.kind == RouteType::Unicast
-                && route.destination.prefix_len() < pool.block_size
-        })
-    }
-
-    pub(super) fn is_own(&self, address: IpAddr) -> bool {
-        let own = |node: &crate::model::Node| {
-            node.own_addresses().any(|it| it == address) || node.tunnels.values().any(|it| *it == address)
-        };
-        self.kernel.has_address(address) || self.datastore.nodes().get(self.me).is_some_and(own)
     }
 
     fn encapsulation_of(&self, device: &str) -> Encapsulation {
