@@ -211,7 +211,9 @@ fn ipam() -> Vec<Scenario> {
             name: "claims broken by hand",
             short: false,
             expected: &[
+                // A pending key without a block is both (J7).
                 ("CalicoAffinityStuck", &[("reason", "stuck_pending")]),
+                ("CalicoAffinityContradictory", &[("reason", "without_block")]),
                 ("CalicoAffinityContradictory", &[("reason", "block_without_affinity")]),
             ],
             tolerated: &[],
