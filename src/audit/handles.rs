@@ -257,7 +257,7 @@ impl Held<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::sample::{Cluster, attribute, load_balancer, machine, net, pod, tunnel};
+    use crate::audit::sample::{self, Cluster, attribute, load_balancer, machine, net, pod, tunnel};
     use crate::model::{AttributeKind, TunnelKind};
 
     const WEB: &str = "k8s-pod-network.id-web";
@@ -278,15 +278,9 @@ mod tests {
     }
 
     fn found(change: impl FnOnce(&mut Cluster)) -> Vec<String> {
-        let mut cluster = healthy();
-        change(&mut cluster);
-        judge(&cluster.datastore())
-            .iter()
-            .map(|it| {
-                assert!([&it.detail, &it.expected, &it.actual, &it.action].iter().all(|text| !text.is_empty()));
-                format!("{} {} {}", it.label("reason").unwrap(), it.subject, it.host.as_deref().unwrap_or("-"))
-            })
-            .collect()
+        sample::found(healthy(), change, judge, |it| {
+            format!("{} {} {}", it.label("reason").unwrap(), it.subject, it.host.as_deref().unwrap_or("-"))
+        })
     }
 
     #[track_caller]

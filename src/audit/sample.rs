@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::Finding;
 use crate::model::{
     AllocationBlock, Attribute, AttributeKind, BlockOwner, Detail, EncapMode, EndpointId, Family, Handle, IpPool, Name,
     Node, TunnelKind, WorkloadEndpoint, ordinal_of,
@@ -18,6 +19,21 @@ pub(crate) fn net(text: &str) -> IpNet {
 
 pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
+}
+
+/// What a rule finds after a change, each finding in the words of `line`. None may leave anything unsaid.
+pub(crate) fn found(
+    mut cluster: Cluster,
+    change: impl FnOnce(&mut Cluster),
+    judge: impl FnOnce(&Datastore) -> Vec<Finding>,
+    line: impl Fn(&Finding) -> String,
+) -> Vec<String> {
+    change(&mut cluster);
+    let findings = judge(&cluster.datastore());
+    for it in &findings {
+        assert!([&it.detail, &it.expected, &it.actual, &it.action].iter().all(|text| !text.is_empty()), "{it:?}");
+    }
+    findings.iter().map(line).collect()
 }
 
 /// Nothing known but the kind.

@@ -126,7 +126,7 @@ fn owned_by_pod(address: IpAddr, claim: Claim<'_>, how: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::sample::{Cluster, attribute, endpoint, ip, load_balancer, net, tunnel};
+    use crate::audit::sample::{self, Cluster, attribute, endpoint, ip, load_balancer, net, tunnel};
     use crate::model::AttributeKind;
     use crate::state::ObjectId;
 
@@ -143,16 +143,10 @@ mod tests {
     }
 
     fn found(change: impl FnOnce(&mut Cluster)) -> Vec<String> {
-        let mut cluster = healthy();
-        change(&mut cluster);
-        judge(&cluster.datastore())
-            .iter()
-            .map(|it| {
-                assert!([&it.detail, &it.expected, &it.actual, &it.action].iter().all(|text| !text.is_empty()));
-                let (reason, device) = (it.label("reason").unwrap(), it.label("device").unwrap());
-                format!("{reason} {} {device} {}", it.subject, it.host.as_deref().unwrap_or("-"))
-            })
-            .collect()
+        sample::found(healthy(), change, judge, |it| {
+            let (reason, device) = (it.label("reason").unwrap(), it.label("device").unwrap());
+            format!("{reason} {} {device} {}", it.subject, it.host.as_deref().unwrap_or("-"))
+        })
     }
 
     #[track_caller]

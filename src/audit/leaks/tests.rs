@@ -1,5 +1,5 @@
 use super::judge;
-use crate::audit::sample::{Cluster, attribute, endpoint, ip, load_balancer, machine, net, pod, tunnel};
+use crate::audit::sample::{self, Cluster, attribute, endpoint, ip, load_balancer, machine, net, pod, tunnel};
 use crate::model::{AttributeKind, EndpointId, Name, TunnelKind};
 use crate::state::ObjectId;
 
@@ -27,16 +27,10 @@ fn healthy() -> Cluster {
 
 /// Applies `change` to the healthy cluster and names what follows: reason, subject, pool, host.
 fn found(change: impl FnOnce(&mut Cluster)) -> Vec<String> {
-    let mut cluster = healthy();
-    change(&mut cluster);
-    judge(&cluster.datastore())
-        .iter()
-        .map(|it| {
-            assert!([&it.detail, &it.expected, &it.actual, &it.action].iter().all(|text| !text.is_empty()), "{it:?}");
-            let (reason, pool) = (it.label("reason").unwrap(), it.label("ippool").unwrap());
-            format!("{reason} {} {pool} {}", it.subject, it.host.as_deref().unwrap_or("-"))
-        })
-        .collect()
+    sample::found(healthy(), change, judge, |it| {
+        let (reason, pool) = (it.label("reason").unwrap(), it.label("ippool").unwrap());
+        format!("{reason} {} {pool} {}", it.subject, it.host.as_deref().unwrap_or("-"))
+    })
 }
 
 #[track_caller]

@@ -64,11 +64,6 @@ pub fn block(cidr: &IpNet) -> String {
     format!("{BLOCKS}{}/block/{}-{}", version(cidr), cidr.addr(), cidr.prefix_len())
 }
 
-/// The prefix of one host's affinities.
-pub fn affinities_of(host: &str) -> String {
-    format!("{HOST_AFFINITIES}{host}/")
-}
-
 fn version(cidr: &IpNet) -> &'static str {
     match cidr {
         IpNet::V4(_) => "ipv4",
@@ -192,7 +187,7 @@ mod tests {
         for cidr in ["10.0.0.64/26", "fd00:10:244::40/122"] {
             assert_eq!(identify(block(&net(cidr)).as_bytes()), Some(ObjectId::Block(net(cidr))));
         }
-        let affinity = format!("{}ipv4/block/10.0.0.0-26", affinities_of("h1"));
+        let affinity = format!("{HOST_AFFINITIES}h1/ipv4/block/10.0.0.0-26");
         assert!(matches!(identify(affinity.as_bytes()), Some(ObjectId::Affinity(BlockOwner::Host(_), _))));
     }
 
