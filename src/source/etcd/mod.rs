@@ -17,7 +17,6 @@ mod once;
 mod range;
 mod run;
 pub mod settings;
-mod timestamp;
 mod watch;
 
 pub use client::{Connection, Timeouts};

@@ -1,13 +1,13 @@
-//! Workload endpoints (`libcalico-go/lib/apis/internalapi/workloadendpoint.go`) and the cluster's description.
+//! Workload endpoints (`libcalico-go/lib/apis/internalapi/workloadendpoint.go`).
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::de::IgnoredAny;
 
-use super::json::{List, Maybe, object};
-use super::{Read, parse};
-use crate::model::{ClusterInformation, EndpointId, WorkloadEndpoint};
+use crate::model::{EndpointId, WorkloadEndpoint};
+use crate::source::calico::json::{List, Maybe, object};
+use crate::source::calico::{Read, parse};
 use crate::state::Object;
 
 object! {
@@ -47,30 +47,6 @@ pub(super) fn read(id: EndpointId, value: &[u8]) -> Read {
     })))
 }
 
-object! {
-    Cluster, rest IgnoredAny, {
-        "spec" => spec: ClusterSpec,
-    }
-}
-
-object! {
-    ClusterSpec, rest IgnoredAny, {
-        "clusterType" => cluster_type: String,
-        "calicoVersion" => calico_version: String,
-        "datastoreReady" => datastore_ready: Option<bool>,
-    }
-}
-
-/// Reads the cluster's description.
-pub(super) fn cluster(value: &[u8]) -> Read {
-    let Cluster { spec } = parse(value)?;
-    Ok(Some(Object::Cluster(ClusterInformation {
-        cluster_type: spec.cluster_type,
-        calico_version: spec.calico_version,
-        datastore_ready: spec.datastore_ready,
-    })))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::{object, undecodable};
@@ -104,15 +80,5 @@ mod tests {
         assert!(why.starts_with(r#"spec.ipNetworks[1]: invalid value: string "10.0.0.1/x""#), "{why}");
         let why = undecodable(KEY, r#"{"spec":{"ipNATs":[{"externalIP":"10.0.0.1/32"}]}}"#);
         assert!(why.starts_with("spec.ipNATs[0].externalIP: "), "{why}");
-    }
-
-    #[test]
-    fn the_cluster_says_its_type_and_whether_it_is_ready() {
-        let key = "/calico/resources/v3/projectcalico.org/clusterinformations/default";
-        let value = r#"{"spec":{"clusterType":"k8s,bgp","calicoVersion":"v3.33.0","datastoreReady":false}}"#;
-        let Object::Cluster(cluster) = object(key, value) else { panic!() };
-        assert!(cluster.has_type("bgp") && !cluster.has_type("kdd"));
-        assert_eq!((&*cluster.calico_version, cluster.datastore_ready), ("v3.33.0", Some(false)));
-        assert_eq!(object(key, "{}"), Object::Cluster(ClusterInformation::default()));
     }
 }

@@ -1,31 +1,18 @@
 //! What IPAM keeps beside blocks: affinities, handles, its configuration
 //! (`libcalico-go/lib/backend/model/{block_affinity,ipam_handle,ipam_config}.go`).
 
-use std::collections::BTreeMap;
-
 use ipnet::IpNet;
 use serde::de::IgnoredAny;
 
-use super::json::{Entries, FromText, Maybe, Nullable, object};
-use super::text::Masked;
-use super::{Read, parse, why};
 use crate::model::{AffinityState, BlockAffinity, BlockOwner, Handle, IpamConfig, Name};
-use crate::state::{Object, Unreadable};
+use crate::source::calico::json::{Entries, Maybe, Nullable, object};
+use crate::source::calico::{Read, handle_blocks, parse};
+use crate::state::Object;
 
 object! {
     Affinity, rest IgnoredAny, {
         "state" => state: Maybe<AffinityState>,
         "deleted" => deleted: bool,
-    }
-}
-
-impl FromText for AffinityState {
-    const EXPECTED: &'static str = "confirmed, pending or pendingDeletion";
-
-    fn from_text(text: &str) -> Option<Self> {
-        [AffinityState::Confirmed, AffinityState::Pending, AffinityState::PendingDeletion]
-            .into_iter()
-            .find(|state| state.as_str() == text)
     }
 }
 
@@ -52,17 +39,8 @@ pub(super) fn handle(id: Name, value: &[u8]) -> Read {
     if counts.deleted {
         return Ok(None);
     }
-    let mut blocks = BTreeMap::new();
-    for (cidr, count) in counts.blocks.0 {
-        let Some(Masked(net)) = Masked::from_text(&cidr) else {
-            return Err(Unreadable::Undecodable(why::at(
-                "block",
-                &format!("key {cidr:?}, expected {}", Masked::EXPECTED),
-            )));
-        };
-        blocks.insert(net, count);
-    }
-    Ok(Some(Object::Handle(Handle { id, blocks: blocks.into_iter().collect() })))
+    let blocks = handle_blocks(counts.blocks)?;
+    Ok(Some(Object::Handle(Handle { id, blocks })))
 }
 
 object! {

@@ -3,29 +3,20 @@
 
 use std::time::SystemTime;
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{key, timestamp};
+use super::key;
 use crate::model::Detail;
-use crate::state::{Event, Object, ObjectId, Unreadable};
+use crate::source::calico::json::object;
+use crate::source::calico::{Block, Read, cluster, felix_bgp, parse, pool, timestamp, why};
+use crate::state::{Event, ObjectId, Unreadable};
 
-mod attribute;
-mod block;
 mod endpoint;
-mod felix_bgp;
 mod ipam;
-mod json;
 mod node;
-mod pool;
-mod text;
-mod why;
 
 #[cfg(test)]
 mod tests;
-
-/// What a value says: an object, or that the object is marked as deleted.
-type Read = Result<Option<Object>, Unreadable>;
 
 /// What it means that `key` holds `value`: [`Event::Put`], [`Event::Unreadable`], or [`Event::Delete`] where the value
 /// says `deleted` (J2). `None` where the key is none that the exporter reads.
@@ -60,7 +51,7 @@ fn read(id: &ObjectId, value: &[u8], detail: &Detail) -> Read {
             Err(Unreadable::Undecodable(why::at("key", &message)))
         }
         _ if value.is_empty() => Err(Unreadable::Undecodable("the value is empty".to_owned())),
-        ObjectId::Block(cidr) => block::read(cidr, value, detail),
+        ObjectId::Block(cidr) => parse::<Block<'_>>(value)?.read(cidr, detail),
         ObjectId::Handle(id) => ipam::handle(id, value),
         ObjectId::IpamConfig => ipam::config(value),
         ObjectId::Pool(name) => pool::pool(name, value),
@@ -70,21 +61,17 @@ fn read(id: &ObjectId, value: &[u8], detail: &Detail) -> Read {
         ObjectId::Felix(name) => felix_bgp::felix(name, value),
         ObjectId::BgpConfiguration(name) => felix_bgp::bgp_configuration(name, value),
         ObjectId::BgpPeer(name) => felix_bgp::bgp_peer(name, value),
-        ObjectId::Cluster => endpoint::cluster(value),
+        ObjectId::Cluster => cluster(value),
     }
 }
 
-fn parse<'de, T: Deserialize<'de>>(value: &'de [u8]) -> Result<T, Unreadable> {
-    serde_json::from_slice(value).map_err(|error| Unreadable::Undecodable(why::json(&error, value)))
-}
-
-json::object! {
+object! {
     Created, rest IgnoredAny, {
         "metadata" => metadata: Metadata,
     }
 }
 
-json::object! {
+object! {
     Metadata, rest IgnoredAny, {
         "creationTimestamp" => at: String,
     }

@@ -2,15 +2,14 @@
 //! Felix's validator drops such a node as well.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, Unexpected, Visitor};
+use serde::de::IgnoredAny;
 
-use super::json::{Entries, List, Maybe, object};
-use super::{Read, parse};
 use crate::model::{Name, Node, NodeAddress, NodeAddressType, NodeBgp, TunnelKind};
+use crate::source::calico::json::{Entries, List, Maybe, object};
+use crate::source::calico::{AsNumber, Read, parse};
 use crate::state::Object;
 
 object! {
@@ -65,41 +64,6 @@ object! {
     Status, rest IgnoredAny, {
         "wireguardPublicKey" => key_v4: Maybe<String>,
         "wireguardPublicKeyV6" => key_v6: Maybe<String>,
-    }
-}
-
-/// An AS number: an integer, or text, in digits or as two 16 bit halves (`api/pkg/lib/numorstring/asnumber.go`).
-#[derive(Default)]
-pub(super) struct AsNumber(pub(super) Option<u32>);
-
-impl<'de> Deserialize<'de> for AsNumber {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Number;
-        impl Visitor<'_> for Number {
-            type Value = AsNumber;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an AS number such as 64512 or \"1.10\"")
-            }
-
-            fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
-                let number =
-                    u32::try_from(number).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))?;
-                Ok(AsNumber(Some(number)))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                let half = |half: &str| half.parse::<u16>().ok().map(u32::from);
-                let number = match text.split_once('.') {
-                    Some((high, low)) => half(high).zip(half(low)).map(|(high, low)| high << 16 | low),
-                    None => text.parse().ok(),
-                };
-                number
-                    .map(|number| AsNumber(Some(number)))
-                    .ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
-            }
-        }
-        deserializer.deserialize_any(Number)
     }
 }
 

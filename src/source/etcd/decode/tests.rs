@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::source::file;
-use crate::state::Kind;
+use crate::state::{Kind, Object};
 
 const BLOCK: &str = "/calico/ipam/v2/assignment/ipv4/block/10.0.0.0-30";
 const AFFINITY: &str = "/calico/ipam/v2/host/h1/ipv4/block/10.0.0.0-30";

@@ -12,12 +12,12 @@ use crate::model::AllocationBlock;
 
 /// The longest list or map that is read. Calico's largest have an entry for each address of a block; what is longer is
 /// garbage, and stops being read here.
-pub(super) const LIMIT: usize = AllocationBlock::MAX_SIZE as usize;
+pub(in crate::source) const LIMIT: usize = AllocationBlock::MAX_SIZE as usize;
 
-/// Declares a struct and how it is read from a JSON object: `"key" => field: Type`. The value of an unknown key must be
-/// a `rest` (`IgnoredAny`: anything).
+/// Declares a struct and how it is read from a JSON object: `"key" => field: Type`, `"old" | "new" => …` where a field has
+/// two names. The value of an unknown key must be a `rest` (`IgnoredAny`: anything).
 macro_rules! object {
-    ($(#[$meta:meta])* $vis:vis $name:ident $(<$life:lifetime>)?, rest $rest:ty, { $($key:literal => $field:ident: $type:ty,)* }) => {
+    ($(#[$meta:meta])* $vis:vis $name:ident $(<$life:lifetime>)?, rest $rest:ty, { $($($key:literal)|+ => $field:ident: $type:ty,)* }) => {
         $(#[$meta])*
         #[derive(Default)]
         $vis struct $name $(<$life>)? { $($field: $type,)* }
@@ -34,9 +34,9 @@ macro_rules! object {
 
                     fn visit_map<A: ::serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                         let mut object = Self::Value::default();
-                        while let Some($crate::source::etcd::decode::json::Key(key)) = map.next_key()? {
+                        while let Some($crate::source::calico::json::Key(key)) = map.next_key()? {
                             match &*key {
-                                $($key => object.$field = map.next_value::<$crate::source::etcd::decode::json::Nullable<$type>>()?.0,)*
+                                $($($key)|+ => object.$field = map.next_value::<$crate::source::calico::json::Nullable<$type>>()?.0,)*
                                 _ => { map.next_value::<$rest>()?; }
                             }
                         }
@@ -48,10 +48,10 @@ macro_rules! object {
         }
     };
 }
-pub(super) use object;
+pub(in crate::source) use object;
 
 /// A key of an object, borrowed where it has no escapes.
-pub(super) struct Key<'de>(pub(super) Cow<'de, str>);
+pub(in crate::source) struct Key<'de>(pub(in crate::source) Cow<'de, str>);
 
 impl<'de> Deserialize<'de> for Key<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -61,7 +61,7 @@ impl<'de> Deserialize<'de> for Key<'de> {
 
 /// Text, borrowed where it has no escapes; empty is absent.
 #[derive(Default)]
-pub(super) struct Text<'de>(pub(super) Option<Cow<'de, str>>);
+pub(in crate::source) struct Text<'de>(pub(in crate::source) Option<Cow<'de, str>>);
 
 impl<'de> Deserialize<'de> for Text<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for Text<'de> {
 
 impl Text<'_> {
     /// The text, if there is any.
-    pub(super) fn get(&self) -> Option<&str> {
+    pub(in crate::source) fn get(&self) -> Option<&str> {
         self.0.as_deref()
     }
 }
@@ -95,7 +95,7 @@ impl<'de> Visitor<'de> for Borrowing {
 }
 
 /// Anything, or `null` for its zero value.
-pub(super) struct Nullable<T>(pub(super) T);
+pub(in crate::source) struct Nullable<T>(pub(in crate::source) T);
 
 impl<'de, T: Default + Deserialize<'de>> Deserialize<'de> for Nullable<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -104,7 +104,7 @@ impl<'de, T: Default + Deserialize<'de>> Deserialize<'de> for Nullable<T> {
 }
 
 /// A list of at most [`LIMIT`] entries, each of which may be `null`.
-pub(super) struct List<T>(pub(super) Vec<T>);
+pub(in crate::source) struct List<T>(pub(in crate::source) Vec<T>);
 
 impl<T> Default for List<T> {
     fn default() -> Self {
@@ -138,7 +138,7 @@ impl<'de, T: Default + Deserialize<'de>> Deserialize<'de> for List<T> {
 }
 
 /// An object read as a map: its entries as written, at most [`LIMIT`], a repeated key repeatedly.
-pub(super) struct Entries<'de, T>(pub(super) Vec<(Cow<'de, str>, T)>);
+pub(in crate::source) struct Entries<'de, T>(pub(in crate::source) Vec<(Cow<'de, str>, T)>);
 
 impl<T> Default for Entries<'_, T> {
     fn default() -> Self {
@@ -172,7 +172,7 @@ impl<'de, T: Default + Deserialize<'de>> Deserialize<'de> for Entries<'de, T> {
 }
 
 /// What is written as text and means something else.
-pub(super) trait FromText: Sized {
+pub(in crate::source) trait FromText: Sized {
     /// What the text ought to be, for the message: "an IPv4 address".
     const EXPECTED: &'static str;
 
@@ -189,7 +189,7 @@ impl FromText for String {
 }
 
 /// Text with a meaning; empty is absent.
-pub(super) struct Maybe<T>(pub(super) Option<T>);
+pub(in crate::source) struct Maybe<T>(pub(in crate::source) Option<T>);
 
 impl<T> Default for Maybe<T> {
     fn default() -> Self {

@@ -14,19 +14,19 @@ const GO: &[BorrowedFormatItem<'_>] = format_description!(
 );
 
 /// Reads `2026-08-20T09:14:59Z`, with any fraction and offset.
-pub(super) fn rfc3339(text: &str) -> Option<SystemTime> {
+pub(in crate::source) fn rfc3339(text: &str) -> Option<SystemTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok().and_then(moment)
 }
 
 /// Reads `2026-08-20 09:15:02.123456789 +0000 UTC`. The zone's name and a monotonic reading (` m=+0.1`) say nothing
 /// that the offset does not.
-pub(super) fn go(text: &str) -> Option<SystemTime> {
+pub(in crate::source) fn go(text: &str) -> Option<SystemTime> {
     let end = text.match_indices(' ').nth(2).map_or(text.len(), |(at, _)| at);
     OffsetDateTime::parse(&text[..end], GO).ok().and_then(moment)
 }
 
 /// Seconds since 1970, rounded down.
-pub(super) fn unix_seconds(text: &str) -> Option<i64> {
+pub(in crate::source) fn unix_seconds(text: &str) -> Option<i64> {
     OffsetDateTime::parse(text, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp)
 }
 

@@ -1,10 +1,10 @@
 //! Why a value says nothing, in a line that names the place and the value there.
 
 /// The longest message, in characters.
-pub(super) const LENGTH: usize = 128;
+pub(in crate::source) const LENGTH: usize = 128;
 
 /// Text without control characters, at most `limit` characters long: the middle gives way, since the ends say most.
-pub(super) fn printable(text: &str, limit: usize) -> String {
+pub(in crate::source) fn printable(text: &str, limit: usize) -> String {
     // Escapes make text longer: no more of a hostile value is looked at than can be shown.
     let escape = |part: &str| -> String {
         part.chars()
@@ -28,12 +28,12 @@ pub(super) fn printable(text: &str, limit: usize) -> String {
 }
 
 /// A message of our own about a field.
-pub(super) fn at(field: &str, message: &str) -> String {
+pub(in crate::source) fn at(field: &str, message: &str) -> String {
     printable(&format!("{field}: {message}"), LENGTH)
 }
 
 /// What the JSON reader says, with the path of the field where it stopped.
-pub(super) fn json(error: &serde_json::Error, value: &[u8]) -> String {
+pub(in crate::source) fn json(error: &serde_json::Error, value: &[u8]) -> String {
     let message = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
     let message = message.strip_suffix(&position).unwrap_or(&message);

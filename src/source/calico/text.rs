@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::json::FromText;
 
 /// Reads an address with or without a prefix length; without one, it is a full prefix. Host bits are kept.
-pub(super) fn net(text: &str) -> Option<IpNet> {
+pub(in crate::source) fn net(text: &str) -> Option<IpNet> {
     match text.contains('/') {
         true => text.parse().ok(),
         false => text.parse().ok().map(|address: IpAddr| IpNet::from(address.to_canonical())),
@@ -15,7 +15,7 @@ pub(super) fn net(text: &str) -> Option<IpNet> {
 }
 
 /// A prefix, masked.
-pub(super) struct Masked(pub(super) IpNet);
+pub(in crate::source) struct Masked(pub(in crate::source) IpNet);
 
 impl FromText for Masked {
     const EXPECTED: &'static str = "a CIDR such as 10.0.0.0/26";

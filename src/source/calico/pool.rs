@@ -62,7 +62,7 @@ impl FromText for EncapMode {
 ///
 /// A pool that is being deleted, or whose condition `Allocatable` is False, is disabled: the allocator treats all three
 /// alike (`libcalico-go/lib/clientv3/client.go`, `filterIPPool`).
-pub(super) fn pool(name: Name, value: &[u8]) -> Read {
+pub(in crate::source) fn pool(name: Name, value: &[u8]) -> Read {
     let Pool { metadata, spec, status } = parse(value)?;
     let Some(Masked(cidr)) = spec.cidr.0 else {
         return Err(Unreadable::Undecodable(why::at("spec.cidr", "missing")));
@@ -104,7 +104,7 @@ object! {
 
 /// Reads the reservation `name`. Entries that are no CIDR are skipped, as the allocator does
 /// (`libcalico-go/lib/clientv3/ipreservation.go`).
-pub(super) fn reservation(name: Name, value: &[u8]) -> Read {
+pub(in crate::source) fn reservation(name: Name, value: &[u8]) -> Read {
     let reservation: Reservation = parse(value)?;
     let cidrs =
         reservation.spec.cidrs.0.iter().filter_map(|cidr| text::net(cidr.trim())).map(|net| net.trunc()).collect();
@@ -116,10 +116,8 @@ mod tests {
     use super::super::tests::{object, undecodable};
     use super::*;
 
-    const KEY: &str = "/calico/resources/v3/projectcalico.org/ippools/p";
-
     fn pool(value: &str) -> IpPool {
-        match object(KEY, value) {
+        match object(super::pool("p".into(), value.as_bytes())) {
             Object::Pool(pool) => pool,
             other => panic!("{other:?}"),
         }
@@ -184,15 +182,17 @@ mod tests {
                 r#"spec.ipipMode: invalid value: string "Sometimes", expected Never, Always or CrossSubnet"#,
             ),
         ] {
-            assert_eq!(undecodable(KEY, spec(fields)), why);
+            assert_eq!(undecodable(super::pool("p".into(), spec(fields).as_bytes())), why);
         }
     }
 
     #[test]
     fn entries_of_a_reservation_that_are_no_cidr_are_skipped() {
         let value = r#"{"spec":{"reservedCIDRs":[" 10.0.0.5 ","10.0.1.9/27","x","",null,"fd00::/120"]}}"#;
-        let key = "/calico/resources/v3/projectcalico.org/ipreservations/r";
         let cidrs = ["10.0.0.5/32", "10.0.1.0/27", "fd00::/120"].map(|cidr| cidr.parse().unwrap()).to_vec();
-        assert_eq!(object(key, value), Object::Reservation(IpReservation { name: "r".into(), cidrs }));
+        assert_eq!(
+            object(reservation("r".into(), value.as_bytes())),
+            Object::Reservation(IpReservation { name: "r".into(), cidrs })
+        );
     }
 }

@@ -6,12 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use serde::de::IgnoredAny;
 
 use super::json::{FromText, List, Maybe, object};
-use super::node::AsNumber;
-use super::{Read, parse};
+use super::{AsNumber, Read, parse, timestamp};
 use crate::model::{
     BgpConfiguration, BgpPeer, FelixConfiguration, Name, NextHopMode, PeerAddress, ProgramClusterRoutes,
 };
-use crate::source::etcd::timestamp;
 use crate::state::Object;
 
 object! {
@@ -60,7 +58,7 @@ impl FromText for ProgramClusterRoutes {
 }
 
 /// Reads the Felix configuration `name`.
-pub(super) fn felix(name: Name, value: &[u8]) -> Read {
+pub(in crate::source) fn felix(name: Name, value: &[u8]) -> Read {
     let Felix { metadata, spec } = parse(value)?;
     let felix = FelixConfiguration {
         name: Some(name.clone()),
@@ -97,7 +95,7 @@ object! {
 }
 
 /// Reads the BGP configuration `name`.
-pub(super) fn bgp_configuration(name: Name, value: &[u8]) -> Read {
+pub(in crate::source) fn bgp_configuration(name: Name, value: &[u8]) -> Read {
     let Bgp { spec } = parse(value)?;
     let configuration = BgpConfiguration {
         name: Some(name.clone()),
@@ -156,7 +154,7 @@ impl FromText for PeerAddress {
 }
 
 /// Reads the BGP peer `name`.
-pub(super) fn bgp_peer(name: Name, value: &[u8]) -> Read {
+pub(in crate::source) fn bgp_peer(name: Name, value: &[u8]) -> Read {
     let Peer { spec } = parse(value)?;
     let peer = BgpPeer {
         name: Some(name.clone()),
@@ -181,16 +179,22 @@ mod tests {
     use super::super::tests::{object, undecodable};
     use super::*;
 
-    const FELIX: &str = "/calico/resources/v3/projectcalico.org/felixconfigurations/node.a";
-    const BGP: &str = "/calico/resources/v3/projectcalico.org/bgpconfigurations/default";
-    const PEER: &str = "/calico/resources/v3/projectcalico.org/bgppeers/tor";
+    type Reader = fn(Name, &[u8]) -> Read;
+
+    const FELIX: (&str, Reader) = ("node.a", felix);
+    const BGP: (&str, Reader) = ("default", bgp_configuration);
+    const PEER: (&str, Reader) = ("tor", bgp_peer);
+
+    fn read((name, reader): (&str, Reader), value: &str) -> Read {
+        reader(name.into(), value.as_bytes())
+    }
 
     fn name(text: &str) -> Option<Name> {
         Some(text.into())
     }
 
     fn peer(spec: &str) -> BgpPeer {
-        match object(PEER, &format!(r#"{{"spec":{{{spec}}}}}"#)) {
+        match object(read(PEER, &format!(r#"{{"spec":{{{spec}}}}}"#))) {
             Object::BgpPeer(_, peer) => peer,
             other => panic!("{other:?}"),
         }
@@ -216,13 +220,15 @@ mod tests {
             vxlan_enabled: Some(true),
             ipv6_support: Some(false),
         };
-        assert_eq!(object(FELIX, value), Object::Felix("node.a".into(), felix));
+        assert_eq!(object(read(FELIX, value)), Object::Felix("node.a".into(), felix));
         let nothing = FelixConfiguration { name: name("node.a"), ..FelixConfiguration::default() };
         for value in ["{}", r#"{"metadata":null,"spec":null}"#, r#"{"spec":{"floatingIPs":null,"interfacePrefix":""}}"#]
         {
-            assert_eq!(object(FELIX, value), Object::Felix("node.a".into(), nothing.clone()));
+            assert_eq!(object(read(FELIX, value)), Object::Felix("node.a".into(), nothing.clone()));
         }
-        let Object::Felix(_, disabled) = object(FELIX, r#"{"spec":{"floatingIPs":"Disabled"}}"#) else { panic!() };
+        let Object::Felix(_, disabled) = object(read(FELIX, r#"{"spec":{"floatingIPs":"Disabled"}}"#)) else {
+            panic!()
+        };
         assert_eq!(disabled.floating_ips, Some(false));
     }
 
@@ -257,13 +263,13 @@ mod tests {
                 "spec.peerIP: invalid type: integer `5`, expected an address, with or without a port",
             ),
         ] {
-            assert_eq!(undecodable(key, format!(r#"{{"spec":{{{spec}}}}}"#)), why);
+            assert_eq!(undecodable(read(key, &format!(r#"{{"spec":{{{spec}}}}}"#))), why);
         }
     }
 
     #[test]
     fn a_bgp_configuration_may_turn_the_mesh_off() {
-        let configuration = |value: &str| match object(BGP, value) {
+        let configuration = |value: &str| match object(read(BGP, value)) {
             Object::BgpConfiguration(_, configuration) => configuration,
             other => panic!("{other:?}"),
         };

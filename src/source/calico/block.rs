@@ -8,16 +8,16 @@ use serde::de::IgnoredAny;
 use super::attribute::{Entry, Shared};
 use super::json::{Entries, List, Maybe, Text, object};
 use super::text::Masked;
-use super::{Read, parse, why};
+use super::{Read, timestamp, why};
 use crate::model::{AllocationBlock, Attribute, BlockOwner, Detail, Name, OrdinalSet, SequenceDefect};
-use crate::source::etcd::timestamp;
 use crate::state::{Object, Unreadable};
 
 object! {
-    Block<'de>, rest IgnoredAny, {
+    /// A block as Calico writes it; the custom resource has the same below `spec`, but for the name of the claim's time.
+    pub(in crate::source) Block<'de>, rest IgnoredAny, {
         "cidr" => cidr: Maybe<Masked>,
         "affinity" => affinity: Text<'de>,
-        "affinity_claim_time" => claimed_at: Text<'de>,
+        "affinity_claim_time" | "affinityClaimTime" => claimed_at: Text<'de>,
         "allocations" => allocations: List<Option<i64>>,
         "unallocated" => unallocated: List<i64>,
         "attributes" => attributes: List<Entry<'de>>,
@@ -27,16 +27,22 @@ object! {
     }
 }
 
-/// Reads a block whose key names `key`.
-pub(super) fn read(key: IpNet, value: &[u8], detail: &Detail) -> Read {
-    let block: Block<'_> = parse(value)?;
-    if block.deleted {
-        return Ok(None);
+impl Block<'_> {
+    /// Reads a block whose key names `key`.
+    pub(in crate::source) fn read(&self, key: IpNet, detail: &Detail) -> Read {
+        if self.deleted {
+            return Ok(None);
+        }
+        match self.cidr() {
+            None => Err(Unreadable::Undecodable(why::at("cidr", "missing"))),
+            Some(cidr) if cidr != key => Err(Unreadable::CidrDiffers(cidr)),
+            Some(cidr) => Ok(Some(Object::Block(build(cidr, self, detail)))),
+        }
     }
-    match block.cidr.0 {
-        None => Err(Unreadable::Undecodable(why::at("cidr", "missing"))),
-        Some(Masked(cidr)) if cidr != key => Err(Unreadable::CidrDiffers(cidr)),
-        Some(Masked(cidr)) => Ok(Some(Object::Block(build(cidr, &block, detail)))),
+
+    /// Its CIDR, masked.
+    pub(in crate::source) fn cidr(&self) -> Option<IpNet> {
+        self.cidr.0.as_ref().map(|cidr| cidr.0)
     }
 }
 
@@ -159,14 +165,14 @@ fn ordinal(key: &str) -> Option<u32> {
 mod tests {
     use std::time::{Duration, SystemTime};
 
+    use super::super::parse;
     use super::super::tests::object;
     use super::*;
     use crate::model::AttributeKind;
 
     fn block(cidr: &str, value: &str) -> AllocationBlock {
-        let version = if cidr.contains(':') { "ipv6" } else { "ipv4" };
-        let key = format!("/calico/ipam/v2/assignment/{version}/block/{}", cidr.replace('/', "-"));
-        match object(&key, value) {
+        let read: Block<'_> = parse(value.as_bytes()).unwrap();
+        match object(read.read(cidr.parse().unwrap(), &Detail::Full)) {
             Object::Block(block) => block,
             other => panic!("{other:?}"),
         }

@@ -3,8 +3,8 @@
 use serde::de::IgnoredAny;
 
 use super::json::{Nullable, Text, object};
+use super::timestamp;
 use crate::model::{Attribute, AttributeKind, Handle, Name, TunnelKind, is_plain_handle};
-use crate::source::etcd::timestamp;
 
 object! {
     pub(super) Entry<'de>, rest IgnoredAny, {
