@@ -6,6 +6,7 @@
 //! - [`backoff`]: how long to wait before a lost source is tried again.
 //! - [`mod@file`]: dumps written by `etcdctl`, for judging a cluster without reaching it.
 //! - [`iproute`]: dumps written by `ip -j`, the same for the kernel.
+//! - `kubernetes`: Calico's objects behind the Kubernetes API, with the feature of that name.
 //! - [`netlink`]: this host's kernel, followed.
 
 pub mod backoff;
@@ -13,4 +14,6 @@ mod calico;
 pub mod etcd;
 pub mod file;
 pub mod iproute;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod netlink;
