@@ -24,6 +24,8 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Look once and name everything that is wrong: exit 0 clean, 1 findings, 2 cannot tell.
     Check(Box<CheckArgs>),
+    /// Count how many more hosts and pods fit: exit 0 they do, 1 they do not, 2 cannot tell.
+    Plan(Box<PlanArgs>),
 }
 
 /// Where the pictures come from.
@@ -162,6 +164,29 @@ pub struct CheckArgs {
     /// How long a difference has to stand; from files there is nothing to wait for.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub settle: Duration,
+}
+
+/// Flags of `plan`.
+#[derive(Debug, Clone, Args)]
+pub struct PlanArgs {
+    /// Where the picture comes from; the kernel's is not asked for.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// For people or for programs.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub output: Output,
+    /// Say whether so many more hosts fit.
+    #[arg(long, value_name = "N", requires = "pods_per_host")]
+    pub add_hosts: Option<u64>,
+    /// Pods on each of them.
+    #[arg(long, value_name = "M", requires = "add_hosts")]
+    pub pods_per_host: Option<u64>,
+    /// Their labels, which pools choose hosts by.
+    #[arg(long, value_name = "KEY=VALUE,…", requires = "add_hosts")]
+    pub host_labels: Option<String>,
+    /// Compare block sizes on the present spread of pods over hosts.
+    #[arg(long)]
+    pub block_size: bool,
 }
 
 /// `--output`.

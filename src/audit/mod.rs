@@ -4,6 +4,7 @@
 
 pub mod handles;
 pub mod leaks;
+pub mod plan;
 pub mod sweep;
 pub mod tunnel_addresses;
 

@@ -69,7 +69,7 @@ async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
 }
 
 /// One whole picture: what was dumped, and what is read now.
-async fn picture(sources: &Sources, dumped: &[Event]) -> Result<Vec<Event>, ConfigError> {
+pub(super) async fn picture(sources: &Sources, dumped: &[Event]) -> Result<Vec<Event>, ConfigError> {
     let mut events = dumped.to_vec();
     if let DatastoreSource::Etcd(settings) = &sources.datastore {
         let objects = patiently("reading etcd", etcd::snapshot(settings, etcd::Timeouts::default()));
@@ -137,6 +137,6 @@ fn in_words(node: &str, sources: &Sources, findings: &[Finding]) -> String {
 }
 
 /// Values come from a datastore that anybody may have written to: no control sequence reaches the terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|it| if it.is_control() { '\u{fffd}' } else { it }).collect()
 }

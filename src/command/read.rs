@@ -24,13 +24,7 @@ pub(super) struct Dump {
 ///
 /// A file cannot be read, or it cannot be told whose routes it holds.
 pub(super) fn dump(sources: &Sources) -> Result<Dump, ConfigError> {
-    let mut events = Vec::new();
-    let mut newest = None;
-    if let DatastoreSource::File(path) = &sources.datastore {
-        let dump = file::datastore(path).map_err(|error| ConfigError::Flags(format!("--datastore.file: {error}")))?;
-        events = dump.events;
-        newest = dump.newest;
-    }
+    let (mut events, newest) = datastore(sources)?;
     if let Some(KernelSource::Files { routes, links }) = &sources.kernel {
         let kernel = iproute::snapshot(routes, links.as_deref())
             .map_err(|error| ConfigError::Flags(format!("--routes.file, --links.file: {error}")))?;
@@ -45,6 +39,17 @@ pub(super) fn dump(sources: &Sources) -> Result<Dump, ConfigError> {
         })?,
     };
     Ok(Dump { events, newest, node })
+}
+
+/// The datastore's dump alone, with the newest timestamp in it; nothing where etcd is read.
+///
+/// # Errors
+///
+/// The file cannot be read.
+pub(super) fn datastore(sources: &Sources) -> Result<(Vec<Event>, Option<SystemTime>), ConfigError> {
+    let DatastoreSource::File(path) = &sources.datastore else { return Ok((Vec::new(), None)) };
+    let dump = file::datastore(path).map_err(|error| ConfigError::Flags(format!("--datastore.file: {error}")))?;
+    Ok((dump.events, dump.newest))
 }
 
 /// The one Node whose address is on one of the dumped devices.

@@ -25,7 +25,7 @@ mod affinity;
 mod block;
 mod figures;
 mod ledger;
-mod reserved;
+pub(in crate::audit) mod reserved;
 mod standing;
 mod unreadable;
 mod view;

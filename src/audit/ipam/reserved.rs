@@ -7,17 +7,17 @@ use ipnet::IpNet;
 use crate::model::{Family, IpReservation};
 
 /// Numbers of the first and the last address, both inside.
-type Range = (u128, u128);
+pub(in crate::audit) type Range = (u128, u128);
 
 /// The union of all reservations, as disjoint ranges in order.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Reserved {
+pub(in crate::audit) struct Reserved {
     v4: Vec<Range>,
     v6: Vec<Range>,
 }
 
 impl Reserved {
-    pub(super) fn new<'a>(reservations: impl IntoIterator<Item = &'a IpReservation>) -> Reserved {
+    pub(in crate::audit) fn new<'a>(reservations: impl IntoIterator<Item = &'a IpReservation>) -> Reserved {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for net in reservations.into_iter().flat_map(|reservation| &reservation.cidrs) {
             match Family::of_net(net) {
@@ -28,21 +28,21 @@ impl Reserved {
         Reserved { v4: union(v4), v6: union(v6) }
     }
 
-    fn ranges(&self, family: Family) -> &[Range] {
+    pub(in crate::audit) fn ranges(&self, family: Family) -> &[Range] {
         match family {
             Family::V4 => &self.v4,
             Family::V6 => &self.v6,
         }
     }
 
-    pub(super) fn contains(&self, address: IpAddr) -> bool {
+    pub(in crate::audit) fn contains(&self, address: IpAddr) -> bool {
         let (ranges, number) = (self.ranges(Family::of(address)), number(address));
         let after = ranges.partition_point(|(first, _)| *first <= number);
         after > 0 && ranges[after - 1].1 >= number
     }
 
     /// How many addresses of the prefix are reserved.
-    pub(super) fn inside(&self, net: &IpNet) -> u128 {
+    pub(in crate::audit) fn inside(&self, net: &IpNet) -> u128 {
         let (first, last) = range(net);
         let ranges = self.ranges(Family::of_net(net));
         let start = ranges.partition_point(|(_, end)| *end < first);
@@ -55,20 +55,20 @@ impl Reserved {
 }
 
 /// How many addresses the prefix holds; all of IPv6 is one less than it ought to be, and no float can tell.
-pub(super) fn size(net: &IpNet) -> u128 {
+pub(in crate::audit) fn size(net: &IpNet) -> u128 {
     let (first, last) = range(net);
     count(first, last)
 }
 
 /// The address as a number.
-pub(super) fn number(address: IpAddr) -> u128 {
+pub(in crate::audit) fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => u128::from(u32::from(address)),
         IpAddr::V6(address) => u128::from(address),
     }
 }
 
-fn range(net: &IpNet) -> Range {
+pub(in crate::audit) fn range(net: &IpNet) -> Range {
     (number(net.network()), number(net.broadcast()))
 }
 
@@ -76,7 +76,7 @@ fn count(first: u128, last: u128) -> u128 {
     (last - first).saturating_add(1)
 }
 
-fn union(mut ranges: Vec<Range>) -> Vec<Range> {
+pub(in crate::audit) fn union(mut ranges: Vec<Range>) -> Vec<Range> {
     ranges.sort_unstable();
     let mut disjoint: Vec<Range> = Vec::new();
     for (first, last) in ranges {
