@@ -141,6 +141,9 @@ pub struct ServeArgs {
     /// How often handles and endpoints are swept for leaks.
     #[arg(long = "leaks.interval", value_name = "TIME", default_value = "15m", value_parser = duration)]
     pub leaks_interval: Duration,
+    /// How long an address may be allocated and not in use, or the reverse, before it counts as leaked.
+    #[arg(long = "leaks.grace", value_name = "TIME", default_value = "15m", value_parser = duration)]
+    pub leaks_grace: Duration,
     /// Where to listen; may be given several times.
     #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = ":19179", help_heading = "Web")]
     pub listen: Vec<String>,
@@ -218,6 +221,7 @@ mod tests {
         let cli = Cli::try_parse_from(["calico-exporter", "--routes.grace", "90s", "--no-collector.ipam"]).unwrap();
         assert!(cli.command.is_none());
         assert_eq!(cli.serve.routes_grace, Duration::from_secs(90));
+        assert_eq!(cli.serve.leaks_grace, Duration::from_secs(900));
         assert!(cli.serve.source.no_collector_ipam);
         let cli = Cli::try_parse_from(["calico-exporter", "check", "--output", "json"]).unwrap();
         assert!(matches!(cli.command, Some(Command::Check(args)) if args.output == Output::Json));

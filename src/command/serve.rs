@@ -23,8 +23,6 @@ use crate::web::{ListenAddress, Server, ServerConfig, WebConfig, WebState};
 
 /// How long key and block may contradict each other: a claim is three writes, done within milliseconds.
 pub(super) const AFFINITY_GRACE: Duration = Duration::from_secs(60);
-/// How long an address may be allocated without an endpoint.
-pub(super) const LEAK_GRACE: Duration = Duration::from_secs(15 * 60);
 /// Batches of events on their way: sources wait when the engine falls behind.
 const QUEUE: usize = 64;
 
@@ -131,7 +129,7 @@ fn audit_options(args: &ServeArgs, sources: &Sources, node: &crate::model::Name)
             grace: live.then_some(args.routes_grace),
         }),
         leaks: sources.collectors.leaks,
-        leak_grace: LEAK_GRACE,
+        leak_grace: args.leaks_grace,
     }
 }
 
