@@ -98,6 +98,11 @@ pub struct RouteAudit {
     pub judged: usize,
 }
 
+/// Classes that a difference can be of: a foreign route is one of the class of its form (J17).
+fn fault_classes() -> impl Iterator<Item = RouteClass> {
+    RouteClass::ALL.into_iter().filter(|class| !class.reasons().is_empty())
+}
+
 impl RouteAudit {
     /// An audit that has not looked yet.
     pub fn new(options: RouteOptions) -> RouteAudit {
@@ -112,7 +117,8 @@ impl RouteAudit {
             bird_routes: BTreeSet::new(),
             bird_inside: Default::default(),
             lookups: BTreeMap::new(),
-            convergence: BTreeMap::new(),
+            // From the start, or a rate would not see the first observation.
+            convergence: fault_classes().map(|class| (class, Histogram::default())).collect(),
             changes: BTreeMap::new(),
             judged: 0,
         }

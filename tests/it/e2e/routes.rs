@@ -15,8 +15,7 @@ fn pending(scrape: &Exposition, class: &str) -> f64 {
 }
 
 fn converged(scrape: &Exposition, class: &str) -> f64 {
-    // Absent before the first.
-    scrape.value("calico_route_convergence_seconds_count", &[("class", class)]).unwrap_or_default()
+    scrape.value("calico_route_convergence_seconds_count", &[("class", class)]).unwrap()
 }
 
 #[test]
