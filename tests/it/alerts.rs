@@ -144,6 +144,24 @@ fn each_alert_is_seen_to_fire_and_to_be_silent() {
     assert_eq!(silent, alerts, "those that are seen to be silent");
 }
 
+/// An alert that nobody has seen arrive is none. How to see to it: `tests/lab/scenarios/mod.rs`.
+#[test]
+fn each_alert_is_expected_by_a_scenario_of_the_lab() {
+    let mut expected = BTreeSet::new();
+    for file in files_below("tests/lab/scenarios", ".rs") {
+        let text = std::fs::read_to_string(file).unwrap();
+        // What a scenario expects is a name with labels; what it tolerates is a name alone.
+        let names = text.split("(\"Calico").skip(1).filter_map(|rest| rest.split_once("\", &["));
+        expected.extend(names.map(|(name, _)| format!("Calico{name}")));
+    }
+    let rules = rules();
+    let alerts: BTreeSet<String> = rules.iter().filter_map(|rule| rule.alert.clone()).collect();
+    let unseen: Vec<_> = alerts.difference(&expected).collect();
+    assert!(unseen.is_empty(), "no scenario of the lab expects {unseen:?}");
+    let unknown: Vec<_> = expected.difference(&alerts).collect();
+    assert!(unknown.is_empty(), "the lab expects alerts that there are not: {unknown:?}");
+}
+
 #[test]
 fn inhibition_names_alerts_and_labels_that_there_are() {
     let rules = rules();

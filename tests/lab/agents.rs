@@ -3,17 +3,19 @@
 //! As the real Felix between two of its refreshes (90 s), this one does not look at the kernel: what somebody else
 //! took out of it stays out until [`Agents::refresh`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::bird::Birds;
 use crate::network::{Site, ip, try_ip};
 use crate::picture::{Node, Picture, Pool};
+use crate::process::Process;
 use crate::store::Store;
+use crate::tunnel;
 
 /// What runs on one host beside the exporter.
 pub(crate) struct Host {
@@ -21,6 +23,12 @@ pub(crate) struct Host {
     pub(crate) birds: Birds,
     /// Felix is not running: the datastore's changes do not reach the kernel.
     pub(crate) felix_stopped: bool,
+    /// How far Felix is behind the datastore.
+    pub(crate) lag: Duration,
+    /// What it still has to carry over, and when it will.
+    due: VecDeque<(Instant, BTreeMap<String, String>)>,
+    /// Who keeps `tunl0` open.
+    pub(crate) tunnel: Process,
     /// What Felix has programmed: `ip`'s words by what they are about.
     applied: BTreeMap<String, String>,
 }
@@ -53,6 +61,7 @@ impl Shared {
                     let (revision, pairs) = store.list("/calico/");
                     shared.lock().carry_over(revision, &Picture::read(&pairs));
                 }
+                shared.lock().hosts.values_mut().for_each(Host::catch_up);
             }
         });
     }
@@ -62,7 +71,8 @@ impl Shared {
         let mut agents = self.lock();
         agents.seen = 0;
         let host = agents.hosts.get_mut(name).unwrap();
-        host.felix_stopped = false;
+        (host.felix_stopped, host.lag) = (false, Duration::ZERO);
+        host.due.clear();
         // What it programmed it knows from the kernel; every line is written again.
         host.applied.values_mut().for_each(|words| words.push(' '));
     }
@@ -70,9 +80,10 @@ impl Shared {
 
 impl Agents {
     pub(crate) fn add(&mut self, site: Site, directory: &Path) {
-        devices(&site);
+        let tunnel = devices(&site, directory);
         let birds = Birds::new(site, directory);
-        self.hosts.insert(site.name, Host { site, birds, felix_stopped: false, applied: BTreeMap::new() });
+        let (lag, due, applied) = (Duration::ZERO, VecDeque::new(), BTreeMap::new());
+        self.hosts.insert(site.name, Host { site, birds, felix_stopped: false, lag, due, tunnel, applied });
         self.seen = 0;
     }
 
@@ -80,7 +91,7 @@ impl Agents {
         for host in self.hosts.values_mut() {
             host.birds.configure(picture);
             if !host.felix_stopped {
-                host.program(wanted(&host.site, picture));
+                host.due.push_back((Instant::now() + host.lag, wanted(&host.site, picture)));
             }
         }
         self.seen = revision;
@@ -88,6 +99,17 @@ impl Agents {
 }
 
 impl Host {
+    /// Programs what is due by now.
+    fn catch_up(&mut self) {
+        let mut newest = None;
+        while self.due.front().is_some_and(|(at, _)| *at <= Instant::now()) {
+            newest = self.due.pop_front();
+        }
+        if let Some((_, wanted)) = newest {
+            self.program(wanted);
+        }
+    }
+
     fn program(&mut self, wanted: BTreeMap<String, String>) {
         let mut lines = String::new();
         for (what, words) in &self.applied {
@@ -122,20 +144,18 @@ fn subject(what: &str) -> &str {
     what.split_once(' ').map_or(what, |(subject, _)| subject)
 }
 
-/// The tunnels. A veth called tunl0 stands in for the IPIP device, which not every kernel has: it has a carrier, and
-/// nobody answers at its other end.
-fn devices(site: &Site) {
+/// The tunnels: VXLAN's, and a stand-in for IPIP's, which not every kernel has.
+fn devices(site: &Site, directory: &Path) -> Process {
     let address = site.v4;
+    let tunnel = tunnel::start(site.name, directory);
     ip(
         site.name,
         &format!(
-            "link add tunl0 type veth peer name tunl0-far
-             link set tunl0-far up
-             link set tunl0 mtu 1480 up
-             link add vxlan.calico type vxlan id 4096 local {address} dev eth0 dstport 4789 nolearning
+            "link add vxlan.calico type vxlan id 4096 local {address} dev eth0 dstport 4789 nolearning
              link set vxlan.calico mtu 1450 up"
         ),
     );
+    tunnel
 }
 
 /// What Felix programs on this host, as Calico 3.33 does by default: routes of pods, of IPIP and of VXLAN pools.

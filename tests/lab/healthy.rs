@@ -53,9 +53,21 @@ pub(crate) fn days() -> Vec<Healthy> {
             }
             std::thread::sleep(A_WHILE);
         }),
-        day("etcd restarted while pods come and go", |lab| {
-            lab.etcd.restart();
-            pods(lab, &["h1", "h2"], 5);
+        day("etcd's leader moved while pods come and go", |lab| {
+            for _ in 0..2 {
+                lab.etcd.move_leader();
+                pods(lab, &["h1", "h2"], 3);
+            }
+            std::thread::sleep(A_WHILE);
+        }),
+        day("etcd restarted member by member, its leader first, and then the whole of it", |lab| {
+            let leader = lab.etcd.move_leader();
+            for member in [leader, leader + 1, leader + 2] {
+                lab.etcd.restart(&[member % 3]);
+                pods(lab, &["h1", "h2"], 2);
+            }
+            lab.etcd.restart(&[0, 1, 2]);
+            pods(lab, &["h1", "h2"], 2);
             std::thread::sleep(A_WHILE);
         }),
         day("a pool's mode migrated and back", |lab| {

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use crate::store::Store;
 
+/// IPAM's configuration, of which Calico writes none before it is changed.
+pub(crate) const CONFIG: &str = "/calico/ipam/v2/config";
+
 /// A pool of the lab.
 #[derive(Debug, Clone)]
 pub(crate) struct Pool {
@@ -58,6 +61,18 @@ impl Ipam {
             write_pool(store, pool);
         }
         ipam
+    }
+
+    /// A pool more, as an administrator adds one.
+    pub(crate) fn add_pool(&mut self, store: &mut Store, pool: Pool) {
+        write_pool(store, &pool);
+        self.pools.push(pool);
+    }
+
+    /// A pool less. Its blocks stay, as they do where one is deleted while in use.
+    pub(crate) fn remove_pool(&mut self, store: &mut Store, name: &str) {
+        self.pools.retain(|pool| pool.name != name);
+        store.delete(&format!("/calico/resources/v3/projectcalico.org/ippools/{name}"));
     }
 
     /// Sets how a pool's packets are wrapped, which is all that an administrator does.
@@ -156,6 +171,17 @@ impl Ipam {
         write_handle(store, &allocation.handle, cidr, -1);
     }
 
+    /// Takes back whatever is allocated under a handle.
+    pub(crate) fn release_handle(&mut self, store: &mut Store, handle: &str) {
+        let of_handle = |one: &Option<Allocation>| one.as_ref().is_some_and(|one| one.handle == handle);
+        let mut addresses = Vec::new();
+        for (cidr, block) in &self.blocks {
+            let ordinals = block.allocations.iter().enumerate().filter(|(_, one)| of_handle(one));
+            addresses.extend(ordinals.map(|(ordinal, _)| address(*cidr, ordinal)));
+        }
+        addresses.into_iter().for_each(|address| self.release(store, address));
+    }
+
     /// Gives a host's block back: key pendingDeletion, block deleted or without owner, key deleted.
     pub(crate) fn release_block(&mut self, store: &mut Store, host: &str, cidr: IpNet) {
         let affinity = affinity_key(host, cidr);
@@ -182,6 +208,12 @@ impl Ipam {
     pub(crate) fn blocks_in(&self, host: &str, pool: &str) -> Vec<IpNet> {
         let own = self.blocks_of(host).into_iter().map(|(cidr, _)| cidr);
         own.filter(|cidr| self.blocks[cidr].pool == pool).collect()
+    }
+
+    /// All blocks of a pool, each with its host.
+    pub(crate) fn blocks_of_pool(&self, pool: &str) -> Vec<(IpNet, String)> {
+        let own = self.blocks.iter().filter(|(_, block)| block.pool == pool);
+        own.filter_map(|(cidr, block)| Some((*cidr, block.affinity.clone()?))).collect()
     }
 
     /// The pool that a block was claimed from.
@@ -215,7 +247,7 @@ pub(crate) fn address(cidr: IpNet, ordinal: usize) -> IpAddr {
     }
 }
 
-fn ordinal(cidr: IpNet, address: IpAddr) -> usize {
+pub(crate) fn ordinal(cidr: IpNet, address: IpAddr) -> usize {
     match (cidr.network(), address) {
         (IpAddr::V4(first), IpAddr::V4(this)) => (u32::from(this) - u32::from(first)) as usize,
         (IpAddr::V6(first), IpAddr::V6(this)) => usize::try_from(u128::from(this) - u128::from(first)).unwrap(),
@@ -274,9 +306,13 @@ fn write_block(store: &mut Store, cidr: IpNet, block: &Block) {
     store.put(&block_key(cidr), &value.to_string());
 }
 
+pub(crate) fn handle_key(handle: &str) -> String {
+    format!("/calico/ipam/v2/handle/{handle}")
+}
+
 /// Counts an address of the block into the handle, or out of it; one without addresses is deleted.
 fn write_handle(store: &mut Store, handle: &str, cidr: IpNet, change: i64) {
-    let key = format!("/calico/ipam/v2/handle/{handle}");
+    let key = handle_key(handle);
     let mut value = match store.get(&key) {
         Some(text) => serde_json::from_str(&text).unwrap(),
         None => json!({"block": {}, "deleted": false}),

@@ -13,18 +13,21 @@ use crate::ipam::Ipam;
 use crate::monitoring::{Monitoring, get};
 use crate::network::{SITES, Site, add, build, ip, remove, try_ip};
 use crate::process::{Process, within};
-use crate::store::{Etcd, Store, url};
+use crate::store::{Etcd, Store, urls};
 
 /// How long an exporter here lets a difference stand: the default, 120 s, as much faster as the alerts are, and a
 /// second, since BIRD is as slow as ever.
-const GRACE: &str = "3s";
+pub(crate) const GRACE: &str = "3s";
+/// The same of leaks (15 min).
+const LEAKS_GRACE: &str = "15s";
 
 pub(crate) struct Pod {
     pub(crate) host: &'static str,
     device: String,
     pub(crate) addresses: Vec<IpAddr>,
     /// The key of its endpoint.
-    key: String,
+    pub(crate) key: String,
+    pub(crate) handle: String,
 }
 
 pub(crate) struct Lab {
@@ -36,8 +39,11 @@ pub(crate) struct Lab {
     pub(crate) exporters: BTreeMap<&'static str, Process>,
     pub(crate) monitoring: Monitoring,
     pub(crate) pods: Vec<Pod>,
+    /// What an exporter said when all was well.
+    pub(crate) old_page: String,
     created: u32,
-    tunnels: BTreeMap<&'static str, [IpAddr; 2]>,
+    /// Each host's addresses of `tunl0` and `vxlan.calico`.
+    pub(crate) tunnels: BTreeMap<&'static str, [IpAddr; 2]>,
 }
 
 pub(crate) fn site(name: &str) -> Site {
@@ -71,6 +77,7 @@ impl Lab {
             exporters: BTreeMap::new(),
             monitoring,
             pods: Vec::new(),
+            old_page: String::new(),
             created: 0,
             tunnels: BTreeMap::new(),
         };
@@ -118,23 +125,28 @@ impl Lab {
         }
         let mut host = self.agents.lock().hosts.remove(name).unwrap();
         host.birds.terminate();
+        host.tunnel.terminate();
         remove(&host.site);
     }
 
     pub(crate) fn start_exporter(&mut self, name: &'static str) {
-        let site = site(name);
+        self.start_exporter_with(name, GRACE, site(name).ipam);
+    }
+
+    /// The same with another grace of routes, and with or without the IPAM collector.
+    pub(crate) fn start_exporter_with(&mut self, name: &'static str, grace: &str, ipam: bool) {
         let mut command = within(name, env!("CARGO_BIN_EXE_calico-exporter"));
         command.args([
             "serve",
             "--etcd.endpoints",
-            &url(),
+            &urls(),
             "--node.name",
             name,
             "--web.listen-address",
             "0.0.0.0:19179",
         ]);
-        command.args(["--routes.grace", GRACE, "--leaks.interval", "5s"]);
-        if !site.ipam {
+        command.args(["--routes.grace", grace, "--leaks.interval", "5s", "--leaks.grace", LEAKS_GRACE]);
+        if !ipam {
             command.arg("--no-collector.ipam");
         }
         let process = Process::start(&self.directory, &format!("{name}-exporter"), command);
@@ -227,7 +239,7 @@ impl Lab {
             }),
         );
         let key = format!("/calico/resources/v3/projectcalico.org/{path}");
-        self.pods.push(Pod { host, device, addresses, key });
+        self.pods.push(Pod { host, device, addresses, key, handle: handle.to_owned() });
     }
 
     /// Takes a pod away in the opposite order.
@@ -238,6 +250,19 @@ impl Lab {
         for address in pod.addresses {
             self.ipam.release(&mut self.store, address);
         }
+    }
+
+    /// Takes a pool away with all that is in it, in the proper order.
+    pub(crate) fn clear_pool(&mut self, name: &str) {
+        let blocks = self.ipam.blocks_of_pool(name);
+        let inside = |pod: &Pod| blocks.iter().any(|(cidr, _)| cidr.contains(&pod.addresses[0]));
+        while let Some(index) = self.pods.iter().rposition(inside) {
+            self.delete_pod(index);
+        }
+        for (cidr, host) in &blocks {
+            self.ipam.release_block(&mut self.store, host, *cidr);
+        }
+        self.ipam.remove_pool(&mut self.store, name);
     }
 
     /// Gives back the blocks of a host that stand empty, but not its last of a pool: what kube-controllers does.
@@ -252,7 +277,7 @@ impl Lab {
 
     /// Waits for something that has to come; says what the lab looks like if it does not.
     pub(crate) fn wait(&mut self, what: &str, mut holds: impl FnMut(&mut Lab) -> bool) -> Result<(), String> {
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_secs(240);
         while !holds(self) {
             if Instant::now() > deadline {
                 return Err(format!("waited in vain for {what}\n{}", self.describe()));

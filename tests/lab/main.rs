@@ -13,6 +13,7 @@
 
 mod agents;
 mod bird;
+mod cache;
 mod cage;
 mod healthy;
 mod ipam;
@@ -25,6 +26,7 @@ mod run;
 mod scenarios;
 mod store;
 mod tools;
+mod tunnel;
 
 use std::io::Write;
 use std::path::Path;
@@ -49,6 +51,11 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--list") {
         return ExitCode::SUCCESS;
+    }
+    if let [flag, name] = &arguments[..]
+        && flag == tunnel::HOLD
+    {
+        return tunnel::hold(name);
     }
     if let Some(directory) = cage::inside() {
         return if inside(&directory, &arguments) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -99,6 +106,7 @@ fn inside(directory: &Path, arguments: &[String]) -> bool {
     let mut lab = Lab::start(directory);
     lab.wait("a healthy network", |lab| lab.is_quiet()).unwrap_or_else(|why| panic!("{why}"));
     say(&format!("ok    the network is up and healthy after {}", run::seconds(begun.elapsed())));
+    lab.old_page = monitoring::get("172.30.2.13:19179", "/metrics").unwrap();
     if plan.serve {
         for (name, address) in DOORS {
             cage::door(directory, name, address).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   etcd, Prometheus, Alertmanager            h1 .11   h2 .12   (h4 .14)        h3 172.30.2.13
-//!   172.30.1.1, etcd on .2                      │        │         │                 │
+//!   172.30.1.1, etcd on .2, .3 and .4           │        │         │                 │
 //!   ──────┴───────────────── 172.30.1.0/24 ─────┴────────┴─────────┴──── router ── 172.30.2.0/24
 //! ```
 //!
@@ -25,7 +25,8 @@ pub(crate) struct Site {
     pub(crate) ipam: bool,
 }
 
-pub(crate) const ETCD: &str = "172.30.1.2";
+/// The members of etcd.
+pub(crate) const ETCD: [&str; 3] = ["172.30.1.2", "172.30.1.3", "172.30.1.4"];
 
 pub(crate) const SITES: [Site; 4] = [
     Site { name: "h1", v4: "172.30.1.11", gateway: "172.30.1.254", v6: Some("fd30::11"), bridge: "br-a", ipam: true },
@@ -72,6 +73,7 @@ pub(crate) fn build() {
     ip("", "link set lo up\nnetns add router");
     // A bridge without an address of its own takes that of a port, and another when a host leaves: for a while nobody
     // would find the services behind it.
+    let members: String = ETCD.iter().map(|address| format!("addr add {address}/24 dev br-a\n")).collect();
     ip(
         "",
         &format!(
@@ -80,7 +82,7 @@ pub(crate) fn build() {
              link set br-a up
              link set br-b up
              addr add 172.30.1.1/24 dev br-a
-             addr add {ETCD}/24 dev br-a
+             {members}
              link add router-a type veth peer name net-a netns router
              link add router-b type veth peer name net-b netns router
              link set router-a master br-a up

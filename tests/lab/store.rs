@@ -10,40 +10,66 @@ use tokio::runtime::Runtime;
 use crate::network::ETCD;
 use crate::process::Process;
 
-pub(crate) fn url() -> String {
-    format!("http://{ETCD}:2379")
+fn url(member: usize) -> String {
+    format!("http://{}:2379", ETCD[member])
 }
 
-/// The server.
+fn peer(member: usize) -> String {
+    format!("http://{}:2380", ETCD[member])
+}
+
+/// All members, as `--etcd.endpoints` takes them.
+pub(crate) fn urls() -> String {
+    let urls: Vec<String> = (0..ETCD.len()).map(url).collect();
+    urls.join(",")
+}
+
+/// The servers: three members of one cluster.
 pub(crate) struct Etcd {
     directory: PathBuf,
-    process: Process,
+    members: Vec<Process>,
 }
 
 impl Etcd {
     pub(crate) fn start(directory: &Path) -> Etcd {
-        let etcd = Etcd { directory: directory.to_owned(), process: Etcd::run(directory) };
+        let members = (0..ETCD.len()).map(|member| Etcd::run(directory, member)).collect();
         Store::connect();
-        etcd
+        Etcd { directory: directory.to_owned(), members }
     }
 
-    fn run(directory: &Path) -> Process {
-        let peer = format!("http://{ETCD}:2380");
+    fn run(directory: &Path, member: usize) -> Process {
+        let cluster: Vec<String> = (0..ETCD.len()).map(|member| format!("m{member}={}", peer(member))).collect();
         let mut command = Command::new("etcd");
+        // Below /run nothing waits for a disk.
         command
-            .arg("--data-dir")
-            .arg(directory.join("etcd"))
-            .args(["--listen-client-urls", &url(), "--advertise-client-urls", &url()])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}")]);
-        Process::start(directory, "etcd", command)
+            .args(["--name", &format!("m{member}"), "--data-dir", &format!("/run/etcd-{member}")])
+            .args(["--listen-client-urls", &url(member), "--advertise-client-urls", &url(member)])
+            .args(["--listen-peer-urls", &peer(member), "--initial-advertise-peer-urls", &peer(member)])
+            // Both cores may be busy for a while, which is no reason to elect somebody else.
+            .args(["--heartbeat-interval", "200", "--election-timeout", "2000"])
+            .args(["--initial-cluster", &cluster.join(",")]);
+        Process::start(directory, &format!("etcd-{member}"), command)
     }
 
-    /// Ends it and starts it again, with its data.
-    pub(crate) fn restart(&mut self) {
-        self.process.terminate();
-        self.process = Etcd::run(&self.directory);
-        Store::connect();
+    /// Ends these members and starts them again, with their data.
+    pub(crate) fn restart(&mut self, members: &[usize]) {
+        members.iter().for_each(|member| self.members[*member].terminate());
+        for member in members {
+            self.members[*member] = Etcd::run(&self.directory, *member);
+        }
+        members.iter().for_each(|member| drop(Store::connect_to(vec![url(*member)])));
+    }
+
+    /// Has another member lead. Returns who leads now.
+    pub(crate) fn move_leader(&self) -> usize {
+        let mut stores: Vec<Store> = (0..ETCD.len()).map(|member| Store::connect_to(vec![url(member)])).collect();
+        let ids: Vec<u64> = stores.iter_mut().map(|store| store.member_and_leader().0).collect();
+        let (_, before) = stores[0].member_and_leader();
+        let old = ids.iter().position(|id| *id == before).unwrap();
+        let new = (old + 1) % ids.len();
+        stores[old].insist(async |client| client.move_leader(ids[new]).await);
+        assert_eq!(stores[new].member_and_leader().1, ids[new], "the leader did not move");
+        new
     }
 }
 
@@ -51,24 +77,29 @@ impl Etcd {
 pub(crate) struct Store {
     runtime: Runtime,
     client: Client,
+    urls: Vec<String>,
 }
 
 impl Store {
     /// Waits until etcd answers.
     pub(crate) fn connect() -> Store {
+        Store::connect_to((0..ETCD.len()).map(url).collect())
+    }
+
+    fn connect_to(urls: Vec<String>) -> Store {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let answered = runtime.block_on(async {
                 let attempt = async {
-                    let mut client = Client::connect([url()], None).await?;
+                    let mut client = Client::connect(&urls, None).await?;
                     client.get("health", None).await?;
                     Ok::<_, etcd_client::Error>(client)
                 };
                 tokio::time::timeout(Duration::from_secs(2), attempt).await
             });
             if let Ok(Ok(client)) = answered {
-                return Store { runtime, client };
+                return Store { runtime, client, urls };
             }
             assert!(Instant::now() < deadline, "etcd does not answer");
             std::thread::sleep(Duration::from_millis(50));
@@ -83,12 +114,18 @@ impl Store {
             let outcome = self.runtime.block_on(async { tokio::time::timeout(limit, action(client)).await });
             match outcome {
                 Ok(Ok(done)) => return done,
-                _ if attempt < 5 => *self = Store::connect(),
+                _ if attempt < 5 => *self = Store::connect_to(std::mem::take(&mut self.urls)),
                 Ok(Err(error)) => panic!("etcd: {error}"),
                 Err(_) => panic!("etcd does not answer"),
             }
         }
         unreachable!("the loop has no end")
+    }
+
+    /// Who answers, and who leads.
+    fn member_and_leader(&mut self) -> (u64, u64) {
+        let answer = self.insist(async |client| client.status().await);
+        (answer.header().map_or(0, etcd_client::ResponseHeader::member_id), answer.leader())
     }
 
     pub(crate) fn put(&mut self, key: &str, value: &str) {

@@ -1,6 +1,6 @@
 //! The programs that the lab is made of.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn find(name: &str) -> Option<PathBuf> {
@@ -21,6 +21,9 @@ pub(crate) fn missing() -> Option<String> {
         .collect();
     if alertmanager().is_none() {
         missing.push("alertmanager");
+    }
+    if !Path::new("/dev/net/tun").exists() {
+        missing.push("/dev/net/tun");
     }
     if !missing.is_empty() {
         return Some(format!("missing: {}", missing.join(", ")));
