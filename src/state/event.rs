@@ -197,6 +197,8 @@ pub enum Event {
     Synced(Side),
     /// The picture is not current any more; what is known stays.
     Lost(Side, String),
+    /// What the source is not allowed to read, as of now: each resource as it is named where permissions are given.
+    Denied(Side, Vec<Name>),
     /// An object exists with this content.
     Put(Box<Object>),
     /// An object exists and its value says nothing. Never a deletion.

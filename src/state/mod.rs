@@ -82,6 +82,8 @@ impl State {
                     *sync = SyncState::Lost(why);
                 }
             }
+            // Of the source, not of the picture: nothing is gone because it may not be read.
+            Event::Denied(..) => {}
             Event::Put(object) => self.datastore.put(*object, now),
             Event::Unreadable { id, key, why } => {
                 self.datastore.unreadable_value(id, UnreadableValue { key, why }, now);

@@ -13,6 +13,7 @@ mod etcd;
 mod exposition;
 mod fixtures;
 mod ipam;
+mod kubernetes;
 mod layering;
 mod leaks;
 mod metrics;

@@ -214,9 +214,7 @@ impl Settings {
     /// The file cannot be read, is no `CalicoAPIConfig`, has keys that Calico does not know, or values that cannot be
     /// used.
     pub fn from_calicoctl(path: &Path) -> Result<Settings, SettingsError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| SettingsError::File { path: path.to_owned(), error })?;
-        let spec = spec(&text).map_err(|what| SettingsError::Content { path: path.to_owned(), what })?;
+        let spec = calicoctl_spec(path)?;
         Settings::assemble(&|Name(_, key)| Found {
             setting: format!("{}: spec.{key}", path.display()),
             value: spec.get(key).and_then(Value::as_str).unwrap_or_default().to_owned(),
@@ -302,6 +300,12 @@ fn tls(find: &dyn Fn(Name) -> Found) -> Result<Tls, SettingsError> {
         (false, true) => return Err(cert.fail(format_args!("not set, though {} is; set both or neither", key.setting))),
     };
     Ok(Tls { ca: ca.is_set().then(|| pem(&ca)).transpose()?, identity })
+}
+
+/// The `spec` of a `calicoctl.cfg`, checked: for the other datastore's settings.
+pub(in crate::source) fn calicoctl_spec(path: &Path) -> Result<Mapping, SettingsError> {
+    let text = std::fs::read_to_string(path).map_err(|error| SettingsError::File { path: path.to_owned(), error })?;
+    spec(&text).map_err(|what| SettingsError::Content { path: path.to_owned(), what })
 }
 
 /// The `spec` of a `calicoctl.cfg`, checked: every key is known, and those of etcd hold text.

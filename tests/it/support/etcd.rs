@@ -123,6 +123,36 @@ impl Etcd {
         }
     }
 
+    /// Forgets every revision but the newest.
+    pub(crate) async fn compact(&self) {
+        let mut client = self.client().await;
+        let newest = client.get("health", None).await.unwrap().header().unwrap().revision();
+        client.compact(newest, None).await.unwrap();
+    }
+
+    /// A backup of what there is; `None` where there is no etcdctl.
+    pub(crate) async fn snapshot(&self) -> Option<PathBuf> {
+        let file = self.dir.path().join("snapshot.db");
+        let mut command = Command::new(tool("etcdctl")?);
+        let saved = command.env("ETCDCTL_API", "3").args(["--endpoints", &self.url(), "snapshot", "save"]).arg(&file);
+        assert!(saved.output().unwrap().status.success());
+        Some(file)
+    }
+
+    /// Goes back to a backup.
+    pub(crate) async fn restore(&mut self, snapshot: &std::path::Path) {
+        self.stop();
+        self.forget();
+        let data = self.dir.path().join(format!("data-{}", self.generation));
+        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let mut command = Command::new(tool("etcdctl").unwrap());
+        command.env("ETCDCTL_API", "3").args(["snapshot", "restore"]).arg(snapshot).arg("--data-dir").arg(data);
+        command.args(["--initial-cluster", &format!("default={peer}"), "--initial-advertise-peer-urls", &peer]);
+        let restored = command.output().unwrap();
+        assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+        self.start_again().await;
+    }
+
     /// A connection of the test's own.
     pub(crate) async fn client(&self) -> Client {
         Client::connect([self.url()], Some(self.options.clone())).await.unwrap()

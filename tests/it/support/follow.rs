@@ -6,6 +6,7 @@ use std::time::Duration;
 use calico_exporter::model::EndpointId;
 use calico_exporter::source::backoff::Backoff;
 use calico_exporter::source::etcd::settings::Settings;
+use calico_exporter::source::kubernetes;
 use calico_exporter::source::etcd::{Config, Probe, Timeouts, run};
 use calico_exporter::state::{Event, ObjectId, Side};
 use tokio::sync::{mpsc, watch};
@@ -23,6 +24,8 @@ pub(crate) struct Picture {
     pub(crate) resyncs: usize,
     pub(crate) syncs: usize,
     pub(crate) lost: Vec<String>,
+    /// What may not be read.
+    pub(crate) denied: Vec<String>,
     /// Deletions said one by one.
     pub(crate) deletions: usize,
 }
@@ -58,6 +61,7 @@ impl Picture {
                 self.objects.remove(&id);
                 self.deletions += 1;
             }
+            Event::Denied(Side::Datastore, what) => self.denied = what.iter().map(ToString::to_string).collect(),
             other => panic!("not the datastore's: {other:?}"),
         }
     }
@@ -100,10 +104,21 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn start(config: Config) -> Source {
+        Source::wire(|sender, asked, stopped| tokio::spawn(run(config, sender, asked, stopped)))
+    }
+
+    /// The other datastore's.
+    pub(crate) fn start_kubernetes(config: kubernetes::Config) -> Source {
+        Source::wire(|sender, asked, stopped| tokio::spawn(kubernetes::run(config, sender, asked, stopped)))
+    }
+
+    fn wire(
+        spawn: impl FnOnce(mpsc::Sender<Vec<Event>>, mpsc::Receiver<EndpointId>, watch::Receiver<bool>) -> JoinHandle<()>,
+    ) -> Source {
         let (sender, events) = mpsc::channel(4);
         let (lookups, asked) = mpsc::channel(16);
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(run(config, sender, asked, stopped));
+        let task = spawn(sender, asked, stopped);
         Source { events, lookups, stop, task, picture: Picture::default() }
     }
 

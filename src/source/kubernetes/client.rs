@@ -1,0 +1,208 @@
+//! Requests to the API server: each with who we are, and with what its answer means. Only GET is ever sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::write::GzDecoder;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, RETRY_AFTER, USER_AGENT};
+use hyper::{Request, Response};
+use std::io::Write as _;
+use tokio::time::timeout;
+
+use super::auth::Authenticator;
+use super::connect::Connector;
+use super::error::{Asked, KubernetesError};
+use super::settings::Settings;
+
+/// The largest answer that is accepted, in bytes, once it is unpacked: a page of 500 of the largest objects that are
+/// ever stored is far below it.
+const LARGEST_ANSWER: usize = 128 << 20;
+/// The largest body of a refusal that is read.
+const LARGEST_REFUSAL: usize = 64 << 10;
+
+/// How objects are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Whole.
+    Whole,
+    /// Names, versions and annotations only.
+    Metadata,
+}
+
+impl Form {
+    fn accept(self) -> &'static str {
+        match self {
+            Form::Whole => "application/json",
+            Form::Metadata => {
+                "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+            }
+        }
+    }
+}
+
+/// How long the steps of a request may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From a request to the head of its answer.
+    pub answer: Duration,
+    /// Between two pieces of an answer that has an end.
+    pub piece: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts { answer: Duration::from_secs(30), piece: Duration::from_secs(30) }
+    }
+}
+
+/// The API server; clones share one connection.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// As it is named in messages.
+    server: Arc<str>,
+    /// What stands before each path.
+    base: String,
+    authority: String,
+    connector: Connector,
+    authenticator: Authenticator,
+    timeouts: Timeouts,
+}
+
+impl Client {
+    /// Connects with the first request.
+    pub fn new(settings: &Settings, timeouts: Timeouts) -> Client {
+        let uri = &settings.server;
+        let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
+        let base = uri.path().trim_end_matches('/').to_owned();
+        Client {
+            shared: Arc::new(Shared {
+                server: format!("{}://{authority}{base}", uri.scheme_str().unwrap_or("https")).into(),
+                base,
+                authority,
+                connector: Connector::new(settings),
+                authenticator: Authenticator::new(settings.user.clone()),
+                timeouts,
+            }),
+        }
+    }
+
+    /// How many connections were made so far: one, as long as nothing breaks.
+    pub async fn connections(&self) -> u64 {
+        self.shared.connector.made().await
+    }
+
+    pub(super) fn asked(&self, verb: &'static str, resource: &str) -> Asked {
+        Asked { server: self.shared.server.clone(), verb, resource: resource.into() }
+    }
+
+    /// Asks for a path and waits for the head of the answer, which is 200.
+    pub(super) async fn get(&self, path: &str, form: Form, asked: &Asked) -> Result<Response<Incoming>, KubernetesError> {
+        let mut refused = None;
+        loop {
+            let shown = self.shared.authenticator.shown(refused).await.map_err(KubernetesError::Settings)?;
+            let request = self.request(path, form, asked.verb != "watch", shown.header.as_ref(), asked)?;
+            let limit = self.shared.timeouts.answer;
+            let sent = self.shared.connector.send(request, shown.identity, asked);
+            let response = match timeout(limit, sent).await {
+                Ok(response) => response?,
+                Err(_) => return Err(asked.timed_out(limit)),
+            };
+            match response.status().as_u16() {
+                200 => return Ok(response),
+                // Once: the token may have been replaced since it was read.
+                401 if refused.is_none() => refused = Some(shown.generation),
+                code => {
+                    let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+                    let after = after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+                    let body = self.body(response, LARGEST_REFUSAL, asked).await.unwrap_or_default();
+                    return Err(asked.refused(code, after, &body));
+                }
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        path: &str,
+        form: Form,
+        packed: bool,
+        who: Option<&hyper::header::HeaderValue>,
+        asked: &Asked,
+    ) -> Result<Request<Empty<Bytes>>, KubernetesError> {
+        let Shared { base, authority, .. } = &*self.shared;
+        let scheme = self.shared.server.split("://").next().unwrap_or("https");
+        let mut request = Request::get(format!("{scheme}://{authority}{base}{path}"))
+            .header(ACCEPT, form.accept())
+            .header(USER_AGENT, concat!("calico-exporter/", env!("CARGO_PKG_VERSION")));
+        if packed {
+            request = request.header(ACCEPT_ENCODING, "gzip");
+        }
+        if let Some(who) = who {
+            request = request.header(AUTHORIZATION, who);
+        }
+        request.body(Empty::new()).map_err(|error| asked.failed(error.to_string()))
+    }
+
+    /// Reads an object or a page whole.
+    pub(super) async fn read(&self, path: &str, form: Form, asked: &Asked) -> Result<Vec<u8>, KubernetesError> {
+        let response = self.get(path, form, asked).await?;
+        self.body(response, LARGEST_ANSWER, asked).await
+    }
+
+    async fn body(&self, response: Response<Incoming>, most: usize, asked: &Asked) -> Result<Vec<u8>, KubernetesError> {
+        let packed = response.headers().get(CONTENT_ENCODING).is_some_and(|it| it == "gzip");
+        let mut body = response.into_body();
+        let mut plain = Vec::new();
+        let mut unpacking = packed.then(|| GzDecoder::new(Vec::new()));
+        let limit = self.shared.timeouts.piece;
+        loop {
+            let frame = match timeout(limit, body.frame()).await {
+                Ok(None) => break,
+                Ok(Some(frame)) => frame.map_err(|error| asked.unreachable(super::error::innermost(&error)))?,
+                Err(_) => return Err(asked.timed_out(limit)),
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            let length = match &mut unpacking {
+                Some(decoder) => {
+                    decoder.write_all(&data).map_err(|error| asked.failed(format!("gzip: {error}")))?;
+                    decoder.get_ref().len()
+                }
+                None => {
+                    plain.extend_from_slice(&data);
+                    plain.len()
+                }
+            };
+            if length > most {
+                return Err(asked.failed(format!("an answer of more than {most} bytes")));
+            }
+        }
+        match unpacking {
+            Some(decoder) => decoder.finish().map_err(|error| asked.failed(format!("gzip: {error}"))),
+            None => Ok(plain),
+        }
+    }
+}
+
+/// A path with its query, whose values may hold anything.
+pub(super) fn with_query(path: &str, query: &[(&str, &str)]) -> String {
+    let mut text = path.to_owned();
+    for (index, (name, value)) in query.iter().enumerate() {
+        text.push(if index == 0 { '?' } else { '&' });
+        text.push_str(name);
+        text.push('=');
+        for byte in value.bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => text.push(char::from(byte)),
+                _ => text.push_str(&format!("%{byte:02X}")),
+            }
+        }
+    }
+    text
+}

@@ -1,0 +1,172 @@
+//! One connection to the API server, over which everything is asked at once: HTTP/2 where the server speaks it. Where it
+//! does not (a proxy in the clear, such as `kubectl proxy`), each request has an HTTP/1.1 connection of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::header::{HOST, HeaderValue};
+use hyper::http::Uri;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::error::{Asked, KubernetesError, innermost};
+use super::settings::{Settings, Tls};
+use super::tls;
+use crate::source::etcd::settings::Identity;
+
+/// A connection on which nothing is heard is asked so often whether it still lives, and given up after so long: behind a
+/// load balancer, a server that is gone says nothing.
+const PING: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// To connect, TLS included.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Flow control windows: what a slow reader of one stream may leave unread, and all streams together.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
+type Sender = http2::SendRequest<Empty<Bytes>>;
+
+pub(super) struct Connector {
+    server: Uri,
+    tls: Tls,
+    shared: Mutex<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    sender: Option<Sender>,
+    /// Whose certificate it was made with.
+    identity: Option<Identity>,
+    /// Connections made so far.
+    made: u64,
+}
+
+/// A stream to the server, in the clear or not.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Connector {
+    pub(super) fn new(settings: &Settings) -> Connector {
+        Connector { server: settings.server.clone(), tls: settings.tls.clone(), shared: Mutex::default() }
+    }
+
+    /// How many connections there have been.
+    pub(super) async fn made(&self) -> u64 {
+        self.shared.lock().await.made
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    pub(super) async fn send(
+        &self,
+        request: Request<Empty<Bytes>>,
+        identity: Option<Identity>,
+        asked: &Asked,
+    ) -> Result<Response<Incoming>, KubernetesError> {
+        let mut shared = self.shared.lock().await;
+        if shared.identity != identity {
+            shared.sender = None;
+        }
+        if shared.sender.as_ref().is_none_or(Sender::is_closed) {
+            shared.sender = None;
+            let stream = match timeout(CONNECT, self.open(identity.as_ref(), asked)).await {
+                Ok(stream) => stream?,
+                Err(_) => return Err(asked.timed_out(CONNECT)),
+            };
+            shared.made += 1;
+            shared.identity = identity;
+            match stream {
+                Stream::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                    shared.sender = Some(share(stream, asked).await?);
+                }
+                stream => {
+                    drop(shared);
+                    return alone(stream, request, asked).await;
+                }
+            }
+        }
+        let Some(mut sender) = shared.sender.clone() else { return Err(asked.unreachable("the connection closed")) };
+        drop(shared);
+        sender.ready().await.map_err(|error| asked.unreachable(innermost(&error)))?;
+        sender.send_request(request).await.map_err(|error| asked.unreachable(innermost(&error)))
+    }
+
+    async fn open(&self, identity: Option<&Identity>, asked: &Asked) -> Result<Stream, KubernetesError> {
+        let over_tls = self.server.scheme_str() != Some("http");
+        let host = self.server.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let port = self.server.port_u16().unwrap_or(if over_tls { 443 } else { 80 });
+        let tcp = TcpStream::connect((host, port)).await.map_err(|error| asked.unreachable(error))?;
+        let _ = tcp.set_nodelay(true);
+        if !over_tls {
+            return Ok(Stream::Plain(tcp));
+        }
+        // Certificates are renewed in place: each connection reads them again.
+        let config = tls::config(&self.tls, identity).map_err(KubernetesError::Settings)?;
+        let name = self.tls.server_name.as_deref().unwrap_or(host).to_owned();
+        let name = ServerName::try_from(name).map_err(|error| KubernetesError::Settings(error.to_string()))?;
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|error| {
+            let cause = innermost(&error);
+            match error.kind() {
+                std::io::ErrorKind::InvalidData => KubernetesError::Tls { server: asked.server.clone(), cause },
+                _ => asked.unreachable(cause),
+            }
+        })?;
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+}
+
+async fn share(stream: Box<TlsStream<TcpStream>>, asked: &Asked) -> Result<Sender, KubernetesError> {
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| asked.unreachable(innermost(&error)))?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(cause = innermost(&error), "the connection to the Kubernetes API ended");
+        }
+    });
+    Ok(sender)
+}
+
+/// Over HTTP/1.1, on a connection that nobody else uses.
+async fn alone(
+    stream: Stream,
+    mut request: Request<Empty<Bytes>>,
+    asked: &Asked,
+) -> Result<Response<Incoming>, KubernetesError> {
+    // HTTP/2 has the host in the request's first line, HTTP/1.1 in a header.
+    let uri = std::mem::take(request.uri_mut());
+    let host = uri.authority().and_then(|it| HeaderValue::from_str(it.as_str()).ok());
+    request.headers_mut().extend(host.map(|host| (HOST, host)));
+    *request.uri_mut() = uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
+    let failed = |error: hyper::Error| asked.unreachable(innermost(&error));
+    let mut sender = match stream {
+        Stream::Plain(stream) => {
+            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+            tokio::spawn(connection);
+            sender
+        }
+        Stream::Tls(stream) => {
+            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+            tokio::spawn(connection);
+            sender
+        }
+    };
+    sender.send_request(request).await.map_err(failed)
+}

@@ -1,0 +1,203 @@
+//! A list in pages, all as of one version. The next page is on its way while the last one is decoded, and never more than
+//! that: memory is that of two pages.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::task::JoinHandle;
+
+use super::client::{Client, Form, with_query};
+use super::error::{Asked, KubernetesError};
+
+/// Objects in a page: Kubernetes' own clients ask for so many.
+const PAGE: &str = "500";
+
+/// Reads a list page by page.
+pub(super) struct Pages {
+    client: Client,
+    path: String,
+    query: Vec<(&'static str, String)>,
+    form: Form,
+    asked: Asked,
+    coming: Option<Coming>,
+    /// The version that the list is of; known once the first page has been read.
+    version: u64,
+    /// Whether one page is enough.
+    alone: bool,
+}
+
+struct Coming(JoinHandle<Result<Vec<u8>, KubernetesError>>);
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A page as it came.
+pub(super) struct Page {
+    body: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(default)]
+    metadata: ListMeta<'a>,
+    // Not one without items: what a proxy makes up is no empty list.
+    #[serde(borrow, deserialize_with = "or_null")]
+    items: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct ListMeta<'a> {
+    #[serde(borrow)]
+    resource_version: Cow<'a, str>,
+    #[serde(borrow)]
+    r#continue: Cow<'a, str>,
+}
+
+/// Go writes an empty list as null, where it means one.
+fn or_null<'de: 'a, 'a, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<&'a RawValue>, D::Error> {
+    Option::<Vec<&'a RawValue>>::deserialize(from).map(Option::unwrap_or_default)
+}
+
+impl Pages {
+    /// A list of what is at `path`, narrowed by `query`. `exactly`: as of that version, not of the newest.
+    ///
+    /// Never with `resourceVersion=0`: the server would answer from a cache of any age and ignore the limit.
+    pub(super) fn new(
+        client: &Client,
+        path: &str,
+        query: &[(&'static str, &str)],
+        form: Form,
+        resource: &str,
+        exactly: Option<u64>,
+    ) -> Pages {
+        let first = match exactly {
+            None => Vec::new(),
+            Some(version) => {
+                vec![("resourceVersion", version.to_string()), ("resourceVersionMatch", "Exact".to_owned())]
+            }
+        };
+        Pages::begin(client, path, query, form, resource, PAGE, first)
+    }
+
+    /// The first object alone: what matters is the version.
+    pub(super) fn one(client: &Client, path: &str, form: Form, resource: &str) -> Pages {
+        Pages { alone: true, ..Pages::begin(client, path, &[], form, resource, "1", Vec::new()) }
+    }
+
+    fn begin(
+        client: &Client,
+        path: &str,
+        query: &[(&'static str, &str)],
+        form: Form,
+        resource: &str,
+        limit: &str,
+        first: Vec<(&'static str, String)>,
+    ) -> Pages {
+        let mut query: Vec<(&'static str, String)> = query.iter().map(|(name, it)| (*name, (*it).to_owned())).collect();
+        query.push(("limit", limit.to_owned()));
+        let mut pages = Pages {
+            alone: false,
+            client: client.clone(),
+            path: path.to_owned(),
+            query,
+            form,
+            asked: client.asked("list", resource),
+            coming: None,
+            version: 0,
+        };
+        pages.ask(first);
+        pages
+    }
+
+    /// The version that the list is of; 0 before the first page.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn ask(&mut self, more: Vec<(&'static str, String)>) {
+        let query: Vec<(&str, &str)> =
+            self.query.iter().chain(&more).map(|(name, value)| (*name, value.as_str())).collect();
+        let path = with_query(&self.path, &query);
+        let (client, form, asked) = (self.client.clone(), self.form, self.asked.clone());
+        self.coming = Some(Coming(tokio::spawn(async move { client.read(&path, form, &asked).await })));
+    }
+
+    /// The next page; `None` at the end.
+    ///
+    /// # Errors
+    /// [`KubernetesError::Expired`]: begin again. The token that such an answer offers goes on with a list that never
+    /// was, and is not used.
+    pub(super) async fn next(&mut self) -> Result<Option<Page>, KubernetesError> {
+        let Some(mut coming) = self.coming.take() else { return Ok(None) };
+        let body = match (&mut coming.0).await {
+            Ok(body) => body?,
+            Err(join) => return Err(self.asked.unreachable(join)),
+        };
+        let answer = parse(&body, &self.asked)?;
+        let (version, token) = (version(&answer.metadata.resource_version, &self.asked)?, answer.metadata.r#continue);
+        match self.version {
+            0 => self.version = version,
+            before if before != version => return Err(self.asked.history(before, version)),
+            _ => {}
+        }
+        if !token.is_empty() && !self.alone {
+            let token = token.into_owned();
+            self.ask(vec![("continue", token)]);
+        }
+        Ok(Some(Page { body }))
+    }
+
+    pub(super) fn asked(&self) -> &Asked {
+        &self.asked
+    }
+}
+
+impl Page {
+    /// Each object as it was written.
+    pub(super) fn items(&self, asked: &Asked) -> Result<Vec<&RawValue>, KubernetesError> {
+        Ok(parse(&self.body, asked)?.items)
+    }
+}
+
+fn parse<'a>(body: &'a [u8], asked: &Asked) -> Result<Answer<'a>, KubernetesError> {
+    serde_json::from_slice(body).map_err(|error| asked.failed(format!("what it answers is no list: {error}")))
+}
+
+/// A version as a number: Kubernetes promises that they are, and that they grow
+/// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>).
+pub(super) fn version(text: &str, asked: &Asked) -> Result<u64, KubernetesError> {
+    match text.parse() {
+        Ok(version) if version > 0 => Ok(version),
+        _ => Err(asked.failed(format!("resourceVersion {text:?} is no number"))),
+    }
+}
+
+/// What every object says of itself.
+#[derive(Deserialize)]
+pub(super) struct Meta<'a> {
+    /// Its name, which is never taken apart.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// Its version.
+    #[serde(borrow, rename = "resourceVersion")]
+    pub version: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Object<'a> {
+    #[serde(borrow)]
+    metadata: Meta<'a>,
+}
+
+/// Name and version of an object.
+pub(super) fn meta<'a>(object: &'a str, asked: &Asked) -> Result<(Cow<'a, str>, u64), KubernetesError> {
+    let object: Object<'a> =
+        serde_json::from_str(object).map_err(|error| asked.failed(format!("an object without name: {error}")))?;
+    let version = version(&object.metadata.version, asked)?;
+    Ok((object.metadata.name, version))
+}

@@ -1,0 +1,169 @@
+//! The loop of a running exporter: find Calico's group, follow every resource, and begin again where that is in doubt.
+
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+use super::client::{Client, Timeouts};
+use super::discover::{Found, discover};
+use super::error::KubernetesError;
+use super::follow::{Follower, Part};
+use super::lookup;
+use super::objects::Decoder;
+use super::settings::Settings;
+use super::sync::Sync;
+use super::{ApiGroup, Resource};
+use crate::model::{Detail, EndpointId, Name};
+use crate::source::backoff::Backoff;
+use crate::state::Event;
+
+/// What is followed, besides what sweeps read. All but the first three came to Calico later, or may be left out of an
+/// installation.
+pub(super) const WATCHED: [Resource; 10] = [
+    Resource::Blocks,
+    Resource::Affinities,
+    Resource::Pools,
+    Resource::IpamConfigs,
+    Resource::Reservations,
+    Resource::FelixConfigurations,
+    Resource::BgpConfigurations,
+    Resource::BgpPeers,
+    Resource::ClusterInformations,
+    Resource::Nodes,
+];
+
+/// When what is done.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    /// How long a watch may be without event or bookmark. A server sends a bookmark every minute.
+    pub silence: Duration,
+    /// How long a watch is asked to last, at least; at most twice as long.
+    pub lasting: Duration,
+    /// Time between two comparisons by name and version, against drift; each is drawn from ±10 % around it.
+    pub check: Duration,
+    /// Over how long starts and fresh lists of many exporters are spread.
+    pub jitter: Duration,
+    /// How long a watch that goes on from an old version is listened to before it counts.
+    pub settle: Duration,
+    /// The longest that a server's `Retry-After` is obeyed.
+    pub longest_wait: Duration,
+    /// Between attempts.
+    pub backoff: Backoff,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            silence: Duration::from_secs(120),
+            lasting: Duration::from_secs(300),
+            check: Duration::from_secs(600),
+            jitter: Duration::from_secs(3),
+            settle: Duration::from_millis(500),
+            longest_wait: Duration::from_secs(60),
+            backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(30)),
+        }
+    }
+}
+
+/// What [`run`] reads, and how patiently.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the API server is and how to be let in.
+    pub settings: Settings,
+    /// Calico's group, where it is told rather than looked for.
+    pub group: Option<ApiGroup>,
+    /// How much of each block is kept.
+    pub detail: Detail,
+    /// Whether blocks are the Nodes' `podCIDRs`: told, never guessed.
+    pub use_pod_cidr: bool,
+    /// What workloads' devices are called by.
+    pub interface_prefix: Name,
+    /// When what is done.
+    pub pace: Pace,
+    /// Of single requests.
+    pub timeouts: Timeouts,
+}
+
+impl Config {
+    /// The defaults for `settings`.
+    pub fn new(settings: Settings) -> Config {
+        Config {
+            settings,
+            group: None,
+            detail: Detail::Full,
+            use_pod_cidr: false,
+            interface_prefix: "cali".into(),
+            pace: Pace::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+
+    pub(super) fn decoder(&self, group: ApiGroup) -> Decoder {
+        Decoder {
+            group,
+            detail: self.detail.clone(),
+            use_pod_cidr: self.use_pod_cidr,
+            interface_prefix: self.interface_prefix.clone(),
+        }
+    }
+}
+
+/// Follows the datastore until `stop` becomes true or is dropped, or nobody receives `events` any more.
+///
+/// `events` say what those of [`crate::source::etcd::run`] say, with two differences: no order holds between objects of
+/// different resources, and after the first [`Event::Synced`] a resource is listed anew without another
+/// [`Event::Resync`]: what is gone is then deleted one by one. [`Event::Denied`] says which resources may not be read.
+///
+/// `lookups` are workload endpoints to be read once, each answered by a put, an unreadable or a delete.
+pub async fn run(
+    config: Config,
+    events: mpsc::Sender<Vec<Event>>,
+    lookups: mpsc::Receiver<EndpointId>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let client = Client::new(&config.settings, config.timeouts);
+    let sync = Sync::new(events.clone());
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = events.closed() => {}
+        () = follow(&config, &client, &sync) => {}
+        () = lookup::serve(&client, config.decoder(ApiGroup::Crd), lookups, &sync) => {}
+    }
+}
+
+async fn follow(config: &Config, client: &Client, sync: &Sync) {
+    let mut backoff = config.pace.backoff.clone();
+    sleep(config.pace.jitter.mul_f64(fastrand::f64())).await;
+    loop {
+        let error = match discover(client, config.group).await {
+            Ok(found) => {
+                backoff.reset();
+                tracing::info!(group = found.group.api_version(), "Calico's objects are found");
+                session(config, client, sync, &found).await
+            }
+            Err(error) => error,
+        };
+        sync.lost(None, &error).await;
+        let asked_for = error.retry_after().map(|least| least.min(config.pace.longest_wait)).unwrap_or_default();
+        sleep(asked_for + backoff.next_delay()).await;
+    }
+}
+
+/// Follows every resource of a group until one of them is not there any more.
+async fn session(config: &Config, client: &Client, sync: &Sync, found: &Found) -> KubernetesError {
+    let parts: Vec<Resource> = WATCHED.into_iter().filter(|resource| found.serves(*resource)).collect();
+    sync.begin(parts.iter().copied()).await;
+    let mut followers: FuturesUnordered<_> = parts
+        .into_iter()
+        .map(|resource| {
+            let part = Part { resource, group: found.group };
+            Follower::new(client, part, config.decoder(found.group), config.pace.clone(), sync).run()
+        })
+        .collect();
+    match followers.next().await {
+        Some(error) => error,
+        None => std::future::pending().await,
+    }
+}
