@@ -13,6 +13,7 @@ mod etcd;
 mod exposition;
 mod fixtures;
 mod ipam;
+#[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod layering;
 mod leaks;

@@ -83,7 +83,8 @@ impl Authenticator {
             }
             User::Exec(exec) => {
                 let credential = exec.run().await?;
-                let value = credential.token.map(|token| header(&format!("Bearer {token}"), &exec.setting)).transpose()?;
+                let value =
+                    credential.token.map(|token| header(&format!("Bearer {token}"), &exec.setting)).transpose()?;
                 (value, credential.identity, credential.until)
             }
         })

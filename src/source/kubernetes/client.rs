@@ -103,7 +103,12 @@ impl Client {
     }
 
     /// Asks for a path and waits for the head of the answer, which is 200.
-    pub(super) async fn get(&self, path: &str, form: Form, asked: &Asked) -> Result<Response<Incoming>, KubernetesError> {
+    pub(super) async fn get(
+        &self,
+        path: &str,
+        form: Form,
+        asked: &Asked,
+    ) -> Result<Response<Incoming>, KubernetesError> {
         let mut refused = None;
         loop {
             let shown = self.shared.authenticator.shown(refused).await.map_err(KubernetesError::Settings)?;

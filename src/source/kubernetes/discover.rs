@@ -88,7 +88,9 @@ async fn choose(client: &Client) -> Result<ApiGroup, KubernetesError> {
         (true, false) => return Ok(ApiGroup::Crd),
         (false, true) => return Ok(ApiGroup::Native),
         (false, false) => {
-            return Err(asked.group("neither crd.projectcalico.org nor projectcalico.org is served: Calico keeps nothing here".to_owned()));
+            return Err(asked.group(
+                "neither crd.projectcalico.org nor projectcalico.org is served: Calico keeps nothing here".to_owned(),
+            ));
         }
         (true, true) => {}
     }

@@ -20,7 +20,9 @@ pub enum KubernetesError {
         cause: String,
     },
     /// Somebody answers, but no TLS session comes about.
-    #[error("no TLS session with the Kubernetes API at {server}: {cause} (check the CA, and the client's certificate and key)")]
+    #[error(
+        "no TLS session with the Kubernetes API at {server}: {cause} (check the CA, and the client's certificate and key)"
+    )]
     Tls {
         /// Where.
         server: Arc<str>,
@@ -36,7 +38,9 @@ pub enum KubernetesError {
         asked: String,
     },
     /// 403: a permission is missing.
-    #[error("the Kubernetes API at {server} refuses {verb} on {resource}: {message} (the ClusterRole needs get, list and watch on it)")]
+    #[error(
+        "the Kubernetes API at {server} refuses {verb} on {resource}: {message} (the ClusterRole needs get, list and watch on it)"
+    )]
     Denied {
         /// Where.
         server: Arc<str>,
@@ -66,7 +70,9 @@ pub enum KubernetesError {
         after: Duration,
     },
     /// 410: the version being read or watched does not exist any more. Only a fresh list helps.
-    #[error("the Kubernetes API at {server} does not keep the version any more from which to go on ({asked}): {message}")]
+    #[error(
+        "the Kubernetes API at {server} does not keep the version any more from which to go on ({asked}): {message}"
+    )]
     Expired {
         /// Where.
         server: Arc<str>,

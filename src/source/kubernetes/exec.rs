@@ -135,3 +135,59 @@ impl Exec {
         Ok(Credential { token: status.token, identity, until })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    const V1: &str = "client.authentication.k8s.io/v1";
+
+    fn exec(dir: &tempfile::TempDir, script: &str) -> Exec {
+        let command = dir.path().join("program");
+        std::fs::write(&command, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&command, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Exec {
+            setting: "config: exec".to_owned(),
+            api_version: V1.to_owned(),
+            command,
+            arguments: vec!["one".to_owned()],
+            environment: vec![Named { name: "MINE".to_owned(), value: "s3cret".to_owned() }],
+            hint: "install it".to_owned(),
+            cluster: Some(json!({"server": "https://a:1"})),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_is_told_where_we_go_and_says_who_we_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = format!(
+            r#"case "$KUBERNETES_EXEC_INFO" in *https://a:1*) ;; *) exit 1 ;; esac
+echo '{{"apiVersion":"{V1}","kind":"ExecCredential","status":{{"token":"'$1-$MINE'","expirationTimestamp":"2026-11-24T12:00:00Z"}}}}'"#
+        );
+        let said = exec(&dir, &script).run().await.unwrap();
+        assert_eq!(said.token.as_deref(), Some("one-s3cret"));
+        assert_eq!(said.until, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_521_600)));
+    }
+
+    #[tokio::test]
+    async fn what_goes_wrong_names_the_program_and_no_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let status = |status: &str| format!(r#"echo '{{"apiVersion":"{V1}","status":{status}}}'"#);
+        for (script, named) in [
+            ("echo s3cret; echo s3cret >&2; exit 3".to_owned(), "3"),
+            ("echo s3cret".to_owned(), "no ExecCredential"),
+            (r#"echo '{"apiVersion":"v9","status":{"token":"s3cret"}}'"#.to_owned(), "v9"),
+            (status("{}"), "neither a token"),
+            (status(r#"{"clientCertificateData":"s3cret"}"#), "without key"),
+            (status(r#"{"token":"s3cret","expirationTimestamp":"s3cret"}"#), "no time"),
+        ] {
+            let error = exec(&dir, &script).run().await.err().unwrap();
+            assert!(error.contains(named) && error.contains("config: exec") && !error.contains("s3cret"), "{error}");
+        }
+        let missing = Exec { command: "/nowhere/program".into(), ..exec(&dir, "") };
+        let error = missing.run().await.err().unwrap();
+        assert!(error.contains("/nowhere/program") && error.contains("install it"), "{error}");
+    }
+}

@@ -90,9 +90,7 @@ impl Follower {
     /// Follows until the resource is not there any more.
     pub(super) async fn run(mut self) -> KubernetesError {
         loop {
-            let error = match self.session().await {
-                Err(error) => error,
-            };
+            let Err(error) = self.session().await;
             let lasted = self.current.take().is_some_and(|since| since.elapsed() >= SUCCESS);
             if lasted {
                 self.backoff.reset();

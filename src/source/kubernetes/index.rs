@@ -70,7 +70,9 @@ mod tests {
     use crate::source::kubernetes::{ApiGroup, Resource};
 
     fn pool(name: &str, version: u64) -> Decoded {
-        let item = format!(r#"{{"metadata":{{"name":"{name}","resourceVersion":"{version}"}},"spec":{{"cidr":"10.0.0.0/16"}}}}"#);
+        let item = format!(
+            r#"{{"metadata":{{"name":"{name}","resourceVersion":"{version}"}},"spec":{{"cidr":"10.0.0.0/16"}}}}"#
+        );
         Decoder::new(ApiGroup::Crd).decode(Resource::Pools, item.as_bytes())
     }
 

@@ -246,8 +246,7 @@ fn program(place: &Place, exec: &ExecConfig, server: &str, tls: &Tls) -> Result<
         return Err(fail(&format!("{setting}.interactiveMode"), "Always: nobody is here to answer the program"));
     }
     // A bare name is looked up in PATH; what has a slash is relative to the kubeconfig.
-    let command =
-        if exec.command.contains('/') { beside(place, &exec.command) } else { PathBuf::from(&exec.command) };
+    let command = if exec.command.contains('/') { beside(place, &exec.command) } else { PathBuf::from(&exec.command) };
     let ca = match (&tls.ca, exec.provide_cluster_info) {
         (Some(ca), true) => Some(STANDARD.encode(ca.read()?)),
         _ => None,

@@ -3,11 +3,11 @@
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
+use super::Resource;
 use super::client::{Client, Form};
 use super::error::KubernetesError;
 use super::objects::Decoder;
 use super::sync::Sync;
-use super::Resource;
 use crate::model::EndpointId;
 use crate::state::{Event, ObjectId};
 

@@ -144,7 +144,10 @@ impl Settings {
                 Some(Value::Bool(value)) => value.to_string(),
                 // Not the value: it may be a secret that looks like a number.
                 Some(_) => {
-                    return Err(SettingsError::Setting { setting, what: "the value is no text; put it in quotes".to_owned() });
+                    return Err(SettingsError::Setting {
+                        setting,
+                        what: "the value is no text; put it in quotes".to_owned(),
+                    });
                 }
             };
             Ok((!value.is_empty()).then_some(Given { setting, value }))
@@ -158,7 +161,9 @@ impl Settings {
 fn assemble(find: Find<'_>, variable: Variable<'_>) -> Result<Settings, SettingsError> {
     let insecure = match find(INSECURE)? {
         None => None,
-        Some(given) => Some(truth(&given.value).ok_or_else(|| given.fail(format_args!("{:?}: say true or false", given.value)))?),
+        Some(given) => {
+            Some(truth(&given.value).ok_or_else(|| given.fail(format_args!("{:?}: say true or false", given.value)))?)
+        }
     };
     let overrides = Overrides {
         endpoint: find(ENDPOINT)?,
@@ -237,7 +242,9 @@ pub(super) fn lay_over(over: &Overrides, tls: &mut Tls, user: &mut User) -> Resu
         (None, None) => {}
         (Some(cert), Some(key)) => tls.identity = Some(Identity { cert: file(cert), key: file(key) }),
         (Some(one), None) | (None, Some(one)) => {
-            return Err(one.fail("a certificate and its key belong together: set both K8S_CERT_FILE and K8S_KEY_FILE, or neither"));
+            return Err(one.fail(
+                "a certificate and its key belong together: set both K8S_CERT_FILE and K8S_KEY_FILE, or neither",
+            ));
         }
     }
     if let Some(token) = &over.token {

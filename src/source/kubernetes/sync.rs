@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, mpsc};
 
-use super::error::KubernetesError;
 use super::Resource;
+use super::error::KubernetesError;
 use crate::state::{Event, Side};
 
 /// Different reasons reported in one outage; more are not worth a line each.
@@ -62,11 +62,12 @@ impl Sync {
         let mut state = self.state.lock().await;
         state.waiting.extend(part);
         state.synced = false;
-        let denied = error.denied().map(str::to_owned);
-        if let (Some(what), Some(part)) = (denied, part.or(Some(Resource::Blocks))) {
-            if state.denied.insert(part, what.clone()) != Some(what) {
-                self.say_denied(&state).await;
-            }
+        // Nothing at all may be read: until blocks are.
+        let part = part.unwrap_or(Resource::Blocks);
+        if let Some(what) = error.denied()
+            && state.denied.insert(part, what.to_owned()).as_deref() != Some(what)
+        {
+            self.say_denied(&state).await;
         }
         let reason = error.to_string();
         if state.reasons.len() < MOST_REASONS && state.reasons.insert(reason.clone()) {

@@ -179,7 +179,8 @@ mod tests {
     #[test]
     fn errors_come_as_events_and_say_what_an_answer_would() {
         let error = |code: u16| {
-            told(&format!(r#"{{"type":"ERROR","object":{{"kind":"Status","code":{code},"message":"m"}}}}"#)).unwrap_err()
+            told(&format!(r#"{{"type":"ERROR","object":{{"kind":"Status","code":{code},"message":"m"}}}}"#))
+                .unwrap_err()
         };
         assert!(matches!(error(410), KubernetesError::Expired { .. }));
         assert!(matches!(error(401), KubernetesError::Credentials { .. }));

@@ -6,8 +6,9 @@ use std::time::Duration;
 use calico_exporter::model::EndpointId;
 use calico_exporter::source::backoff::Backoff;
 use calico_exporter::source::etcd::settings::Settings;
-use calico_exporter::source::kubernetes;
 use calico_exporter::source::etcd::{Config, Probe, Timeouts, run};
+#[cfg(feature = "kubernetes")]
+use calico_exporter::source::kubernetes;
 use calico_exporter::state::{Event, ObjectId, Side};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -108,6 +109,7 @@ impl Source {
     }
 
     /// The other datastore's.
+    #[cfg(feature = "kubernetes")]
     pub(crate) fn start_kubernetes(config: kubernetes::Config) -> Source {
         Source::wire(|sender, asked, stopped| tokio::spawn(kubernetes::run(config, sender, asked, stopped)))
     }

@@ -11,10 +11,12 @@ use calico_exporter::source::etcd::settings::Pem;
 use calico_exporter::source::kubernetes::settings::{Settings, Tls, User};
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -54,6 +56,8 @@ pub(crate) struct ApiServer {
     dir: TempDir,
     port: u16,
     child: Option<Child>,
+    /// The writer's.
+    connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
 }
 
 /// The program, where it was built. Where it was not, the test is to return, unless somebody promised that it is there.
@@ -88,7 +92,7 @@ impl ApiServer {
             "rules": [{"level": "Metadata", "users": ["calico-exporter"]}],
         });
         std::fs::write(dir.path().join("policy.json"), policy.to_string()).unwrap();
-        let mut server = ApiServer { etcd, program, dir, port: free_port(), child: None };
+        let mut server = ApiServer { etcd, program, dir, port: free_port(), child: None, connection: Mutex::default() };
         server.accept_token(TOKEN);
         server.start_again().await;
         Some(server)
@@ -120,6 +124,7 @@ impl ApiServer {
 
     /// Kills it. What it had answered is in etcd.
     pub(crate) fn stop(&mut self) {
+        *self.connection.get_mut() = None;
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -279,21 +284,12 @@ impl ApiServer {
     }
 
     async fn try_send(&self, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, Value)> {
-        let pem = std::fs::read(self.path("certs/apiserver.crt")).ok()?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            roots.add(certificate.ok()?).ok()?;
+        let mut kept = self.connection.lock().await;
+        if kept.as_ref().is_none_or(SendRequest::is_closed) {
+            *kept = Some(self.connect().await?);
         }
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let tcp = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
-        let name = ServerName::try_from("127.0.0.1").unwrap();
-        let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.ok()?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.ok()?;
-        tokio::spawn(connection);
+        let sender = kept.as_mut()?;
+        sender.ready().await.ok()?;
         let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
         let request = Request::builder()
             .method(method)
@@ -307,6 +303,25 @@ impl ApiServer {
         let code = answer.status().as_u16();
         let bytes = answer.into_body().collect().await.ok()?.to_bytes();
         Some((code, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
+    }
+
+    async fn connect(&self) -> Option<SendRequest<Full<Bytes>>> {
+        let pem = std::fs::read(self.path("certs/apiserver.crt")).ok()?;
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            roots.add(certificate.ok()?).ok()?;
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let tcp = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.ok()?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.ok()?;
+        tokio::spawn(connection);
+        Some(sender)
     }
 
     /// What the reader has asked so far: verb, resource and code, by the server's own audit log.

@@ -5,6 +5,7 @@ pub(crate) mod certificates;
 pub(crate) mod etcd;
 pub(crate) mod exporter;
 pub(crate) mod follow;
+#[cfg(feature = "kubernetes")]
 pub(crate) mod kube;
 pub(crate) mod netns;
 pub(crate) mod picture;

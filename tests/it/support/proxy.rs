@@ -1,5 +1,8 @@
 //! A TCP proxy that can fall silent without closing anything, as a network does.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -8,6 +11,7 @@ use tokio::task::JoinHandle;
 pub(crate) struct Proxy {
     port: u16,
     silent: watch::Sender<bool>,
+    accepted: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -17,9 +21,12 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (silent, listening) = watch::channel(false);
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let counter = accepted.clone();
         let task = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
+                counter.fetch_add(1, Ordering::Relaxed);
                 let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { continue };
                 let (from_client, to_client) = client.into_split();
                 let (from_server, to_server) = server.into_split();
@@ -27,11 +34,17 @@ impl Proxy {
                 tokio::spawn(forward(from_server, to_client, listening.clone()));
             }
         });
-        Proxy { port, silent, task }
+        Proxy { port, silent, accepted, task }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Connections so far.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     pub(crate) fn silence(&self, silent: bool) {
