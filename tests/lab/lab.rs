@@ -18,8 +18,9 @@ use crate::store::{Etcd, Store, urls};
 /// How long an exporter here lets a difference stand: the default, 120 s, as much faster as the alerts are, and a
 /// second, since BIRD is as slow as ever.
 pub(crate) const GRACE: &str = "3s";
-/// The same of leaks (15 min).
-const LEAKS_GRACE: &str = "15s";
+/// The same of leaks (15 min). It is that long, since a contradiction between claims takes a minute here as everywhere,
+/// and a host that is gone is told of by its claims before its addresses are called leaked.
+const LEAKS_GRACE: &str = "50s";
 
 pub(crate) struct Pod {
     pub(crate) host: &'static str,
