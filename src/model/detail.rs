@@ -4,6 +4,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ipnet::IpNet;
+use memchr::memchr;
 
 use super::Name;
 use super::block::{AllocationBlock, Attribute, AttributeKind, OrdinalSet};
@@ -75,8 +76,10 @@ impl HandleDigest {
 
 /// `<network>.<containerID>`, and neither a machine's nor of any other form.
 pub(crate) fn is_plain_handle(handle: &str) -> bool {
-    let formed = handle.split_once('.').is_some_and(|(network, rest)| !network.is_empty() && !rest.is_empty());
-    formed && !handle.contains(".vmi.")
+    // Asked of every pod of every block that is read.
+    let Some(dot) = memchr(b'.', handle.as_bytes()) else { return false };
+    let rest = handle.as_bytes().get(dot + 1..).unwrap_or_default();
+    dot > 0 && !rest.is_empty() && !(memchr(b'.', rest).is_some() && handle.contains(".vmi."))
 }
 
 impl AllocationBlock {

@@ -1,13 +1,31 @@
 //! Entries of a block's `attributes` (`libcalico-go/lib/backend/model/block.go`, `AllocationAttribute`).
 
-use serde::de::IgnoredAny;
+use serde::de::{Deserialize, Deserializer, IgnoredAny};
 
 use super::json::{Nullable, Text, object};
 use super::timestamp;
 use crate::model::{Attribute, AttributeKind, Handle, Name, TunnelKind, is_plain_handle};
 
+/// An entry of the list.
+pub(super) enum Entry<'de> {
+    /// A pod with everything that Calico writes of one today, and nothing else.
+    Pod(Pod<'de>),
+    /// Anything. Boxed: it is rare, and large.
+    Other(Box<Any<'de>>),
+}
+
+/// What is written of an ordinary pod; nothing of it is empty.
+pub(super) struct Pod<'de> {
+    pub(super) handle: &'de str,
+    pub(super) namespace: &'de str,
+    pub(super) node: &'de str,
+    pub(super) pod: &'de str,
+    /// In Go's form.
+    pub(super) allocated_at: &'de str,
+}
+
 object! {
-    pub(super) Entry<'de>, rest IgnoredAny, {
+    pub(super) Any<'de>, rest IgnoredAny, {
         "handle_id" => handle: Text<'de>,
         "secondary" => owner: Owner<'de>,
         "alternateOwnerAttrs" => other_owner: Owner<'de>,
@@ -17,7 +35,7 @@ object! {
 
 object! {
     // In Go a map of strings: any other value makes the block unreadable for Calico.
-    Owner<'de>, rest Nullable<Text<'de>>, {
+    pub(super) Owner<'de>, rest Nullable<Text<'de>>, {
         "node" => node: Text<'de>,
         "namespace" => namespace: Text<'de>,
         "pod" => pod: Text<'de>,
@@ -27,41 +45,83 @@ object! {
     }
 }
 
-impl Entry<'_> {
-    /// The attribute that is written here.
-    pub(super) fn read(&self, names: &mut Shared) -> Attribute {
-        let handle = self.handle.get().map(Handle::sanitize).filter(|handle| !handle.is_empty());
-        let owner = &self.owner;
-        Attribute {
-            kind: kind(self, handle),
-            handle: handle.map(Name::from),
-            node: names.share(&owner.node),
-            namespace: names.share(&owner.namespace),
-            pod: owner.pod.get().map(Name::from),
-            kind_text: names.share(&owner.kind),
-            peer_node: names.share(&self.other_owner.node),
-            released_at: self.released_at.get().and_then(timestamp::rfc3339),
-            allocated_at: owner.allocated_at.get().and_then(timestamp::go),
-            abridged: false,
-        }
+impl Default for Entry<'_> {
+    fn default() -> Self {
+        Entry::Other(Box::default())
+    }
+}
+
+impl<'de> Deserialize<'de> for Entry<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Any::deserialize(deserializer).map(|entry| Entry::Other(Box::new(entry)))
     }
 }
 
 impl Entry<'_> {
+    /// The attribute that is written here.
+    pub(super) fn read(&self, names: &mut Shared) -> Attribute {
+        let handle = self.handle().filter(|handle| !handle.is_empty());
+        let kind = self.kind();
+        match self {
+            Entry::Pod(it) => Attribute {
+                handle: handle.map(Name::from),
+                node: names.share(Some(it.node)),
+                namespace: names.share(Some(it.namespace)),
+                pod: Some(it.pod.into()),
+                allocated_at: timestamp::go(it.allocated_at),
+                ..Attribute::new(kind)
+            },
+            Entry::Other(it) => Attribute {
+                kind,
+                handle: handle.map(Name::from),
+                node: names.share(it.owner.node.get()),
+                namespace: names.share(it.owner.namespace.get()),
+                pod: it.owner.pod.get().map(Name::from),
+                kind_text: names.share(it.owner.kind.get()),
+                peer_node: names.share(it.other_owner.node.get()),
+                released_at: it.released_at.get().and_then(timestamp::rfc3339),
+                allocated_at: it.owner.allocated_at.get().and_then(timestamp::go),
+                abridged: false,
+            },
+        }
+    }
+
     /// Whether it is a pod of this host, with a handle of a pod's form, and nothing else.
     pub(super) fn is_pod_of(&self, host: &Name) -> bool {
-        let handle = self.handle.get().map(Handle::sanitize);
-        self.owner.pod.get().is_some()
-            && self.owner.node.get() == Some(&**host)
-            && self.other_owner.node.get().is_none()
-            && handle.is_some_and(is_plain_handle)
-            && kind(self, handle) == AttributeKind::Workload
+        let is_there = match self {
+            Entry::Pod(it) => *it.node == **host,
+            Entry::Other(it) => {
+                it.owner.pod.get().is_some()
+                    && it.owner.node.get() == Some(&**host)
+                    && it.other_owner.node.get().is_none()
+            }
+        };
+        is_there && self.handle().is_some_and(is_plain_handle) && self.kind() == AttributeKind::Workload
+    }
+
+    fn handle(&self) -> Option<&str> {
+        match self {
+            // Text without control characters needs no cutting.
+            Entry::Pod(it) => Some(it.handle),
+            Entry::Other(it) => it.handle.get().map(Handle::sanitize),
+        }
+    }
+
+    fn kind(&self) -> AttributeKind {
+        let handle = self.handle().unwrap_or_default();
+        match self {
+            Entry::Pod(_) => kind(handle, false, false, ""),
+            Entry::Other(it) => {
+                let (released, machine) = (it.released_at.get().is_some(), it.owner.machine.get().is_some());
+                kind(handle, released, machine, it.owner.kind.get().unwrap_or_default())
+            }
+        }
     }
 }
 
 /// `ipam_block.go` for cooldown and Windows, `node/pkg/allocateip/allocateip.go` for tunnels,
 /// `loadbalancer_controller.go` for load balancers, `vmipam/ipam_kubevirt.go` for machines.
-fn kind(entry: &Entry<'_>, handle: Option<&str>) -> AttributeKind {
+fn kind(handle: &str, released: bool, machine: bool, text: &str) -> AttributeKind {
     const TUNNELS: [TunnelKind; 5] =
         [TunnelKind::Ipip, TunnelKind::VxlanV4, TunnelKind::VxlanV6, TunnelKind::WireguardV4, TunnelKind::WireguardV6];
     const TUNNEL_HANDLES: [&str; 5] = [
@@ -71,13 +131,11 @@ fn kind(entry: &Entry<'_>, handle: Option<&str>) -> AttributeKind {
         "wireguard-tunnel-addr-",
         "wireguard-v6-tunnel-addr-",
     ];
-    let handle = handle.unwrap_or_default();
-    let text = entry.owner.kind.get().unwrap_or_default();
-    if handle.is_empty() && entry.released_at.get().is_some() {
+    if handle.is_empty() && released {
         AttributeKind::Cooldown
     } else if handle.eq_ignore_ascii_case("windows-reserved-ipam-handle") {
         AttributeKind::WindowsReserved
-    } else if entry.owner.machine.get().is_some() {
+    } else if machine {
         AttributeKind::VirtualMachine
     } else if text.eq_ignore_ascii_case("LoadBalancer") || handle.starts_with("lb-") {
         AttributeKind::LoadBalancer
@@ -100,8 +158,8 @@ impl Shared {
         self.0.push(name.clone());
     }
 
-    fn share(&mut self, text: &Text<'_>) -> Option<Name> {
-        let text = text.get()?;
+    fn share(&mut self, text: Option<&str>) -> Option<Name> {
+        let text = text?;
         if let Some(known) = self.0.iter().find(|name| &***name == text) {
             return Some(known.clone());
         }

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use super::attribute::{Entry, Shared};
 use super::json::{Entries, List, Maybe, Text, object};
 use super::text::Masked;
-use super::{Read, timestamp, why};
+use super::{Read, parse, plain, timestamp, why};
 use crate::model::{AllocationBlock, Attribute, BlockOwner, Detail, Name, OrdinalSet, SequenceDefect};
 use crate::state::{Object, Unreadable};
 
@@ -24,6 +24,13 @@ object! {
         "sequenceNumber" => sequence_number: u64,
         "sequenceNumberForAllocation" => numbers: Entries<'de, Option<u64>>,
         "deleted" => deleted: bool,
+    }
+}
+
+impl<'de> Block<'de> {
+    /// Reads a block as etcd holds it.
+    pub(in crate::source) fn parse(value: &'de [u8]) -> Result<Block<'de>, Unreadable> {
+        plain::block(value).map_or_else(|| parse(value), Ok)
     }
 }
 
@@ -44,6 +51,12 @@ impl Block<'_> {
     pub(in crate::source) fn cidr(&self) -> Option<IpNet> {
         self.cidr.0.as_ref().map(|cidr| cidr.0)
     }
+}
+
+/// What a value says, whatever its key.
+#[cfg(test)]
+pub(super) fn built(value: &Block<'_>, detail: &Detail) -> Option<AllocationBlock> {
+    value.cidr.0.as_ref().map(|Masked(cidr)| build(*cidr, value, detail))
 }
 
 fn build(cidr: IpNet, value: &Block<'_>, detail: &Detail) -> AllocationBlock {

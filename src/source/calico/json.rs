@@ -20,7 +20,7 @@ macro_rules! object {
     ($(#[$meta:meta])* $vis:vis $name:ident $(<$life:lifetime>)?, rest $rest:ty, { $($($key:literal)|+ => $field:ident: $type:ty,)* }) => {
         $(#[$meta])*
         #[derive(Default)]
-        $vis struct $name $(<$life>)? { $($field: $type,)* }
+        $vis struct $name $(<$life>)? { $(pub(super) $field: $type,)* }
 
         impl<'de> ::serde::Deserialize<'de> for $name $(<$life>)? {
             fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -13,6 +13,7 @@ mod cluster;
 pub(in crate::source) mod felix_bgp;
 mod ipam;
 pub(in crate::source) mod json;
+mod plain;
 pub(in crate::source) mod pool;
 pub(in crate::source) mod text;
 pub(in crate::source) mod timestamp;

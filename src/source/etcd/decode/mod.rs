@@ -25,7 +25,7 @@ pub fn event(key: &[u8], value: &[u8]) -> Option<Event> {
 }
 
 /// The same, with no more of a block than `detail` asks for.
-pub(super) fn event_in(detail: &Detail, key: &[u8], value: &[u8]) -> Option<Event> {
+pub fn event_in(detail: &Detail, key: &[u8], value: &[u8]) -> Option<Event> {
     let id = key::identify(key)?;
     Some(match read(&id, value, detail) {
         Ok(Some(object)) => Event::Put(Box::new(object)),
@@ -51,7 +51,7 @@ fn read(id: &ObjectId, value: &[u8], detail: &Detail) -> Read {
             Err(Unreadable::Undecodable(why::at("key", &message)))
         }
         _ if value.is_empty() => Err(Unreadable::Undecodable("the value is empty".to_owned())),
-        ObjectId::Block(cidr) => parse::<Block<'_>>(value)?.read(cidr, detail),
+        ObjectId::Block(cidr) => Block::parse(value)?.read(cidr, detail),
         ObjectId::Handle(id) => ipam::handle(id, value),
         ObjectId::IpamConfig => ipam::config(value),
         ObjectId::Pool(name) => pool::pool(name, value),
