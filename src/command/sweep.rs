@@ -7,9 +7,9 @@ use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use crate::audit::sweep::{Sweep, Swept};
-use crate::model::{AllocationBlock, Detail};
+use crate::model::{AllocationBlock, Detail, EndpointId};
 use crate::source::etcd::settings::Settings;
-use crate::source::etcd::{self, EtcdError, KeyRange, Lister};
+use crate::source::etcd::{self, EtcdError, KeyRange, Lister, key};
 use crate::state::{Event, Object, State};
 
 /// So many blocks are read one by one; of more, all.
@@ -53,14 +53,24 @@ pub(super) async fn once(settings: &Settings) -> Result<Swept, EtcdError> {
     let connection = etcd::connect(settings, etcd::Timeouts::default()).await?;
     // Its own picture, of the very revision that handles and endpoints are of.
     let mut state = State::new(false);
-    let ranges = KeyRange::swept_against();
-    let revision = read(Lister::new(&connection, ranges, None).in_detail(&Detail::Digests), |event| {
+    let mut marks = Marks::default();
+    let revision = read(Lister::new(&connection, KeyRange::swept_against(), None), |mut event| {
+        if let Event::Put(object) = &mut event {
+            match &mut **object {
+                Object::Block(block) => {
+                    marks.note(block);
+                    block.reduce(&Detail::Digests);
+                }
+                Object::Affinity(_) => return,
+                _ => {}
+            }
+        }
         state.apply(event, Duration::ZERO);
     })
     .await?;
     let mut sweep = Sweep::begin(&state.datastore);
-    let ranges = etcd::Swept::ALL.map(KeyRange::swept).to_vec();
-    read(Lister::new(&connection, ranges, revision), |event| sweep.event(&state.datastore, &event)).await?;
+    let list = Lister::new(&connection, marks.parts(), revision);
+    read(list, |event| sweep.event(&state.datastore, &event)).await?;
     let (mut state, sweep, suspects) = aside(move || {
         let suspects = sweep.suspects(&state.datastore);
         (state, sweep, suspects)
@@ -82,6 +92,40 @@ pub(super) async fn once(settings: &Settings) -> Result<Swept, EtcdError> {
         .await?;
     }
     Ok(aside(move || sweep.finish(&state.datastore)).await)
+}
+
+/// Where handles and endpoints lie: the keys of one pod of each block. For each page etcd walks its index over the whole
+/// rest of the range that was asked for, so that half a million keys are read in parts of about a thousand.
+#[derive(Default)]
+struct Marks {
+    handles: Vec<Vec<u8>>,
+    endpoints: Vec<Vec<u8>>,
+    /// Pods of all blocks.
+    pods: usize,
+}
+
+/// Handles or endpoints in a part.
+const PART: usize = 1000;
+
+impl Marks {
+    fn note(&mut self, block: &AllocationBlock) {
+        let first = block.attributes.iter().find_map(|it| {
+            let endpoint = EndpointId::of_pod(it.node.as_ref()?, it.namespace.as_ref()?, it.pod.as_ref()?);
+            Some((it.handle.as_ref()?, endpoint))
+        });
+        if let Some((handle, endpoint)) = first {
+            self.handles.push(key::handle(handle).into_bytes());
+            self.endpoints.push(key::endpoint(&endpoint).into_bytes());
+            self.pods += block.attributes.iter().filter(|it| it.pod.is_some()).count();
+        }
+    }
+
+    fn parts(self) -> Vec<KeyRange> {
+        let each = PART * self.handles.len() / self.pods.max(1);
+        let handles = KeyRange::swept(etcd::Swept::Handles).split(&self.handles, each);
+        let endpoints = KeyRange::swept(etcd::Swept::Endpoints).split(&self.endpoints, each);
+        handles.into_iter().chain(endpoints).collect()
+    }
 }
 
 /// Reads a list to its end; returns its revision.

@@ -59,6 +59,11 @@ pub fn endpoint(id: &EndpointId) -> String {
     format!("{ENDPOINTS}{}/{}", id.namespace, id.name)
 }
 
+/// The key of a handle.
+pub fn handle(id: &str) -> String {
+    format!("{HANDLES}{id}")
+}
+
 /// The key of a block, which must be masked.
 pub fn block(cidr: &IpNet) -> String {
     format!("{BLOCKS}{}/block/{}-{}", version(cidr), cidr.addr(), cidr.prefix_len())

@@ -21,10 +21,13 @@ pub struct KeyRange {
 /// A block with 64 allocations is about 10 kB: a page of them stays well under the 4 MB of an ordinary gRPC message,
 /// and larger pages were measured to be no faster, only heavier.
 const PAGE_OF_BLOCKS: i64 = 200;
-/// Affinities, handles and resources are a few hundred bytes to a few kB each.
+/// Resources are a few hundred bytes to a few kB each.
 const PAGE_OF_SMALL: i64 = 1000;
+/// An affinity is about 120 bytes, the key included, and the fewer pages the better: see [`PAGE_OF_SWEPT`].
+const PAGE_OF_AFFINITIES: i64 = 5000;
 /// etcd (3.4, measured) walks its index over the whole rest of a range for each page: half a million keys in pages of a
-/// thousand are a hundred million steps, and took minutes. Ten thousand endpoints are about 5 MB.
+/// thousand are a hundred million steps, and took minutes. Ten thousand endpoints are about 6 MB. It is a bound: what is
+/// swept is read in far smaller parts, see [`KeyRange::split`].
 const PAGE_OF_SWEPT: i64 = 10_000;
 
 /// Resources that are watched.
@@ -53,19 +56,26 @@ impl KeyRange {
     pub fn watched() -> Vec<KeyRange> {
         let mut ranges = vec![
             KeyRange { start: key::BLOCKS.into(), end: key::HANDLES.into(), page: PAGE_OF_BLOCKS },
-            KeyRange { start: key::HOST_AFFINITIES.into(), end: after(key::VIRTUAL_AFFINITIES), page: PAGE_OF_SMALL },
+            KeyRange::affinities(),
         ];
         ranges.extend(RESOURCES.map(|prefix| KeyRange::prefix(prefix, PAGE_OF_SMALL)));
         ranges
     }
 
-    /// What a sweep judges handles and endpoints by: blocks, pools and nodes.
+    /// What a sweep judges handles and endpoints by: blocks, pools and nodes; and the affinities, which tell where blocks
+    /// lie.
     pub fn swept_against() -> Vec<KeyRange> {
         vec![
+            KeyRange::affinities(),
             KeyRange::blocks(),
             KeyRange::prefix(key::POOLS, PAGE_OF_SMALL),
             KeyRange::prefix(key::NODES, PAGE_OF_SMALL),
         ]
+    }
+
+    /// All affinities.
+    fn affinities() -> KeyRange {
+        KeyRange { start: key::HOST_AFFINITIES.into(), end: after(key::VIRTUAL_AFFINITIES), page: PAGE_OF_AFFINITIES }
     }
 
     /// All blocks.
@@ -79,6 +89,29 @@ impl KeyRange {
         let mut end = start.clone();
         end.push(0);
         KeyRange { start, end, page: 1 }
+    }
+
+    /// Whether it begins with a block's key.
+    pub(super) fn holds_blocks(&self) -> bool {
+        self.start.starts_with(key::BLOCKS.as_bytes())
+    }
+
+    /// The same keys as ranges that follow each other, each with about `keys` of `marks`, which are keys in any order.
+    /// Marks that are not there, or outside, make the parts uneven and nothing else.
+    #[must_use]
+    pub fn split(self, marks: &[Vec<u8>], keys: usize) -> Vec<KeyRange> {
+        let inside = |key: &&Vec<u8>| self.start < **key && **key < self.end;
+        let mut inside: Vec<&Vec<u8>> = marks.iter().filter(inside).collect();
+        inside.sort_unstable();
+        inside.dedup();
+        let mut parts = Vec::with_capacity(inside.len() / keys.max(1) + 1);
+        let mut start = self.start;
+        for mark in inside.into_iter().skip(keys.max(1)).step_by(keys.max(1)) {
+            parts.push(KeyRange { start, end: mark.clone(), page: self.page });
+            start = mark.clone();
+        }
+        parts.push(KeyRange { start, end: self.end, page: self.page });
+        parts
     }
 
     /// The keys of one of the kinds that are too many to watch.
@@ -120,6 +153,21 @@ mod tests {
     fn covered(ranges: &[KeyRange], key: &str) -> usize {
         let key = key.as_bytes();
         ranges.iter().filter(|range| range.start.as_slice() <= key && key < range.end.as_slice()).count()
+    }
+
+    #[test]
+    fn parts_of_a_range_hold_the_same_keys() {
+        let whole = KeyRange { start: b"b".to_vec(), end: b"y".to_vec(), page: 7 };
+        let marks = |text: &str| text.bytes().map(|byte| vec![byte]).collect::<Vec<_>>();
+        for (given, keys, parts) in
+            [("", 3, 1), ("abyz", 1, 1), ("gfedc", 2, 3), ("gfedc", 5, 1), ("ggggcd", 1, 3), ("cdefg", 0, 5)]
+        {
+            let found = whole.clone().split(&marks(given), keys);
+            assert_eq!(found.len(), parts, "{given} {keys}");
+            assert_eq!((&found[0].start, &found[parts - 1].end), (&whole.start, &whole.end));
+            assert!(found.windows(2).all(|pair| pair[0].end == pair[1].start && pair[0].start < pair[0].end));
+            assert!(found.iter().all(|part| part.page == 7));
+        }
     }
 
     #[test]
