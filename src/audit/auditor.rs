@@ -98,7 +98,7 @@ impl Auditor {
             self.look_at_ipam(&state.datastore, &changes, now);
             judged = true;
         }
-        self.owed.merge(&changes);
+        self.owed.merge(changes);
         if let Some(routes) = &mut self.routes
             && state.in_sync(Side::Kernel)
         {

@@ -16,7 +16,7 @@ use super::now::Now;
 use super::report::{ClassCounts, Histogram, RouteClass, RoutesReport};
 use super::setting::{Backend, Programmer, Setting};
 use super::{tunnels, words};
-use crate::model::{EndpointId, Family, Name, Protocol, host_net};
+use crate::model::{EndpointId, Family, Name, Protocol, Route, TABLE_MAIN, host_net};
 use crate::state::{Changes, State};
 
 /// J29: while BIRD has written nothing here, it may be waiting for a peer: 240 s and its start.
@@ -144,10 +144,11 @@ impl RouteAudit {
         everything |= bird_meant != derived.bird_meant;
         derived.bird_meant = bird_meant;
 
+        let me = self.options.node.clone();
         let context = Context {
             datastore: &state.datastore,
             kernel: &state.kernel,
-            me: &self.options.node,
+            me: &me,
             setting: &derived.setting,
             sessions: &derived.sessions,
             bird_meant,
@@ -158,10 +159,8 @@ impl RouteAudit {
             self.touched_destinations(&context, changes, &aggregates)
         };
         self.judged = dirty.len();
-        let judged: Vec<(IpNet, Verdict)> =
-            dirty.into_iter().map(|destination| (destination, context.judge(&destination))).collect();
-        for (destination, verdict) in judged {
-            self.replace(destination, verdict, now, !first);
+        for destination in dirty {
+            self.replace(destination, context.judge(&destination), now, !first);
         }
         if everything || !changes.is_empty() {
             self.look_at_host(state, &derived.setting, now);
@@ -171,16 +170,21 @@ impl RouteAudit {
 
     /// Keeps track of BIRD's routes; returns those changed destinations that are or were aggregates' (J16).
     fn note_bird_routes(&mut self, state: &State, changes: &Changes, everything: bool) -> Vec<IpNet> {
+        if everything {
+            // Nobody asks which of them are aggregates: all is looked at again.
+            let of_bird = |route: &&Route| route.protocol == Protocol::BIRD && route.table == TABLE_MAIN;
+            self.bird_routes = state.kernel.routes().filter(of_bird).map(|route| route.destination).collect();
+            for (family, members) in Family::ALL.into_iter().zip(&mut self.bird_inside) {
+                let inside = |net: &&IpNet| Family::of_net(net) == family && is_inside(state, net);
+                *members = self.bird_routes.iter().filter(inside).copied().collect();
+            }
+            return Vec::new();
+        }
         let mut aggregates = Vec::new();
         let mut look: BTreeSet<IpNet> = changes.destinations.clone();
-        if everything {
-            look.extend(self.bird_routes.iter().copied());
-            look.extend(state.kernel.routes().filter(|it| it.protocol == Protocol::BIRD).map(|it| it.destination));
-        } else {
-            // A block that comes or goes may take BIRD's routes in or out of what is known.
-            for cidr in &changes.cidrs {
-                look.extend(self.bird_routes.range(cidr..).take_while(|it| cidr.contains(&it.addr())).copied());
-            }
+        // A block that comes or goes may take BIRD's routes in or out of what is known.
+        for cidr in &changes.cidrs {
+            look.extend(self.bird_routes.range(cidr..).take_while(|it| cidr.contains(&it.addr())).copied());
         }
         for destination in look {
             let is = state.kernel.has_route_of(&destination, Protocol::BIRD);
@@ -188,9 +192,7 @@ impl RouteAudit {
             if is || was {
                 aggregates.push(destination);
             }
-            let inside = is
-                && (state.datastore.pool_of(&destination).is_some()
-                    || state.datastore.block_around(&destination).is_some());
+            let inside = is && is_inside(state, &destination);
             let members = &mut self.bird_inside[family_index(&destination)];
             if inside {
                 members.insert(destination);
@@ -213,14 +215,17 @@ impl RouteAudit {
         }
     }
 
-    fn all_destinations(&self, context: &Context<'_>) -> BTreeSet<IpNet> {
-        let mut all: BTreeSet<IpNet> = self.verdicts.keys().copied().collect();
+    fn all_destinations(&self, context: &Context<'_>) -> Vec<IpNet> {
+        let mut all: Vec<IpNet> = self.verdicts.keys().copied().collect();
         all.extend(context.kernel.main_routes().map(|route| route.destination));
         all.extend(context.all_candidates());
+        // Sorted lists one after the other: that is soon done.
+        all.sort();
+        all.dedup();
         all
     }
 
-    fn touched_destinations(&self, context: &Context<'_>, changes: &Changes, aggregates: &[IpNet]) -> BTreeSet<IpNet> {
+    fn touched_destinations(&self, context: &Context<'_>, changes: &Changes, aggregates: &[IpNet]) -> Vec<IpNet> {
         let mut touched: BTreeSet<IpNet> = changes.destinations.clone();
         touched.extend(changes.addresses.iter().map(|address| host_net(*address)));
         for net in changes.cidrs.iter().chain(aggregates) {
@@ -233,7 +238,7 @@ impl RouteAudit {
         for device in &changes.devices {
             touched.extend(context.addresses_behind(device));
         }
-        touched
+        touched.into_iter().collect()
     }
 
     fn replace(&mut self, destination: IpNet, verdict: Verdict, now: Now, counts: bool) {
@@ -361,6 +366,11 @@ impl RouteAudit {
         let host = self.host_standing.iter().map(|(_, since)| since.monotonic + grace);
         routes.chain(host).filter(|due| *due > now.monotonic).min()
     }
+}
+
+/// Whether a route's destination lies in a pool or in a block.
+fn is_inside(state: &State, destination: &IpNet) -> bool {
+    state.datastore.pool_of(destination).is_some() || state.datastore.block_around(destination).is_some()
 }
 
 fn family_index(net: &IpNet) -> usize {

@@ -32,11 +32,15 @@ impl Changes {
     }
 
     /// Adds what another look is still owed.
-    pub fn merge(&mut self, other: &Changes) {
-        self.cidrs.extend(&other.cidrs);
-        self.addresses.extend(&other.addresses);
-        self.destinations.extend(&other.destinations);
-        self.devices.extend(other.devices.iter().cloned());
+    pub fn merge(&mut self, other: Changes) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        self.cidrs.extend(other.cidrs);
+        self.addresses.extend(other.addresses);
+        self.destinations.extend(other.destinations);
+        self.devices.extend(other.devices);
         self.handles |= other.handles;
         self.everything |= other.everything;
     }

@@ -13,7 +13,8 @@ use crate::model::{Link, Name, Protocol, Route, RouteKey, TABLE_MAIN};
 pub struct Kernel {
     links: BTreeMap<u32, Link>,
     by_name: BTreeMap<Name, u32>,
-    routes: BTreeMap<IpNet, BTreeMap<RouteKey, Route>>,
+    /// By destination, each sorted by key: nearly all have one, for which a tree would keep room for eleven.
+    routes: BTreeMap<IpNet, Vec<Route>>,
     addresses: BTreeSet<IpAddr>,
     seen_links: Option<HashSet<u32>>,
     seen_routes: Option<HashSet<RouteKey>>,
@@ -56,8 +57,8 @@ impl Kernel {
         self.main(self.routes.get(destination)?).min_by_key(|route| (route.metric, route.tos))
     }
 
-    fn main<'a>(&self, routes: &'a BTreeMap<RouteKey, Route>) -> impl Iterator<Item = &'a Route> + 'a {
-        routes.values().filter(|route| route.table == TABLE_MAIN)
+    fn main<'a>(&self, routes: &'a [Route]) -> impl Iterator<Item = &'a Route> + 'a {
+        routes.iter().filter(|route| route.table == TABLE_MAIN)
     }
 
     /// The judged route of every destination in the main table, sorted.
@@ -91,12 +92,13 @@ impl Kernel {
 
     /// All routes of every table, sorted by destination.
     pub fn routes(&self) -> impl Iterator<Item = &Route> + '_ {
-        self.routes.values().flat_map(|routes| routes.values())
+        self.routes.values().flatten()
     }
 
     pub(super) fn begin_dump(&mut self) {
         self.seen_links = Some(HashSet::new());
-        self.seen_routes = Some(HashSet::new());
+        // Where nothing is known nothing can be gone, and the first dump is the largest.
+        self.seen_routes = (!self.routes.is_empty()).then(HashSet::new);
     }
 
     pub(super) fn end_dump(&mut self) {
@@ -107,13 +109,7 @@ impl Kernel {
             }
         }
         if let Some(seen) = self.seen_routes.take() {
-            let gone: Vec<RouteKey> = self
-                .routes
-                .values()
-                .flat_map(|routes| routes.keys())
-                .filter(|key| !seen.contains(key))
-                .cloned()
-                .collect();
+            let gone: Vec<RouteKey> = self.routes().map(Route::key).filter(|key| !seen.contains(key)).collect();
             for key in gone {
                 self.remove_route(&key);
             }
@@ -159,18 +155,21 @@ impl Kernel {
             seen.insert(key.clone());
         }
         let routes = self.routes.entry(route.destination).or_default();
-        if routes.get(&key) == Some(&route) {
-            return;
+        match routes.binary_search_by(|it| it.key().cmp(&key)) {
+            Ok(at) if routes[at] == route => return,
+            Ok(at) => routes[at] = route,
+            Err(at) => {
+                routes.reserve_exact(1);
+                routes.insert(at, route);
+            }
         }
-        self.changes.destinations.insert(route.destination);
-        routes.insert(key, route);
+        self.changes.destinations.insert(key.destination);
     }
 
     pub(super) fn remove_route(&mut self, key: &RouteKey) {
         let Some(routes) = self.routes.get_mut(&key.destination) else { return };
-        if routes.remove(key).is_none() {
-            return;
-        }
+        let Ok(at) = routes.binary_search_by(|it| it.key().cmp(key)) else { return };
+        routes.remove(at);
         self.changes.destinations.insert(key.destination);
         if routes.is_empty() {
             self.routes.remove(&key.destination);

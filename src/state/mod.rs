@@ -99,9 +99,9 @@ impl State {
     /// What changed since this was last called.
     pub fn take_changes(&mut self) -> Changes {
         let mut changes = std::mem::take(&mut self.datastore.changes);
-        let kernel = std::mem::take(&mut self.kernel.changes);
-        changes.destinations.extend(kernel.destinations);
-        changes.devices.extend(kernel.devices);
+        let mut kernel = std::mem::take(&mut self.kernel.changes);
+        changes.destinations.append(&mut kernel.destinations);
+        changes.devices.append(&mut kernel.devices);
         changes
     }
 }

@@ -27,7 +27,8 @@ impl Context<'_> {
 
     /// The same for everything there is.
     pub(in crate::audit) fn all_candidates(&self) -> Vec<IpNet> {
-        let mut found: Vec<IpNet> = self.datastore.cidrs().into_iter().collect();
+        let mut found: Vec<IpNet> = self.datastore.blocks().map(|block| block.cidr).collect();
+        found.extend(self.datastore.affinities().map(|(cidr, ..)| *cidr));
         for block in self.datastore.blocks() {
             self.singles(block, &mut found);
         }
@@ -37,9 +38,13 @@ impl Context<'_> {
 
     /// Addresses of a block that have a route of their own: this host's, and those that others borrow.
     pub(super) fn singles(&self, block: &AllocationBlock, found: &mut Vec<IpNet>) {
+        let is_single = |user: &Name| user == self.me || block.host() != Some(user);
+        // Nearly every block is its own host's pods, which have one attribute between them.
+        if !block.attributes.iter().filter_map(|attribute| user(block, attribute)).any(is_single) {
+            return;
+        }
         for (ordinal, attribute) in block.allocations() {
-            let Some(user) = attribute.and_then(|attribute| user(block, attribute)) else { continue };
-            if user == self.me || block.host() != Some(user) {
+            if attribute.and_then(|attribute| user(block, attribute)).is_some_and(is_single) {
                 found.extend(address_at(&block.cidr, u64::from(ordinal)).map(host_net));
             }
         }

@@ -249,6 +249,6 @@ impl Datastore {
 
     /// Whether a node of this name exists and cannot be read.
     pub fn is_unreadable_node(&self, name: &Name) -> bool {
-        self.unreadable.contains_key(&ObjectId::Node(name.clone()))
+        !self.unreadable.is_empty() && self.unreadable.contains_key(&ObjectId::Node(name.clone()))
     }
 }
