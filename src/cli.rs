@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::source::kubernetes::ApiGroup;
+
 /// Tells whether the network that Calico's datastore describes is the network that this host's kernel has.
 #[derive(Debug, Parser)]
 #[command(name = "calico-exporter", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
@@ -53,9 +55,19 @@ pub struct SourceArgs {
     /// A calicoctl.cfg, used instead of the environment.
     #[arg(long = "calico.config", value_name = "FILE")]
     pub calico_config: Option<PathBuf>,
-    /// A dump instead of etcd: `etcdctl get --prefix /calico -w json`.
+    /// Which datastore Calico uses; with etcd's endpoints given it is etcd [env: DATASTORE_TYPE].
+    #[arg(long = "datastore.type", value_name = "TYPE")]
+    pub datastore_type: Option<DatastoreType>,
+    /// The API group that Calico's objects are in; else it is discovered [env: CALICO_API_GROUP].
+    #[arg(long = "kubernetes.api-group", value_name = "GROUP")]
+    pub api_group: Option<ApiGroupArg>,
+    /// IPAM is host-local: the Nodes' podCIDRs are the blocks [env: USE_POD_CIDR].
+    #[arg(long = "kubernetes.use-pod-cidr")]
+    pub use_pod_cidr: bool,
+    /// A dump instead of the datastore: `etcdctl get --prefix /calico -w json`, or what `kubectl get … -A -o json` or the
+    /// API server's lists say; may be given several times.
     #[arg(long = "datastore.file", value_name = "FILE")]
-    pub datastore_file: Option<PathBuf>,
+    pub datastore_file: Vec<PathBuf>,
     /// A dump instead of the kernel's routes: `ip -j -d route show table all`.
     #[arg(long = "routes.file", value_name = "FILE")]
     pub routes_file: Option<PathBuf>,
@@ -92,6 +104,35 @@ pub struct SourceArgs {
     /// How messages are written.
     #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt")]
     pub log_format: LogFormat,
+}
+
+/// `--datastore.type`, in Calico's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DatastoreType {
+    /// etcd.
+    Etcdv3,
+    /// The Kubernetes API.
+    Kubernetes,
+}
+
+/// `--kubernetes.api-group`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ApiGroupArg {
+    /// The classic one.
+    #[value(name = "crd.projectcalico.org/v1")]
+    Crd,
+    /// Calico's own API as custom resources.
+    #[value(name = "projectcalico.org/v3")]
+    Native,
+}
+
+impl From<ApiGroupArg> for ApiGroup {
+    fn from(group: ApiGroupArg) -> ApiGroup {
+        match group {
+            ApiGroupArg::Crd => ApiGroup::Crd,
+            ApiGroupArg::Native => ApiGroup::Native,
+        }
+    }
 }
 
 /// `--calico.backend`.

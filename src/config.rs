@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::audit::Backend;
-use crate::cli::{BackendArg, SourceArgs};
+use crate::cli::{BackendArg, DatastoreType, SourceArgs};
 use crate::model::Name;
 use crate::source::etcd::settings::{Identity, Pem, Settings, SettingsError};
+use crate::source::kubernetes::Convention;
+
+mod datastore_type;
 
 /// Why the program cannot start. Each is one line that names the flag and the value.
 #[derive(Debug, Error)]
@@ -39,8 +42,8 @@ fn flag(flag: &'static str, value: impl ToString, what: impl ToString) -> Config
 pub enum DatastoreSource {
     /// etcd.
     Etcd(Box<Settings>),
-    /// A dump.
-    File(PathBuf),
+    /// Dumps.
+    Files(Vec<PathBuf>),
 }
 
 /// Where the kernel's devices and routes are read.
@@ -73,6 +76,8 @@ pub struct Collectors {
 pub struct Sources {
     /// Calico's objects.
     pub datastore: DatastoreSource,
+    /// What Calico was told of the Kubernetes API, where that is its datastore.
+    pub convention: Convention,
     /// Devices and routes; absent where no collector reads them.
     pub kernel: Option<KernelSource>,
     /// Which audits run.
@@ -98,27 +103,41 @@ impl Sources {
                 "--links.file needs --routes.file: devices of another host say nothing of this one's routes".to_owned(),
             ));
         }
-        let datastore = match &args.datastore_file {
-            Some(path) => {
+        let convention = datastore_type::convention(args, environment)?;
+        let datastore = match &args.datastore_file[..] {
+            [] => match datastore_type::datastore_type(args, environment)? {
+                Some(DatastoreType::Kubernetes) => {
+                    let what = "the Kubernetes API cannot be followed yet: give its lists (--datastore.file)";
+                    return Err(flag("--datastore.type", "kubernetes", what));
+                }
+                Some(DatastoreType::Etcdv3) | None => DatastoreSource::Etcd(Box::new(settings(args, environment)?)),
+            },
+            files => {
                 if let Some((name, value)) = etcd_flag(args) {
                     return Err(flag(name, value, "--datastore.file is read instead of etcd: give one of the two"));
                 }
-                DatastoreSource::File(path.clone())
+                DatastoreSource::Files(files.to_vec())
             }
-            None => DatastoreSource::Etcd(Box::new(settings(args, environment)?)),
         };
         let kernel = match (&args.routes_file, &datastore) {
             (Some(routes), _) => Some(KernelSource::Files { routes: routes.clone(), links: args.links_file.clone() }),
             // The kernel here is not the dumped cluster's.
-            (None, DatastoreSource::File(_)) => None,
+            (None, DatastoreSource::Files(_)) => None,
             (None, DatastoreSource::Etcd(_)) => Some(KernelSource::Netlink),
         };
         let kernel = kernel.filter(|_| !args.no_collector_routes);
-        let ipam = !args.no_collector_ipam;
+        // Host-local IPAM keeps nothing in the datastore that could be audited.
+        let ipam = !args.no_collector_ipam && !convention.use_pod_cidr;
         let collectors = Collectors { ipam, routes: kernel.is_some(), leaks: ipam && !args.no_collector_leaks };
         if !collectors.ipam && !collectors.routes {
             return Err(ConfigError::Flags(
-                "nothing to do: the IPAM collector is off and there are no routes to audit".to_owned(),
+                match convention.use_pod_cidr {
+                    true => {
+                        "nothing to do: with host-local IPAM (--kubernetes.use-pod-cidr) only routes can be audited"
+                    }
+                    false => "nothing to do: the IPAM collector is off and there are no routes to audit",
+                }
+                .to_owned(),
             ));
         }
         let from_dump = matches!(kernel, Some(KernelSource::Files { .. }));
@@ -129,12 +148,12 @@ impl Sources {
             BackendArg::Vxlan => Backend::Vxlan,
             BackendArg::None => Backend::None,
         };
-        Ok(Sources { datastore, kernel, collectors, node, backend })
+        Ok(Sources { datastore, convention, kernel, collectors, node, backend })
     }
 
     /// Whether everything comes from dumps: nothing moves, and everything is judged at once (J6).
     pub fn is_dump(&self) -> bool {
-        matches!(self.datastore, DatastoreSource::File(_)) && !matches!(self.kernel, Some(KernelSource::Netlink))
+        matches!(self.datastore, DatastoreSource::Files(_)) && !matches!(self.kernel, Some(KernelSource::Netlink))
     }
 }
 
@@ -270,7 +289,7 @@ mod tests {
     fn endpoints(sources: &Sources) -> &[String] {
         match &sources.datastore {
             DatastoreSource::Etcd(settings) => &settings.endpoints,
-            DatastoreSource::File(path) => panic!("{}", path.display()),
+            DatastoreSource::Files(paths) => panic!("{paths:?}"),
         }
     }
 

@@ -1,12 +1,15 @@
 //! Dumps, and whose they are.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::SystemTime;
+
+use tracing::info;
 
 use crate::config::{ConfigError, DatastoreSource, KernelSource, Sources};
 use crate::model::{Family, Name};
 use crate::source::{file, iproute};
-use crate::state::{Event, Object};
+use crate::state::{Event, Kind, Object};
 
 /// What the dumps say, if any are read, and the host that is judged.
 pub(super) struct Dump {
@@ -45,11 +48,37 @@ pub(super) fn dump(sources: &Sources) -> Result<Dump, ConfigError> {
 ///
 /// # Errors
 ///
-/// The file cannot be read.
+/// A file cannot be read, or the files lack what is to be judged.
 pub(super) fn datastore(sources: &Sources) -> Result<(Vec<Event>, Option<SystemTime>), ConfigError> {
-    let DatastoreSource::File(path) = &sources.datastore else { return Ok((Vec::new(), None)) };
-    let dump = file::datastore(path).map_err(|error| ConfigError::Flags(format!("--datastore.file: {error}")))?;
+    let DatastoreSource::Files(paths) = &sources.datastore else { return Ok((Vec::new(), None)) };
+    let dump = file::datastores(paths, &sources.convention)
+        .map_err(|error| ConfigError::Flags(format!("--datastore.file: {error}")))?;
+    complete(sources, &dump.kinds)?;
     Ok((dump.events, dump.newest))
+}
+
+/// What files do not hold is not known to be absent: no rule runs without what it reads.
+fn complete(sources: &Sources, kinds: &BTreeSet<Kind>) -> Result<(), ConfigError> {
+    let needed = [
+        (Kind::Block, "IPAMBlocks (with host-local IPAM: --kubernetes.use-pod-cidr)", true),
+        (Kind::Affinity, "BlockAffinities", true),
+        (Kind::Pool, "IPPools", true),
+        (Kind::Node, "Nodes", true),
+        (Kind::Handle, "IPAMHandles (or --no-collector.leaks)", sources.collectors.leaks),
+        (Kind::Endpoint, "Pods (or --no-collector.leaks)", sources.collectors.leaks),
+        (Kind::Endpoint, "Pods", sources.collectors.routes),
+    ];
+    let missing = needed.iter().find(|(kind, _, needed)| *needed && !kinds.contains(kind));
+    if let Some((_, what, _)) = missing {
+        return Err(ConfigError::Flags(format!(
+            "--datastore.file: these files have no list of {what}: `kubectl get` them as well, or nothing can be told"
+        )));
+    }
+    let absent: Vec<&str> = Kind::ALL.into_iter().filter(|kind| !kinds.contains(kind)).map(Kind::as_str).collect();
+    if !absent.is_empty() {
+        info!(kinds = absent.join(" "), "the files hold no object of these kinds: judged as if there were none");
+    }
+    Ok(())
 }
 
 /// The one Node whose address is on one of the dumped devices.

@@ -58,7 +58,7 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
     let engine = Engine::new(EngineOptions {
         node: dump.node.clone(),
         audit: audit_options(args, &sources, &dump.node),
-        lists_endpoints: matches!(sources.datastore, DatastoreSource::File(_)),
+        lists_endpoints: matches!(sources.datastore, DatastoreSource::Files(_)),
         sources: statuses(&sources),
         dumped_at: dump.newest.filter(|_| sources.is_dump()),
     });
@@ -136,7 +136,7 @@ fn audit_options(args: &ServeArgs, sources: &Sources, node: &crate::model::Name)
 fn statuses(sources: &Sources) -> Vec<SourceStatus> {
     let datastore = match sources.datastore {
         DatastoreSource::Etcd(_) => "etcd",
-        DatastoreSource::File(_) => "file",
+        DatastoreSource::Files(_) => "file",
     };
     let mut statuses = vec![SourceStatus::waiting(datastore, Side::Datastore)];
     match sources.kernel {

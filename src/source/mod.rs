@@ -4,9 +4,9 @@
 //! - `calico`: Calico's JSON, as far as both datastores write it alike.
 //! - [`etcd`]: Calico's etcd datastore, live.
 //! - [`backoff`]: how long to wait before a lost source is tried again.
-//! - [`mod@file`]: dumps written by `etcdctl`, for judging a cluster without reaching it.
+//! - [`mod@file`]: dumps written by `etcdctl` or `kubectl`, for judging a cluster without reaching it.
 //! - [`iproute`]: dumps written by `ip -j`, the same for the kernel.
-//! - `kubernetes`: Calico's objects behind the Kubernetes API, with the feature of that name.
+//! - [`kubernetes`]: Calico's objects behind the Kubernetes API.
 //! - [`netlink`]: this host's kernel, followed.
 
 pub mod backoff;
@@ -14,6 +14,5 @@ mod calico;
 pub mod etcd;
 pub mod file;
 pub mod iproute;
-#[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 pub mod netlink;

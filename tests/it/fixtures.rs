@@ -29,7 +29,7 @@ fn datastore(name: &str) -> Vec<Event> {
     file::datastore(&folder(name).join("etcd.json")).unwrap().events
 }
 
-fn kernel(name: &str, host: &str) -> Vec<Event> {
+pub(crate) fn kernel(name: &str, host: &str) -> Vec<Event> {
     let path = |what: &str| folder(name).join(format!("{host}.{what}.json"));
     iproute::snapshot(&path("routes"), Some(&path("links"))).unwrap()
 }
@@ -50,13 +50,13 @@ fn audit(host: &str, state: &mut State) -> RouteAudit {
     audit
 }
 
-fn findings(host: &str, datastore: &[Event], kernel: &[Event]) -> Vec<Finding> {
+pub(crate) fn findings(host: &str, datastore: &[Event], kernel: &[Event]) -> Vec<Finding> {
     let mut state = state(datastore.iter().chain(kernel).cloned());
     audit(host, &mut state).findings(NOW)
 }
 
 /// `class/reason subject → host`, to compare and to read.
-fn lines(findings: &[Finding]) -> Vec<String> {
+pub(crate) fn lines(findings: &[Finding]) -> Vec<String> {
     findings
         .iter()
         .map(|it| {

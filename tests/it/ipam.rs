@@ -9,8 +9,11 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use calico_exporter::audit::{Finding, IpamAudit, IpamOptions, IpamReport, Now, PoolFigures};
 use calico_exporter::model::{Name, address_count};
-use calico_exporter::source::file;
+use calico_exporter::source::file::{self, Dump};
 use calico_exporter::state::{Changes, State};
+
+use crate::both_forms::{BOTH, listed};
+use crate::fixtures::folder;
 
 /// A recording's datastore, audited as a dump.
 struct Recording {
@@ -22,8 +25,7 @@ struct Recording {
 }
 
 impl Recording {
-    fn read(folder: &Path) -> Recording {
-        let dump = file::datastore(&folder.join("etcd.json")).unwrap();
+    fn read(folder: &Path, dump: Dump) -> Recording {
         let now = Now { monotonic: Duration::ZERO, wall: dump.newest.unwrap_or(SystemTime::UNIX_EPOCH) };
         let options = IpamOptions { live: false, affinity_grace: Duration::from_secs(90) };
         let (mut audit, mut followed) = (IpamAudit::new(options), IpamAudit::new(options));
@@ -49,7 +51,7 @@ impl Recording {
     }
 }
 
-/// Every recorded datastore in the repository.
+/// Every recorded datastore in the repository, those of the Kubernetes API in that form as well.
 fn recordings() -> Vec<Recording> {
     fn search(folder: &Path, found: &mut Vec<PathBuf>) {
         if folder.join("etcd.json").exists() {
@@ -66,7 +68,9 @@ fn recordings() -> Vec<Recording> {
     search(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"), &mut folders);
     folders.sort();
     assert!(folders.len() >= 9, "recordings are missing: {folders:?}");
-    folders.iter().map(|folder| Recording::read(folder)).collect()
+    let etcd =
+        folders.iter().map(|folder| Recording::read(folder, file::datastore(&folder.join("etcd.json")).unwrap()));
+    etcd.chain(BOTH.map(|(group, name)| Recording::read(&folder(name), listed(group, name)))).collect()
 }
 
 fn parts(figures: &PoolFigures) -> [f64; 6] {
@@ -125,7 +129,7 @@ fn in_use_reserved_and_free_are_what_calicoctl_says() {
         let blocks = rows.iter().filter(|row| row[0] == "Block").count() as u64;
         assert_eq!(report.pools.values().map(|figures| figures.blocks).sum::<u64>(), blocks, "{:?}", recording.folder);
     }
-    assert!(compared >= 11, "{compared} pools compared");
+    assert!(compared >= 32, "{compared} pools compared");
 }
 
 #[test]
@@ -152,7 +156,7 @@ fn borrowed_and_lent_are_what_calicoctl_says() {
         assert_eq!(lent, count(3), "{:?}", recording.folder);
         compared += rows.len();
     }
-    assert!(compared >= 10, "{compared} addresses compared");
+    assert!(compared >= 22, "{compared} addresses compared");
 }
 
 /// A block as an old Calico wrote it: no `deleted`, no sequence numbers, attributes without `secondary`.

@@ -11,6 +11,9 @@ use calico_exporter::audit::{Finding, handles, leaks, tunnel_addresses};
 use calico_exporter::source::file;
 use calico_exporter::state::{Datastore, Event, Object, Side, State};
 
+use crate::both_forms::{BOTH, listed};
+use crate::fixtures::folder;
+
 fn dumps(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in folder.read_dir().unwrap() {
         let path = entry.unwrap().path();
@@ -22,12 +25,13 @@ fn dumps(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The events of every recorded datastore.
+/// The events of every recorded datastore, those of the Kubernetes API in that form as well.
 fn recordings() -> Vec<(PathBuf, Vec<Event>)> {
     let mut paths = Vec::new();
     dumps(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"), &mut paths);
     assert!(paths.len() >= 10, "{paths:?}");
-    paths.into_iter().map(|path| (path.clone(), file::datastore(&path).unwrap().events)).collect()
+    let etcd = paths.into_iter().map(|path| (path.clone(), file::datastore(&path).unwrap().events));
+    etcd.chain(BOTH.map(|(group, name)| (folder(name), listed(group, name).events))).collect()
 }
 
 fn fold(events: &[Event]) -> Datastore {

@@ -5,6 +5,7 @@
 
 mod alerts;
 mod bgp;
+mod both_forms;
 mod check;
 mod dashboards;
 mod deploy;

@@ -39,9 +39,11 @@ pub(in crate::audit) fn undecodable(id: &ObjectId, value: &UnreadableValue) -> F
         _ => None,
     };
     let kind = id.kind().as_str();
+    // A key of etcd's is a path; an API object is named by its kind first.
+    let tool = if value.key.starts_with('/') { "etcdctl get" } else { "kubectl get" };
     Finding::new(Metric::UndecodableKeys, vec![("kind", Cow::Borrowed(kind))], &value.key)
         .host(host)
         .detail(format!("The value cannot be read. Calico drops it from its lists as if it did not exist ({why})."))
         .expected(format!("a {kind} as Calico writes it"), why)
-        .action(format!("Read {} with `etcdctl get`, and restore the object or delete it.", value.key))
+        .action(format!("Read {} with `{tool}`, and restore the object or delete it.", value.key))
 }

@@ -18,6 +18,12 @@ impl ApiGroup {
     /// Both.
     pub const ALL: [ApiGroup; 2] = [ApiGroup::Crd, ApiGroup::Native];
 
+    /// What `CALICO_API_GROUP` means: anything but the native group, in any case, is the classic one
+    /// (`libcalico-go/lib/backend/k8s/discovery.go`).
+    pub fn told(text: &str) -> ApiGroup {
+        if text.eq_ignore_ascii_case(ApiGroup::Native.api_version()) { ApiGroup::Native } else { ApiGroup::Crd }
+    }
+
     /// Group and version, as `apiVersion` has them.
     pub fn api_version(self) -> &'static str {
         match self {

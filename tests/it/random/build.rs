@@ -15,6 +15,7 @@ use fastrand::Rng;
 use ipnet::IpNet;
 
 use super::world::{Topology, World};
+use crate::support::custom::device;
 
 pub(super) fn chance(rng: &mut Rng, percent: u32) -> bool {
     rng.u32(0..100) < percent
@@ -361,7 +362,7 @@ pub(super) fn endpoint(host: &Name, pod: &str, address: IpAddr, floating: Vec<Ip
         node: host.clone(),
         pod: pod.into(),
         container_id: format!("c{pod}").into(),
-        interface: format!("cali{pod}").into(),
+        interface: device("default", pod).into(),
         addresses: vec![address],
         floating,
     }

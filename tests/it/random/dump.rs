@@ -10,11 +10,17 @@ use calico_exporter::state::{Object, ObjectId};
 use serde_json::{Map, Value, json};
 
 use super::world::{World, key_of};
+use crate::support::calico::KeyValue;
+
+/// etcd's keys and values.
+pub(super) fn pairs(world: &World) -> Vec<KeyValue> {
+    (world.objects.iter())
+        .map(|(id, object)| (key_of(id), object.as_ref().map_or("{\"broken".to_owned(), |it| value(it).to_string())))
+        .collect()
+}
 
 pub(super) fn dump(world: &World) -> String {
-    let mut pairs: Vec<(String, String)> = (world.objects.iter())
-        .map(|(id, object)| (key_of(id), object.as_ref().map_or("{\"broken".to_owned(), |it| value(it).to_string())))
-        .collect();
+    let mut pairs = pairs(world);
     pairs.push(("/calico/ipam/v2/assignment/ipv4/block".to_owned(), String::new()));
     pairs.push(("/calico/resources/v3/projectcalico.org/profiles/kns.default".to_owned(), "{}".to_owned()));
     pairs.sort();

@@ -95,7 +95,8 @@ impl Meta<'_> {
 
     pub(super) fn decoded(&self, place: Place, says: Says) -> Decoded {
         let text = |text: &Text<'_>| text.get().unwrap_or_default().into();
-        Decoded { place, uid: text(&self.uid), version: text(&self.version), says }
+        let created = self.created.get().and_then(timestamp::rfc3339);
+        Decoded { place, uid: text(&self.uid), version: text(&self.version), created, says }
     }
 }
 

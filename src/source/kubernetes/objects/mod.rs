@@ -2,6 +2,7 @@
 //! Calico could not read either is [`Says::Unreadable`], which is never a deletion (J1).
 
 use std::fmt;
+use std::time::SystemTime;
 
 use crate::model::{Detail, Name};
 use crate::source::calico::{Read, why};
@@ -80,6 +81,8 @@ pub struct Decoded {
     pub uid: Box<str>,
     /// `metadata.resourceVersion`.
     pub version: Box<str>,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<SystemTime>,
     /// What it says.
     pub says: Says,
 }

@@ -6,6 +6,7 @@ use super::{Decoded, Decoder, Place, Says, ipam};
 use crate::model::{EndpointId, Handle, Name};
 use crate::source::calico::json::FromText;
 use crate::source::calico::text::Masked;
+use crate::source::calico::timestamp;
 use crate::source::kubernetes::Resource;
 use crate::state::{ObjectId, Unreadable};
 
@@ -38,6 +39,7 @@ pub(super) fn decoded(decoder: &Decoder, resource: Resource, item: &[u8], why: U
         place,
         uid: text("/metadata/uid").unwrap_or_default().into(),
         version: text("/metadata/resourceVersion").unwrap_or_default().into(),
+        created: text("/metadata/creationTimestamp").and_then(timestamp::rfc3339),
         says,
     }
 }

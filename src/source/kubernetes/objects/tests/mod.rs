@@ -116,3 +116,30 @@ fn sequence_numbers_above_what_a_float_holds_are_exact() {
     assert_eq!(*block.sequence_defects, [SequenceDefect::NotBelow { ordinal: 0, number }]);
     assert_eq!(block.owner, None);
 }
+
+mod any;
+mod follow;
+mod ipam;
+mod node;
+mod pod;
+
+/// What an object says that is read in this group.
+fn says(group: ApiGroup, resource: Resource, item: &str) -> Says {
+    Decoder::new(group).decode(resource, item.as_bytes()).says
+}
+
+/// The one object that it is.
+fn one(resource: Resource, item: &str) -> Object {
+    match says(ApiGroup::Crd, resource, item) {
+        Says::Objects(mut objects) if objects.len() == 1 => objects.remove(0),
+        other => panic!("{item}: {other:?}"),
+    }
+}
+
+/// Which object cannot be read, its key, and why.
+fn bad(resource: Resource, item: &str) -> (ObjectId, String, String) {
+    match says(ApiGroup::Crd, resource, item) {
+        Says::Unreadable { id, key, why: Unreadable::Undecodable(why) } => (id, key.to_string(), why),
+        other => panic!("{item}: {other:?}"),
+    }
+}
