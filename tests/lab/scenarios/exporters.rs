@@ -36,8 +36,7 @@ pub(super) fn all() -> Vec<Scenario> {
             name: "all exporters killed",
             short: false,
             expected: &[("CalicoExporterAllDown", &[("severity", "critical")])],
-            // Both begin at the same moment; which of them is told first is chance.
-            tolerated: &["CalicoExporterDown"],
+            tolerated: &[],
             fault: |lab| lab.exporters.values_mut().for_each(Process::kill),
             repair: |lab| ["h1", "h2", "h3"].into_iter().for_each(|name| lab.start_exporter(name)),
         },
