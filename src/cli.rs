@@ -26,6 +26,8 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Look once and name everything that is wrong: exit 0 clean, 1 findings, 2 cannot tell.
     Check(Box<CheckArgs>),
+    /// Explain why an address, a CIDR, a host or a pod can be reached from this host, or why not.
+    Explain(Box<ExplainArgs>),
     /// Count how many more hosts and pods fit: exit 0 they do, 1 they do not, 2 cannot tell.
     Plan(Box<PlanArgs>),
 }
@@ -208,6 +210,20 @@ pub struct CheckArgs {
     /// How long a difference has to stand; from files there is nothing to wait for.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub settle: Duration,
+}
+
+/// Flags of `explain`.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainArgs {
+    /// An address, a CIDR, a host, or NAMESPACE/POD.
+    #[arg(value_name = "WHAT")]
+    pub what: String,
+    /// Where the pictures come from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// For people or for programs.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub output: Output,
 }
 
 /// Flags of `plan`.

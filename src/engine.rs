@@ -12,7 +12,7 @@ use crate::audit::sweep::Swept;
 use crate::audit::{AuditOptions, Auditor, HostBlocks, Now};
 use crate::metrics::{Published, SourceStatus};
 use crate::model::{EndpointId, Name};
-use crate::state::{Event, Side, State, Unreadable};
+use crate::state::{Event, Side, State, SyncState, Unreadable};
 
 /// The least time between two looks: a burst of events is one look. The time that a look takes is added four times, so
 /// that looking never takes more than a fifth of a processor.
@@ -254,6 +254,11 @@ impl Engine {
             }
             Question::Routes { from, limit, reply } => {
                 let _ = reply.send(self.auditor.routes(&self.state, self.now(), from, limit));
+            }
+            Question::Explain { subject, reply } => {
+                let read = *self.state.sync(Side::Datastore) != SyncState::Waiting;
+                let findings = &self.published.report.findings;
+                let _ = reply.send(read.then(|| self.auditor.explain(&self.state, findings, &subject)));
             }
         }
     }

@@ -49,6 +49,7 @@ fn run(cli: &Cli) -> Result<ExitCode, ConfigError> {
     };
     match &cli.command {
         Some(Command::Check(args)) => runtime.block_on(command::check(args, sources(&args.source)?)),
+        Some(Command::Explain(args)) => runtime.block_on(command::explain(args, sources(&args.source)?)),
         Some(Command::Plan(args)) => runtime.block_on(command::plan(args, sources(&args.source)?)),
         Some(Command::Serve(args)) => runtime.block_on(command::serve(args, sources(&args.source)?)),
         None => runtime.block_on(command::serve(&cli.serve, sources(&cli.serve.source)?)),

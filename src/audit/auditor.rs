@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::explain::{Explanation, Known, Subject, explain};
 use super::finding::{Finding, Metric};
 use super::grace::Standing;
 use super::ipam::{IpamAudit, IpamOptions, undecodable};
@@ -260,6 +261,12 @@ impl Auditor {
     pub fn routes(&self, state: &State, now: Now, from: usize, limit: usize) -> Option<RoutePage> {
         let routes = self.routes.as_ref().filter(|_| self.routes_looked)?;
         Some(routes.rows(state, now, from, limit))
+    }
+
+    /// Why a subject can be reached from here, or why not; `findings`: what stands, as in the last report.
+    pub fn explain(&self, state: &State, findings: &[Finding], subject: &Subject) -> Explanation {
+        let routes = self.routes.as_ref().filter(|_| self.routes_looked);
+        explain(&Known { state, findings, routes }, subject)
     }
 
     /// Whose routes are judged, if any are.

@@ -2,6 +2,7 @@
 //!
 //! Every rule cites the judgement that decides it (J1…J31) in its documentation.
 
+pub mod explain;
 pub mod handles;
 pub mod leaks;
 pub mod plan;

@@ -319,7 +319,25 @@ impl RouteAudit {
         self.options.grace.and(since).map(|since| since.wall)
     }
 
-    fn finding(&self, net: &IpNet, difference: &Difference) -> Finding {
+    /// What expectations are computed from, as of the last look; nothing before the first.
+    pub(super) fn context<'a>(&'a self, state: &'a State) -> Option<Context<'a>> {
+        let derived = self.derived.as_ref()?;
+        Some(Context {
+            datastore: &state.datastore,
+            kernel: &state.kernel,
+            me: &self.options.node,
+            setting: &derived.setting,
+            sessions: &derived.sessions,
+            bird_meant: derived.bird_meant,
+        })
+    }
+
+    /// Faults of devices, of this host's Node and of ownership, however young.
+    pub(super) fn host_findings(&self) -> impl Iterator<Item = &Finding> + '_ {
+        self.host_findings.iter()
+    }
+
+    pub(super) fn finding(&self, net: &IpNet, difference: &Difference) -> Finding {
         let labels = vec![
             ("class", Cow::Borrowed(difference.class.as_str())),
             ("reason", Cow::Borrowed(difference.reason.as_str())),

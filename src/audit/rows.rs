@@ -74,15 +74,7 @@ fn is_shown(verdict: &Verdict) -> bool {
 impl RouteAudit {
     /// Rows from the one at `from` on, at most `limit`; beyond the end, the last ones. Nothing before the first look.
     pub fn rows(&self, state: &State, now: Now, from: usize, limit: usize) -> RoutePage {
-        let Some(derived) = &self.derived else { return RoutePage::default() };
-        let context = Context {
-            datastore: &state.datastore,
-            kernel: &state.kernel,
-            me: &self.options.node,
-            setting: &derived.setting,
-            sessions: &derived.sessions,
-            bird_meant: derived.bird_meant,
-        };
+        let Some(context) = self.context(state) else { return RoutePage::default() };
         let (faults, pending): (Vec<_>, Vec<_>) =
             self.differences().partition(|(net, difference)| self.is_fault(net, difference, now));
         let rest = || self.verdicts.iter().filter(|(_, it)| is_shown(it) && it.difference.is_none());

@@ -13,6 +13,13 @@ pub(super) fn destination(net: &IpNet) -> String {
     host_route(net).map_or_else(|| net.to_string(), |address| address.to_string())
 }
 
+/// A moment, in seconds since 1970, as RFC 3339.
+pub(super) fn moment(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|it| time::OffsetDateTime::from_unix_timestamp(it).ok());
+    let text = time.and_then(|it| it.format(&time::format_description::well_known::Rfc3339).ok());
+    text.unwrap_or_else(|| format!("{seconds} s after 1970"))
+}
+
 fn protocol(protocol: Protocol) -> String {
     match protocol {
         Protocol::KERNEL => " proto kernel".to_owned(),

@@ -82,8 +82,14 @@ pub(super) async fn picture(sources: &Sources, dumped: &[Event]) -> Result<Vec<E
     Ok(events)
 }
 
-/// Everything that a picture shows is judged at once: live, a second look says what stands.
 fn judge(sources: &Sources, node: &Name, events: Vec<Event>, now: Now) -> (Report, InSync) {
+    let (state, auditor) = look(sources, node, events, now);
+    let in_sync = InSync { datastore: state.in_sync(Side::Datastore), kernel: state.in_sync(Side::Kernel) };
+    (auditor.report(&state, now), in_sync)
+}
+
+/// Everything that a picture shows is judged at once: live, a second look says what stands.
+pub(super) fn look(sources: &Sources, node: &Name, events: Vec<Event>, now: Now) -> (State, Auditor) {
     let mut state = State::new(true);
     for event in events {
         state.apply(event, now.monotonic);
@@ -99,8 +105,7 @@ fn judge(sources: &Sources, node: &Name, events: Vec<Event>, now: Now) -> (Repor
         leak_grace: Duration::ZERO,
     });
     auditor.look(&mut state, now);
-    let in_sync = InSync { datastore: state.in_sync(Side::Datastore), kernel: state.in_sync(Side::Kernel) };
-    (auditor.report(&state, now), in_sync)
+    (state, auditor)
 }
 
 /// For people: grouped by the series that counts them.

@@ -1,11 +1,14 @@
-//! What a person types: `serve` follows and serves, `check` looks once, `plan` counts what still fits.
+//! What a person types: `serve` follows and serves, `check` looks once, `explain` tells of one address, `plan` counts what
+//! still fits.
 
 mod check;
+mod explain;
 mod plan;
 mod read;
 mod serve;
 mod sweep;
 
 pub use check::check;
+pub use explain::explain;
 pub use plan::plan;
 pub use serve::serve;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::audit::explain::{Explanation, Subject};
 use crate::audit::{HostBlocks, RoutePage};
 use crate::model::Name;
 
@@ -35,6 +36,13 @@ pub enum Question {
         /// `None`: they are not judged.
         reply: oneshot::Sender<Option<RoutePage>>,
     },
+    /// Why something can be reached from here, or why not.
+    Explain {
+        /// What.
+        subject: Subject,
+        /// `None`: the datastore was never read as a whole.
+        reply: oneshot::Sender<Option<Explanation>>,
+    },
 }
 
 impl Question {
@@ -43,6 +51,7 @@ impl Question {
         match self {
             Question::Blocks { reply, .. } => reply.is_closed(),
             Question::Routes { reply, .. } => reply.is_closed(),
+            Question::Explain { reply, .. } => reply.is_closed(),
         }
     }
 }
@@ -89,6 +98,15 @@ impl Inquiry {
     /// The engine did not answer in time.
     pub async fn routes(&self, from: usize, limit: usize) -> Result<Option<RoutePage>, Unanswered> {
         self.ask(|reply| Question::Routes { from, limit, reply }).await
+    }
+
+    /// Why a subject can be reached from here, or why not; `None` before the datastore was read as a whole.
+    ///
+    /// # Errors
+    ///
+    /// The engine did not answer in time.
+    pub async fn explain(&self, subject: Subject) -> Result<Option<Explanation>, Unanswered> {
+        self.ask(|reply| Question::Explain { subject, reply }).await
     }
 
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, Unanswered> {

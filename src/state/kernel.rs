@@ -85,6 +85,15 @@ impl Kernel {
             .flat_map(|routes| self.main(routes))
     }
 
+    /// The route of a table that the kernel takes to all of a prefix: the longest that contains it, of lowest metric.
+    pub fn lookup(&self, table: u32, net: &IpNet) -> Option<&Route> {
+        (0..=net.prefix_len()).rev().find_map(|length| {
+            let routes = self.routes.get(&IpNet::new(net.addr(), length).ok()?.trunc())?;
+            let of_table = routes.values().filter(|route| route.table == table);
+            of_table.min_by_key(|route| (route.metric, route.tos))
+        })
+    }
+
     /// Whether the main table has a route of this protocol, of any metric, to exactly this destination.
     pub fn has_route_of(&self, destination: &IpNet, protocol: Protocol) -> bool {
         self.routes.get(destination).is_some_and(|routes| self.main(routes).any(|route| route.protocol == protocol))

@@ -14,5 +14,6 @@ mod stall;
 
 pub use findings::findings_json;
 pub use listen::{BindError, ListenAddress, ListenAddressError};
+pub use page::runbook_url;
 pub use server::{Bound, Server, ServerConfig};
 pub use service::{WebConfig, WebState};

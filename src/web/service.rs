@@ -12,6 +12,7 @@ use super::body::Pieces;
 use super::findings::findings_json;
 use super::negotiate;
 use super::page::{self, Answered, Found, Page, View};
+use crate::audit::explain::{Explanation, Subject, SubjectError};
 use crate::audit::{HostBlocks, RoutePage};
 use crate::engine::Inquiry;
 use crate::metrics::{Format, Published, Scraper, Vitals};
@@ -129,8 +130,12 @@ impl WebState {
             _ => None,
         };
         let (blocks, routes) = tokio::join!(self.blocks(host, from), self.routes(rows));
+        let explained = match &page {
+            Page::Explain(text) if !text.trim().is_empty() => self.explained(text).await,
+            _ => Ok(Ok(None)),
+        };
         let telemetry_path = self.config.telemetry_path.clone();
-        let view = View { published, telemetry_path, now: SystemTime::now(), blocks, routes };
+        let view = View { published, telemetry_path, now: SystemTime::now(), blocks, routes, explained };
         let Some((found, html)) = aside(move || page::render(&page, &view)).await else {
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written\n");
         };
@@ -139,6 +144,7 @@ impl WebState {
             Found::Yes => StatusCode::OK,
             Found::No => StatusCode::NOT_FOUND,
             Found::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Found::Refused => StatusCode::BAD_REQUEST,
         };
         let policy = HeaderValue::from_static(page::CONTENT_SECURITY_POLICY);
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
@@ -158,6 +164,14 @@ impl WebState {
             (Some(inquiry), Some((from, limit))) => inquiry.routes(from, limit).await,
             _ => Ok(None),
         }
+    }
+
+    async fn explained(&self, text: &str) -> Result<Answered<Explanation>, SubjectError> {
+        let subject: Subject = text.parse()?;
+        Ok(match &self.inquiry {
+            Some(inquiry) => inquiry.explain(subject).await,
+            None => Ok(None),
+        })
     }
 
     async fn metrics(self: &Arc<Self>, headers: &HeaderMap, published: Arc<Published>) -> (&'static str, Answer) {

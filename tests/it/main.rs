@@ -11,6 +11,7 @@ mod dashboards;
 mod deploy;
 mod e2e;
 mod etcd;
+mod explain;
 mod exposition;
 mod fixtures;
 mod ipam;

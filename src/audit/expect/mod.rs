@@ -112,7 +112,7 @@ impl<'a> Context<'a> {
     }
 
     /// The interface that carries this host's address: where unencapsulated routes leave.
-    fn parent(&self, family: Family) -> Option<Name> {
+    pub(in crate::audit) fn parent(&self, family: Family) -> Option<Name> {
         let address = self.node()?.routing_address(family)?;
         self.kernel.interface_of(address).map(|(link, _)| link.name.clone())
     }

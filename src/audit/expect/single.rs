@@ -46,7 +46,7 @@ impl Context<'_> {
         });
     }
 
-    pub(super) fn is_ready(&self, endpoint: &WorkloadEndpoint) -> bool {
+    pub(in crate::audit) fn is_ready(&self, endpoint: &WorkloadEndpoint) -> bool {
         !self.kernel.knows_links() || self.kernel.link(&endpoint.interface).is_some_and(|link| link.is_up())
     }
 

@@ -221,7 +221,7 @@ fn more(count: usize) -> String {
 }
 
 /// Who holds an allocation, for a person.
-pub(super) fn holder(attribute: Option<&Attribute>) -> String {
+pub(in crate::audit) fn holder(attribute: Option<&Attribute>) -> String {
     let Some(attribute) = attribute else { return "somebody unnamed (bad attribute index)".to_owned() };
     let what = match (&attribute.namespace, &attribute.pod, &attribute.kind_text, &attribute.handle) {
         (Some(namespace), Some(pod), ..) => format!("pod {namespace}/{pod}"),

@@ -33,8 +33,10 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub(super) use block::holder;
 pub(super) use unreadable::undecodable;
 pub use unreadable::unreadable;
+pub(super) use view::view_of;
 pub use view::{AddressState, AddressView, BlockContent, BlockView, HostBlocks};
 
 /// The label `ippool` of what lies in no pool.
@@ -259,6 +261,15 @@ impl IpamAudit {
             strict_affinity: self.config.strict_affinity,
         }
     }
+}
+
+/// What is wrong with one CIDR, however young it is.
+pub(in crate::audit) fn judge_cidr(datastore: &Datastore, cidr: IpNet) -> Vec<Finding> {
+    let mut audit = IpamAudit::new(IpamOptions { live: false, affinity_grace: Duration::ZERO });
+    audit.pools_known = !datastore.has_unreadable(Kind::Pool);
+    let now = Now { monotonic: Duration::ZERO, wall: std::time::SystemTime::UNIX_EPOCH };
+    let verdict = audit.judge(datastore, cidr, &[], now);
+    verdict.map(|it| it.standing.iter().map(|standing| standing.finding(false)).collect()).unwrap_or_default()
 }
 
 /// The CIDRs and those of all blocks that share addresses with them.

@@ -146,6 +146,11 @@ impl HostBlocks {
     }
 }
 
+/// One CIDR, by itself.
+pub(in crate::audit) fn view_of(datastore: &Datastore, cidr: IpNet) -> BlockView {
+    view(datastore, &Reserved::new(datastore.reservations().values()), cidr)
+}
+
 fn view(datastore: &Datastore, reserved: &Reserved, cidr: IpNet) -> BlockView {
     let content = match datastore.block(&cidr) {
         Some(block) => content(block, reserved),

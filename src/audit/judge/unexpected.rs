@@ -98,7 +98,7 @@ impl Context<'_> {
     }
 
     /// Whether an aggregate of BIRD's carries the traffic of a block that has no route of its own.
-    pub(super) fn is_aggregated(&self, block: &IpNet) -> bool {
+    pub(in crate::audit) fn is_aggregated(&self, block: &IpNet) -> bool {
         let Some(pool) = self.datastore.pool_of(block) else { return false };
         self.kernel.main_routes_around(block).any(|route| {
             route.protocol == Protocol::BIRD

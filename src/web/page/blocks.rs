@@ -149,7 +149,8 @@ fn grids(out: &mut Markup, host: &Name, blocks: &[BlockView]) {
 }
 
 fn grid(out: &mut Markup, host: &Name, block: &BlockView) {
-    html!(out, "<article>\n<h3><code>", block.cidr, "</code></h3>\n<p class=\"series\">");
+    html!(out, "<article>\n<h3><a href=\"", request::explain_path(&block.cidr.to_string()), "\"><code>", block.cidr);
+    out.raw("</code></a></h3>\n<p class=\"series\">");
     match &block.pool {
         Some(pool) => html!(out, "pool ", pool),
         None => out.raw("in no pool"),

@@ -3,7 +3,7 @@
 use super::html::{Markup, html};
 use super::runbook::{RUNBOOK, alert, kind};
 use super::words::{moment, plain};
-use super::{FEW_ROWS, Found, ROWS, View, host_link, part, status, turn};
+use super::{FEW_ROWS, Found, ROWS, View, explain, host_link, part, status, turn};
 use crate::audit::Finding;
 
 /// Findings where they are not all there is on a page.
@@ -154,6 +154,7 @@ fn row(out: &mut Markup, view: &View, finding: &Finding) {
         out.raw("<br>host ");
         host_link(out, host);
     }
+    explain::link(out, &explain::target(finding, &view.published.node));
     html!(out, "<td>", finding.detail);
     if !finding.action.is_empty() {
         html!(out, "<p class=\"do\"><b>Do:</b> ", finding.action, "</p>");

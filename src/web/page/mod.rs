@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 mod bar;
 mod blocks;
+mod explain;
 mod findings;
 mod hosts;
 mod html;
@@ -20,7 +21,9 @@ mod words;
 mod tests;
 
 use html::{Markup, html};
+pub use runbook::runbook_url;
 
+use crate::audit::explain::{Explanation, SubjectError};
 use crate::audit::{HostBlocks, RoutePage};
 use crate::engine::Unanswered;
 use crate::metrics::{Build, Published};
@@ -28,7 +31,7 @@ use crate::model::Name;
 
 /// Nothing may run and nothing be loaded but our own style, whatever a name from the datastore holds.
 pub(super) const CONTENT_SECURITY_POLICY: &str =
-    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// What `/style.css` serves.
 pub(super) const STYLE: &str = include_str!("style.css");
@@ -53,6 +56,8 @@ pub(super) enum Page {
     Host(Name, usize),
     /// `/routes?page=`: expected against actual.
     Routes(usize),
+    /// `/explain?q=`: why something can be reached from here, or why not.
+    Explain(String),
 }
 
 /// What the engine said, if it was asked: `None` inside where it does not know.
@@ -68,6 +73,8 @@ pub(super) struct View {
     pub(super) blocks: Answered<HostBlocks>,
     /// This host's routes.
     pub(super) routes: Answered<RoutePage>,
+    /// What was asked to be explained; an error is a text that means nothing.
+    pub(super) explained: Result<Answered<Explanation>, SubjectError>,
 }
 
 /// How an answer's status is.
@@ -76,6 +83,8 @@ pub(super) enum Found {
     Yes,
     No,
     Busy,
+    /// What was asked makes no sense.
+    Refused,
 }
 
 /// Writes a page. `Found::Busy`: it says that the engine did not answer.
@@ -88,6 +97,7 @@ pub(super) fn render(page: &Page, view: &View) -> (Found, String) {
         Page::Hosts(page) => hosts::page(&mut out, view, *page),
         Page::Host(name, _) => blocks::page(&mut out, view, name),
         Page::Routes(_) => routes::page(&mut out, view),
+        Page::Explain(text) => explain::page(&mut out, view, text),
     };
     foot(&mut out);
     (found, out.finish())
@@ -134,7 +144,9 @@ fn head(out: &mut Markup, page: &Page, view: &View) {
         }
         html!(out, ">", words, "</a>");
     }
-    out.raw("</nav>\n</header>\n<main>\n");
+    out.raw("</nav>\n");
+    explain::form(out, if let Page::Explain(text) = page { text } else { "" });
+    out.raw("</header>\n<main>\n");
 }
 
 fn foot(out: &mut Markup) {

@@ -14,6 +14,7 @@ impl Page {
             "/findings" => Page::Findings(page),
             "/hosts" => Page::Hosts(page),
             "/routes" => Page::Routes(page),
+            "/explain" => Page::Explain(text(query, "q")),
             _ => {
                 let name = decode(path.strip_prefix("/host/")?).filter(|name| !name.is_empty())?;
                 Page::Host(name.into(), number(query, "from").unwrap_or(0))
@@ -29,6 +30,18 @@ fn number(query: &str, name: &str) -> Option<usize> {
     // `usize` would also take `+1`. Nothing has as many rows as ten digits count, and no sum of nine overflows.
     let digits = (1..10).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     if digits { text.parse().ok() } else { None }
+}
+
+/// A parameter's text, as a form sends it; the last one counts. What is no text is shown as what it is not.
+fn text(query: &str, name: &str) -> String {
+    let mut values = query.split('&').filter_map(|part| part.split_once('=')).filter(|(key, _)| *key == name);
+    let value = values.next_back().map(|(_, value)| value.replace('+', " ")).unwrap_or_default();
+    decode(&value).unwrap_or_else(|| "\u{fffd}".to_owned())
+}
+
+/// The path that explains a subject.
+pub(super) fn explain_path(subject: &str) -> String {
+    host_path(subject).replacen("/host/", "/explain?q=", 1)
 }
 
 /// A percent-encoded part of a path; `None` where it is not text.
@@ -69,6 +82,9 @@ mod tests {
     fn pages_and_what_is_none() {
         assert_eq!(Page::of("/", Some("page=x")), Some(Page::Overview));
         assert_eq!(Page::of("/routes", None), Some(Page::Routes(0)));
+        assert_eq!(Page::of("/explain", Some("q=a+b%2Fc&page=1")), Some(Page::Explain("a b/c".to_owned())));
+        assert_eq!(Page::of("/explain", Some("q=%ff")), Some(Page::Explain("\u{fffd}".to_owned())));
+        assert_eq!(Page::of("/explain", None), Some(Page::Explain(String::new())));
         assert_eq!(Page::of("/routes", Some("a=b&page=7&c")), Some(Page::Routes(6)));
         assert_eq!(Page::of("/hosts", Some("from=9")), Some(Page::Hosts(0)));
         assert_eq!(Page::of("/host/h1", Some("from=9")), Some(Page::Host("h1".into(), 9)));
@@ -92,6 +108,9 @@ mod tests {
             let path = host_path(name);
             assert!(path.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"'?#".contains(&byte)), "{path}");
             assert_eq!(Page::of(&path, None), Some(Page::Host(name.into(), 0)));
+            let path = explain_path(name);
+            let query = path.split_once('?').unwrap().1;
+            assert_eq!(Page::of("/explain", Some(query)), Some(Page::Explain(name.to_owned())));
         }
     }
 }

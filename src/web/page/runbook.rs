@@ -37,6 +37,11 @@ pub(super) fn alert(finding: &Finding) -> &'static str {
     }
 }
 
+/// The part of the runbook that is about the finding, as a link.
+pub fn runbook_url(finding: &Finding) -> String {
+    format!("{RUNBOOK}#{}", alert(finding).to_ascii_lowercase())
+}
+
 /// What kind of thing is wrong, as people call it.
 pub(super) fn kind(metric: Metric) -> &'static str {
     match metric {

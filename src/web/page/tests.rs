@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use super::*;
+use crate::audit::explain::{Link, LinkKind, LinkState, Verdict};
 use crate::audit::{
     AddressState, AddressView, BlockContent, BlockView, Finding, HostFigures, IpamReport, Metric, Report, RouteClass,
     RouteReason, RouteRow, RouteState, RoutesReport,
@@ -75,11 +76,41 @@ fn view(findings: usize) -> View {
         now: SystemTime::UNIX_EPOCH + Duration::from_secs(60),
         blocks: Ok(Some(HostBlocks { has_node: false, total: 3, from: 0, blocks })),
         routes: Ok(Some(RoutePage { total: 5, faults: 1, pending: 1, from: 0, rows })),
+        explained: Ok(Ok(Some(explained()))),
     }
 }
 
-fn pages() -> [Page; 5] {
-    [Page::Overview, Page::Findings(0), Page::Hosts(0), Page::Host(EVIL.into(), 0), Page::Routes(0)]
+/// A chain in which everything is hostile.
+fn explained() -> Explanation {
+    let link = |state| Link {
+        kind: LinkKind::Path,
+        subject: EVIL.to_owned(),
+        state,
+        wanted: EVIL.to_owned(),
+        actual: EVIL.to_owned(),
+        detail: EVIL.to_owned(),
+        findings: vec![finding(0)],
+    };
+    Explanation {
+        subject: EVIL.to_owned(),
+        node: Some(EVIL.into()),
+        datastore_in_sync: false,
+        kernel_in_sync: false,
+        links: vec![link(LinkState::Ok), link(LinkState::Fault), link(LinkState::CannotTell)],
+        left_out: 2,
+        verdict: Verdict {
+            state: LinkState::Fault,
+            link: Some(LinkKind::Path),
+            sentence: EVIL.to_owned(),
+            cause: EVIL.to_owned(),
+            finding: Some(finding(0)),
+        },
+    }
+}
+
+fn pages() -> [Page; 6] {
+    let explain = Page::Explain(EVIL.to_owned());
+    [Page::Overview, Page::Findings(0), Page::Hosts(0), Page::Host(EVIL.into(), 0), Page::Routes(0), explain]
 }
 
 /// Tags that are opened and closed, so that no part is left open by an early return.
@@ -147,4 +178,22 @@ fn what_was_not_judged_is_not_said_to_be_well() {
     assert_eq!((found, html.matches("The engine is busy").count()), (Found::Yes, 2));
     assert_eq!(render(&Page::Routes(0), &view).0, Found::Busy);
     assert_eq!(render(&Page::Host("h1".into(), 0), &view).0, Found::Busy);
+}
+
+#[test]
+fn what_cannot_be_explained_is_said() {
+    let mut view = view(0);
+    let explain = |text: &str| Page::Explain(text.to_owned());
+    view.explained = Err(SubjectError::TooLong);
+    let (found, html) = render(&explain("x"), &view);
+    assert_eq!(found, Found::Refused);
+    assert!(html.contains("longer than 320 characters"), "{html}");
+    view.explained = Ok(Err(Unanswered));
+    assert_eq!(render(&explain("x"), &view).0, Found::Busy);
+    view.explained = Ok(Ok(None));
+    assert_eq!(render(&explain(""), &view).0, Found::Yes);
+    assert_eq!(render(&explain("x"), &view).0, Found::Busy);
+    view.explained = Ok(Ok(Some(explained())));
+    let (_, html) = render(&explain("x"), &view);
+    assert!(html.contains("not current") && html.contains("and 2 more blocks"), "{html}");
 }

@@ -3,6 +3,7 @@
 mod build;
 mod devices;
 mod dump;
+mod explain;
 mod kernel;
 mod mutate;
 mod oracle;

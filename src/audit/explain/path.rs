@@ -1,0 +1,329 @@
+//! This host's part of the chain: the route that the kernel would really take against the one that is expected, and what
+//! that route needs.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::ipam::is_single;
+use super::{Known, Link, LinkKind};
+use crate::audit::expect::{Context, Expectation, Form, Need};
+use crate::audit::finding::{Finding, Metric};
+use crate::audit::judge::needed_devices;
+use crate::audit::report::{Encapsulation, RouteClass};
+use crate::audit::setting::Programmer;
+use crate::audit::{tunnels, words};
+use crate::model::{IpPool, Name, Route, RouteType, TABLE_MAIN, host_net};
+
+/// The tables that an address is looked up in, without rules of somebody's own: local, main, default
+/// (`net/ipv4/fib_rules.c`, `fib_default_rules_init`; IPv6 has no default table, where nothing is found either).
+const TABLES: [u32; 3] = [255, TABLE_MAIN, 253];
+
+/// What the kernel does with a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken<'a> {
+    /// The address is one of this host's.
+    Here,
+    /// By this route.
+    By(&'a Route),
+    /// There is no route at all.
+    Nowhere,
+}
+
+/// What is expected of a prefix.
+struct Wanted {
+    /// The destination that the route ought to have.
+    net: IpNet,
+    expectation: Expectation,
+}
+
+impl Known<'_> {
+    /// The links from the route on.
+    pub(super) fn way(&self, net: IpNet) -> Vec<Link> {
+        let Some(context) = self.context() else {
+            let link = Link::new(LinkKind::Path, words::destination(&net)).wanted("a route from this host");
+            return vec![link.actual("not known").cannot_tell("no host's routes were read: see --routes.file")];
+        };
+        let Some(routes) = self.routes else { return Vec::new() };
+        let wanted = context.wanted(net);
+        let taken = context.taken(net);
+        let mut links = vec![self.path(&context, net, wanted.as_ref(), taken)];
+        let devices = devices(&context, wanted.as_ref(), taken);
+        let vxlan = devices.iter().find(|it| context.encapsulation(it) == Encapsulation::Vxlan);
+        if let Some(device) = vxlan {
+            links.extend(self.layer_2(net, device));
+        }
+        let workload = devices.iter().find(|it| context.setting.is_workload_device(it));
+        match workload {
+            Some(device) => links.push(self.workload_device(&context, net, device)),
+            None => links.extend(devices.first().map(|_| self.device(&context, &devices, routes.host_findings()))),
+        }
+        links
+    }
+
+    fn path(&self, context: &Context<'_>, net: IpNet, wanted: Option<&Wanted>, taken: Taken<'_>) -> Link {
+        let link = Link::new(LinkKind::Path, words::destination(&net));
+        let link = link.wanted(wanted.map_or("nothing is expected".to_owned(), |it| context.wanted_words(it)));
+        let link = link.actual(taken_words(taken));
+        let link = link.by(self.route_findings(context, net, taken));
+        if context.datastore.is_dark(&net) {
+            return link.cannot_tell("nothing follows from a block that cannot be read");
+        }
+        let device_down = wanted.is_some_and(|it| !context.is_any_up(&needed_devices(&it.expectation.form)));
+        match (wanted, taken) {
+            (_, Taken::Here) => link,
+            _ if device_down => link.cannot_tell("the tunnel device that it needs is missing or down"),
+            (None, Taken::Nowhere) => link.cannot_tell("no route leads there, and none is expected"),
+            (None, Taken::By(route)) if leads_nowhere(route) => {
+                link.cannot_tell("this host drops what goes there, and nothing else is expected")
+            }
+            (None, Taken::By(_)) => link.cannot_tell("the datastore does not say where it ought to go"),
+            (Some(wanted), Taken::By(route)) => judge_taken(context, link, net, wanted, route),
+            (Some(_), Taken::Nowhere) => link.cannot_tell("no route leads there; it may be there or not"),
+        }
+    }
+
+    /// What the audit has against the routes of a prefix: its own, its block's, and the one that is taken.
+    fn route_findings(&self, context: &Context<'_>, net: IpNet, taken: Taken<'_>) -> Vec<Finding> {
+        let Some(routes) = self.routes else { return Vec::new() };
+        let mut nets = BTreeSet::from([net, self.block_cidr(net)]);
+        if let Taken::By(route) = taken
+            && route.table == TABLE_MAIN
+        {
+            nets.insert(route.destination);
+        }
+        // The most specific first: it is the one that decides.
+        let mut nets: Vec<IpNet> = nets.into_iter().filter(|it| it.contains(&net)).collect();
+        nets.sort_by_key(|it| std::cmp::Reverse(it.prefix_len()));
+        let judged = nets.iter().filter_map(|it| Some((it, context.judge(it).difference?)));
+        judged.map(|(net, difference)| routes.finding(net, &difference)).collect()
+    }
+
+    /// The tunnel's neighbour and forwarding entry.
+    fn layer_2(&self, net: IpNet, device: &str) -> [Link; 2] {
+        let subject = format!("{} on {device}", words::destination(&net));
+        [(LinkKind::Neighbour, "the tunnel address's MAC"), (LinkKind::Fdb, "the MAC's host address")].map(
+            |(kind, wanted)| {
+                let link = Link::new(kind, &subject).wanted(wanted).actual("not known");
+                link.cannot_tell("neighbours were not read")
+            },
+        )
+    }
+
+    fn device<'f>(&self, context: &Context<'_>, devices: &[Name], findings: impl Iterator<Item = &'f Finding>) -> Link {
+        let names: Vec<&str> = devices.iter().map(AsRef::as_ref).collect();
+        let link = Link::new(LinkKind::Device, names.join(" or ")).wanted("a device that is up");
+        let of_device = |it: &&Finding| {
+            it.metric == Metric::TunnelFaults && it.label("device").is_some_and(|device| names.contains(&device))
+        };
+        let findings: Vec<Finding> = findings.filter(of_device).cloned().collect();
+        if !context.kernel.knows_links() {
+            return link.actual("not known").by(findings).cannot_tell("devices were not read: see --links.file");
+        }
+        match devices.iter().find_map(|name| context.kernel.link(name)) {
+            None => link.actual("no such device").by(findings).fault("the device does not exist"),
+            Some(found) => {
+                let addresses: Vec<String> = found.addresses.iter().map(ToString::to_string).collect();
+                let up = if found.is_up() { "up" } else { "down" };
+                let link = link.actual(format!("{} is {up}, {}", found.name, listed(&addresses))).by(findings);
+                if found.is_up() { link } else { link.fault(format!("{} is down or has no carrier", found.name)) }
+            }
+        }
+    }
+
+    fn workload_device(&self, context: &Context<'_>, net: IpNet, device: &Name) -> Link {
+        let link = Link::new(LinkKind::WorkloadDevice, device)
+            .wanted(format!("{device}, up, with the pod's end of it in use"));
+        if !context.kernel.knows_links() {
+            return link.actual("not known").cannot_tell("devices were not read: see --links.file");
+        }
+        match context.kernel.link(device) {
+            None => link.actual("no such device").fault(format!("{device} does not exist: nothing reaches the pod")),
+            Some(found) if found.is_up() => link.actual("up"),
+            Some(_) => link
+                .actual("down or without carrier")
+                .fault(format!("{device} is down: nothing reaches the pod that has {}", words::destination(&net))),
+        }
+    }
+}
+
+fn listed(addresses: &[String]) -> String {
+    if addresses.is_empty() { "without address".to_owned() } else { addresses.join(", ") }
+}
+
+fn leads_nowhere(route: &Route) -> bool {
+    !route.kind.has_next_hops()
+}
+
+/// What is taken, where the audit has nothing against it.
+fn judge_taken(context: &Context<'_>, link: Link, net: IpNet, wanted: &Wanted, route: &Route) -> Link {
+    let single = is_single(&net);
+    // An address without a route of its own that may have one: a pod that is on its way, or one that nobody announced.
+    let own = context.expectations(&net).into_iter().find(|it| single && !it.bird_only);
+    if let Some(own) = own.filter(|_| route.destination != net && context.kernel.route(&net).is_none())
+        && wanted.net != net
+    {
+        let what = if leads_nowhere(route) { "is dropped here" } else { "goes to the block's owner" };
+        return link
+            .cannot_tell(format!("{} has no route of its own, so that what is sent there {what}", purpose(&own)));
+    }
+    let blackhole_wanted = matches!(wanted.expectation.form, Form::Blackhole);
+    match route.destination.prefix_len().cmp(&wanted.net.prefix_len()) {
+        _ if route.destination == wanted.net => link,
+        // More specific: nothing is wrong with it, and it leads on.
+        std::cmp::Ordering::Greater if !leads_nowhere(route) => link,
+        _ if leads_nowhere(route) && !blackhole_wanted => {
+            link.cannot_tell("this host drops what goes there; the route may be there or not")
+        }
+        _ if context.is_aggregated(&wanted.net) => link,
+        _ => link.cannot_tell("the route that may be there is not, and a wider one is taken"),
+    }
+}
+
+fn taken_words(taken: Taken<'_>) -> String {
+    match taken {
+        Taken::Here => "an address of this host".to_owned(),
+        Taken::Nowhere => "no route".to_owned(),
+        Taken::By(route) => {
+            let what = match route.kind {
+                _ if route.destination.prefix_len() == 0 => " (the default route)",
+                RouteType::Blackhole | RouteType::Unreachable | RouteType::Prohibit => " (dropped here)",
+                _ => "",
+            };
+            let table = match route.table {
+                TABLE_MAIN => String::new(),
+                table => format!(" in table {table}"),
+            };
+            format!("{}{table}{what}", words::route(route))
+        }
+    }
+}
+
+fn purpose(expectation: &Expectation) -> String {
+    let host = expectation.host.as_deref().unwrap_or("another host");
+    match expectation.class {
+        RouteClass::LocalWorkload => "a pod of this host".to_owned(),
+        RouteClass::LocalBlock => "a block of this host".to_owned(),
+        RouteClass::RemoteBlock => format!("a block of {host}"),
+        RouteClass::Borrowed => format!("an address that {host} uses out of a block that is not its own"),
+        RouteClass::TunnelAddress => format!("the tunnel address of {host}"),
+        RouteClass::Foreign => "a foreign destination".to_owned(),
+    }
+}
+
+/// The devices that the way leads through: those of the route that is taken, else those that are wanted.
+fn devices(context: &Context<'_>, wanted: Option<&Wanted>, taken: Taken<'_>) -> Vec<Name> {
+    let needed = wanted.map(|it| needed_devices(&it.expectation.form)).unwrap_or_default();
+    // Without its tunnel the route goes elsewhere, or is gone: the tunnel is what is missing.
+    if !needed.is_empty() {
+        return needed;
+    }
+    if let Some(Wanted { expectation: Expectation { form: Form::Workload(names), .. }, .. }) = wanted
+        && let Some(name) = names.first()
+    {
+        return vec![name.clone()];
+    }
+    match taken {
+        Taken::By(route) if route.table == TABLE_MAIN && route.kind == RouteType::Unicast => {
+            let mut names: Vec<Name> = route.next_hops.iter().filter_map(|hop| hop.device.clone()).collect();
+            names.dedup();
+            context.known_devices(names)
+        }
+        _ => Vec::new(),
+    }
+}
+
+impl Context<'_> {
+    fn encapsulation(&self, device: &str) -> Encapsulation {
+        crate::audit::setting::device_encapsulation(device, self.kernel.link(device))
+    }
+
+    fn known_devices(&self, names: Vec<Name>) -> Vec<Name> {
+        names.into_iter().take(1).collect()
+    }
+
+    /// The route that is expected of a prefix: its own, if it has to have one or has it, else its block's.
+    fn wanted(&self, net: IpNet) -> Option<Wanted> {
+        let of = |net: IpNet| {
+            let expectations = self.expectations(&net).into_iter().filter(|it| !it.bird_only);
+            expectations.map(move |expectation| Wanted { net, expectation })
+        };
+        let has = self.kernel.route(&net).is_some();
+        let met = |wanted: &Wanted| {
+            self.kernel.route(&wanted.net).is_some_and(|route| self.compare(route, &wanted.expectation).is_none())
+        };
+        let pick = |found: Vec<Wanted>| {
+            let place = found.iter().position(met).unwrap_or_default();
+            found.into_iter().nth(place)
+        };
+        let own: Vec<Wanted> = of(net).filter(|it| has || it.expectation.need == Need::Required).collect();
+        if !own.is_empty() {
+            return pick(own);
+        }
+        if self.is_ready_workload(net) {
+            return of(net).next();
+        }
+        let around = self.datastore.block_around(&net).map(|block| block.cidr);
+        let length = self.datastore.pool_of(&net).map(|pool| pool.block_size.min(net.prefix_len()));
+        let key = length.and_then(|length| IpNet::new(net.addr(), length).ok()).map(|it| it.trunc());
+        let block = around.or(key).filter(|it| *it != net);
+        block.and_then(|block| pick(of(block).collect())).or_else(|| of(net).next())
+    }
+
+    /// A pod of this host whose device is not ready: its route is nothing to judge, and its device is what is wrong.
+    fn is_ready_workload(&self, net: IpNet) -> bool {
+        let mut endpoints = self.datastore.endpoints_at(net.addr()).filter(|endpoint| endpoint.node == *self.me);
+        is_single(&net) && endpoints.any(|endpoint| !self.is_ready(endpoint))
+    }
+
+    fn taken(&self, net: IpNet) -> Taken<'_> {
+        let address = net.addr();
+        if is_single(&net) && self.is_own_address(address) {
+            return Taken::Here;
+        }
+        // Of a prefix, the way of the whole: what single addresses in it have of their own does not count.
+        for table in TABLES {
+            match self.kernel.lookup(table, &net) {
+                Some(route) if route.kind == RouteType::Throw => {}
+                Some(route) if route.kind == RouteType::Local && is_single(&net) => return Taken::Here,
+                Some(route) => return Taken::By(route),
+                None => {}
+            }
+        }
+        Taken::Nowhere
+    }
+
+    fn is_own_address(&self, address: IpAddr) -> bool {
+        self.kernel.has_address(address)
+            || self.kernel.lookup(255, &host_net(address)).is_some_and(|it| it.kind == RouteType::Local)
+    }
+
+    /// What ought to be there, and the rule that says so.
+    fn wanted_words(&self, wanted: &Wanted) -> String {
+        let Wanted { net, expectation } = wanted;
+        let who = match expectation.programmer {
+            Programmer::Felix => "Felix",
+            Programmer::Bird => "BIRD",
+        };
+        let need = match expectation.need {
+            Need::Required => format!("{who} programs it"),
+            Need::Permitted => format!("{who} may program it"),
+        };
+        let form = match expectation.form {
+            Form::Unknown => "cannot be told".to_owned(),
+            ref form => words::form(net, form),
+        };
+        let near = match (&expectation.form, &expectation.host) {
+            (Form::Remote { same_subnet: true, .. }, Some(host)) => format!("; {host} is in this host's subnet"),
+            (Form::Remote { same_subnet: false, .. }, Some(host)) => format!("; {host} is in another subnet"),
+            _ => String::new(),
+        };
+        let pool = self.datastore.pool_of(net).map(pool_words).unwrap_or_default();
+        format!("{form} ({}{pool}{near}; {need})", purpose(expectation))
+    }
+}
+
+fn pool_words(pool: &IpPool) -> String {
+    format!("; pool {} is {}", pool.name, tunnels::configured_mode(pool).as_str().replace('_', " "))
+}

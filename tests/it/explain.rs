@@ -1,0 +1,320 @@
+//! `explain` on the recordings of real Calico: every address that is in use is ok from every host, and of ten faults, one
+//! for each link of the chain, the verdict names the link.
+
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use calico_exporter::audit::explain::{Explanation, LinkKind, LinkState, Subject};
+use calico_exporter::audit::{AuditOptions, Auditor, Backend, IpamOptions, Now, RouteOptions};
+use calico_exporter::model::{Link, Route, RouteType, TABLE_MAIN, address_at};
+use calico_exporter::source::{file, iproute};
+use calico_exporter::state::{Event, Object, State};
+use serde_json::Value;
+
+use crate::fixtures::{RECORDED, folder};
+
+const NOW: Now = Now { monotonic: Duration::from_secs(1000), wall: SystemTime::UNIX_EPOCH };
+
+fn recorded(name: &str, host: &str) -> Vec<Event> {
+    let path = |what: &str| folder(name).join(format!("{host}.{what}.json"));
+    let mut events = file::datastore(&folder(name).join("etcd.json")).unwrap().events;
+    events.extend(iproute::snapshot(&path("routes"), Some(&path("links"))).unwrap());
+    events
+}
+
+/// What `explain` sees on a host.
+struct Seen {
+    state: State,
+    auditor: Auditor,
+}
+
+fn see(host: &str, events: Vec<Event>) -> Seen {
+    let mut state = State::new(true);
+    for event in events {
+        state.apply(event, NOW.monotonic);
+    }
+    let mut auditor = Auditor::new(AuditOptions {
+        ipam: Some(IpamOptions { live: false, affinity_grace: Duration::ZERO }),
+        routes: Some(RouteOptions { node: host.into(), backend: Backend::Auto, grace: None }),
+        leaks: true,
+        leak_grace: Duration::ZERO,
+    });
+    auditor.look(&mut state, NOW);
+    Seen { state, auditor }
+}
+
+impl Seen {
+    fn explain(&self, subject: &str) -> Explanation {
+        let findings = self.auditor.report(&self.state, NOW).findings;
+        self.auditor.explain(&self.state, &findings, &subject.parse::<Subject>().unwrap())
+    }
+}
+
+/// Layer 2 is not in these dumps.
+fn is_unread(kind: LinkKind) -> bool {
+    matches!(kind, LinkKind::Neighbour | LinkKind::Fdb)
+}
+
+fn not_ok(explained: &Explanation) -> Vec<String> {
+    let links = explained.links.iter().filter(|link| link.state != LinkState::Ok && !is_unread(link.kind));
+    links
+        .map(|link| {
+            format!(
+                "{} {}: {:?}: {} ({} / {})",
+                link.kind.as_str(),
+                link.subject,
+                link.state,
+                link.detail,
+                link.wanted,
+                link.actual
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn every_pod_of_every_recording_is_reached_and_every_link_to_it_is_ok() {
+    let mut wrong = Vec::new();
+    let mut seen_ok = 0;
+    for (name, hosts) in RECORDED {
+        for host in *hosts {
+            let events = recorded(name, host);
+            let pods: Vec<(String, String)> = events
+                .iter()
+                .filter_map(|event| match event {
+                    Event::Put(object) => match &**object {
+                        Object::Endpoint(it) => Some((it.node.to_string(), format!("{}/{}", it.id.namespace, it.pod))),
+                        _ => None,
+                    },
+                    _ => None,
+                })
+                .collect();
+            let seen = see(host, events);
+            for (node, pod) in pods {
+                // Recorded on purpose: hosts without an address, or without a tunnel, to which no route can lead.
+                let lame = ["vx5-v4only", "vx6-notunnel", "vx7-nobgp"].contains(&node.as_str());
+                let explained = seen.explain(&pod);
+                let found = not_ok(&explained);
+                if lame {
+                    assert_ne!(explained.verdict.state, LinkState::Fault, "{name} {host} {pod}: {found:#?}");
+                } else if !found.is_empty() {
+                    wrong.push(format!("{name} {host} {pod} on {node}: {found:#?}"));
+                } else {
+                    seen_ok += 1;
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}: {}", wrong.len(), wrong.len() + seen_ok, wrong.join("\n"));
+    assert!(seen_ok > 100, "{seen_ok}");
+}
+
+/// The object of each event, to be changed.
+fn objects(events: &mut [Event]) -> impl Iterator<Item = &mut Object> {
+    events.iter_mut().filter_map(|event| match event {
+        Event::Put(object) => Some(&mut **object),
+        _ => None,
+    })
+}
+
+fn without(events: &mut Vec<Event>, gone: impl Fn(&Object) -> bool) {
+    let before = events.len();
+    events.retain(|event| !matches!(event, Event::Put(object) if gone(object)));
+    assert!(events.len() < before, "nothing was taken out");
+}
+
+fn routes(events: &mut [Event], destination: &str, change: impl Fn(&mut Route)) {
+    let destination = destination.parse().unwrap();
+    let mut found = 0;
+    for event in events {
+        if let Event::Route(route) = event
+            && route.table == TABLE_MAIN
+            && route.destination == destination
+        {
+            change(route);
+            found += 1;
+        }
+    }
+    assert!(found > 0, "no route to {destination}");
+}
+
+fn link<'a>(events: &'a mut [Event], name: &str) -> &'a mut Link {
+    let found = events.iter_mut().find_map(|event| match event {
+        Event::Link(link) if &*link.name == name => Some(link),
+        _ => None,
+    });
+    found.unwrap()
+}
+
+type Fault = (&'static str, &'static str, LinkKind, fn(&mut Vec<Event>));
+
+/// What is asked, on h1 of `three-hosts`, the link that is at fault, and the fault. A pod of h2 in a VXLAN pool is
+/// 10.200.1.65, one in a pool of BIRD's is 10.204.1.64; 10.200.0.129 is h1's own, 10.205.0.26 borrowed by h3.
+const FAULTS: [Fault; 14] = [
+    ("the pool is gone", "10.200.1.65", LinkKind::Pool, |events| {
+        without(events, |it| matches!(it, Object::Pool(pool) if &*pool.name == "vx-always"));
+    }),
+    ("the block's key is gone", "10.200.1.65", LinkKind::Block, |events| {
+        without(events, |it| matches!(it, Object::Affinity(key) if key.cidr == "10.200.1.64/26".parse().unwrap()));
+    }),
+    ("the address is used and free at once", "10.200.1.65", LinkKind::Address, |events| {
+        let block = objects(events).find_map(|object| match object {
+            Object::Block(block) if block.cidr == "10.200.1.64/26".parse().unwrap() => Some(block),
+            _ => None,
+        });
+        block.unwrap().unallocated.insert(1);
+    }),
+    ("its endpoint is gone", "10.200.1.65", LinkKind::Endpoint, |events| {
+        without(
+            events,
+            |it| matches!(it, Object::Endpoint(it) if it.addresses.contains(&"10.200.1.65".parse().unwrap())),
+        );
+    }),
+    ("the pod runs on another host than IPAM says", "10.200.1.65", LinkKind::Endpoint, |events| {
+        let endpoint = objects(events).find_map(|object| match object {
+            Object::Endpoint(it) if it.addresses.contains(&"10.200.1.65".parse().unwrap()) => Some(it),
+            _ => None,
+        });
+        endpoint.unwrap().node = "h3".into();
+    }),
+    ("the Node is gone", "10.200.1.65", LinkKind::Host, |events| {
+        without(events, |it| matches!(it, Object::Node(name, _) if &**name == "h2"));
+    }),
+    ("the route is gone, and packets leave by the default route", "10.204.1.64", LinkKind::Path, |events| {
+        let before = events.len();
+        let gone = "10.204.1.64/26".parse().unwrap();
+        events.retain(|event| !matches!(event, Event::Route(route) if route.destination == gone));
+        assert!(events.len() < before);
+    }),
+    ("the route leads to another host", "10.200.1.65", LinkKind::Path, |events| {
+        routes(events, "10.200.1.64/26", |route| route.next_hops[0].gateway = Some("10.200.8.128".parse().unwrap()));
+    }),
+    ("the route drops what it ought to forward", "10.204.1.64", LinkKind::Path, |events| {
+        routes(events, "10.204.1.64/26", |route| {
+            route.kind = RouteType::Unreachable;
+            route.next_hops.clear();
+        });
+    }),
+    ("somebody's route takes the address away", "10.200.1.65", LinkKind::Path, |events| {
+        let mut stray = None;
+        routes(events, "10.200.1.64/26", |_| {});
+        for event in events.iter() {
+            if let Event::Route(route) = event
+                && route.destination == "10.200.1.64/26".parse().unwrap()
+            {
+                stray = Some(route.clone());
+            }
+        }
+        let mut stray = stray.unwrap();
+        stray.destination = "10.200.1.64/28".parse().unwrap();
+        stray.protocol = calico_exporter::model::Protocol::STATIC;
+        let place = events.iter().position(|event| matches!(event, Event::Route(_))).unwrap();
+        events.insert(place, Event::Route(stray));
+    }),
+    ("the borrowed address has no route of its own", "10.205.0.26", LinkKind::Path, |events| {
+        let gone = "10.205.0.26/32".parse().unwrap();
+        events.retain(|event| !matches!(event, Event::Route(route) if route.destination == gone));
+    }),
+    ("the tunnel's device is down", "10.200.1.65", LinkKind::Device, |events| {
+        link(events, "vxlan.calico").admin_up = false;
+    }),
+    ("the tunnel's device has another address", "10.200.1.65", LinkKind::Device, |events| {
+        link(events, "vxlan.calico").addresses = vec!["10.200.0.200/32".parse().unwrap()];
+    }),
+    ("the local pod's device is down", "10.200.0.129", LinkKind::WorkloadDevice, |events| {
+        link(events, "cali00000000001").admin_up = false;
+    }),
+];
+
+#[test]
+fn of_one_fault_for_each_link_the_verdict_names_the_link() {
+    for (what, subject, kind, fault) in FAULTS {
+        let healthy = see("h1", recorded("three-hosts", "h1")).explain(subject);
+        assert_eq!(not_ok(&healthy), Vec::<String>::new(), "before: {what}");
+        let mut events = recorded("three-hosts", "h1");
+        fault(&mut events);
+        let explained = see("h1", events).explain(subject);
+        let verdict = &explained.verdict;
+        assert_eq!((verdict.state, verdict.link), (LinkState::Fault, Some(kind)), "{what}: {explained:#?}");
+        assert!(!verdict.cause.is_empty() && verdict.sentence.starts_with(subject), "{what}: {verdict:?}");
+        // What is behind it may follow from it; what is before it is ok.
+        let before = explained.links.iter().take_while(|link| link.kind != kind);
+        assert!(before.into_iter().all(|link| link.state == LinkState::Ok), "{what}: {:#?}", not_ok(&explained));
+    }
+}
+
+#[test]
+fn where_a_packet_would_really_go_is_told() {
+    let path = |events: Vec<Event>, subject: &str| {
+        let explained = see("h1", events).explain(subject);
+        explained.links.into_iter().find(|link| link.kind == LinkKind::Path).unwrap()
+    };
+    let mut events = recorded("three-hosts", "h1");
+    let gone = "10.204.1.64/26".parse().unwrap();
+    events.retain(|event| !matches!(event, Event::Route(route) if route.destination == gone));
+    let link = path(events, "10.204.1.64");
+    assert!(link.actual == "no route" || link.actual.contains("(the default route)"), "{link:#?}");
+    assert!(link.wanted.contains("a block of h2") && link.wanted.contains("BIRD programs it"), "{link:#?}");
+    // An address of this host's own block that nobody has is dropped here, and rightly so.
+    let events = recorded("three-hosts", "h1");
+    let free = address_at(&"10.200.0.128/26".parse().unwrap(), 40).unwrap().to_string();
+    let explained = see("h1", events).explain(&free);
+    let link = explained.links.iter().find(|link| link.kind == LinkKind::Path).unwrap();
+    assert!(link.state == LinkState::Ok && link.actual.contains("(dropped here)"), "{link:#?}");
+    assert_eq!(explained.verdict.state, LinkState::CannotTell, "nobody has it: {explained:#?}");
+}
+
+#[test]
+fn hosts_blocks_and_strangers_are_explained() {
+    let seen = see("h1", recorded("three-hosts", "h1"));
+    for (subject, state, link) in [
+        ("h2", LinkState::CannotTell, LinkKind::Path),
+        ("10.204.1.64/26", LinkState::Ok, LinkKind::Path),
+        ("10.200.0.0/20", LinkState::CannotTell, LinkKind::Path),
+        ("h9", LinkState::Fault, LinkKind::Host),
+        ("8.8.8.8", LinkState::CannotTell, LinkKind::Pool),
+        ("default/nobody", LinkState::CannotTell, LinkKind::Endpoint),
+        ("h1", LinkState::Ok, LinkKind::Path),
+    ] {
+        let explained = seen.explain(subject);
+        let unread_alone = not_ok(&explained).is_empty() && state == LinkState::CannotTell;
+        assert!(unread_alone || explained.verdict.state == state, "{subject}: {explained:#?}");
+        assert!(explained.links.iter().any(|it| it.kind == link), "{subject}: {explained:#?}");
+    }
+}
+
+#[test]
+fn the_command_exits_as_its_verdict_says_and_its_json_has_the_form() {
+    let run = |subject: &str, flags: &[&str]| {
+        let folder = folder("three-hosts");
+        let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_calico-exporter"));
+        command.args([
+            "explain",
+            subject,
+            "--datastore.file",
+            &path("etcd.json"),
+            "--routes.file",
+            &path("h1.routes.json"),
+        ]);
+        let output = command.args(["--links.file", &path("h1.links.json")]).args(flags).env_clear().output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code(), text)
+    };
+    let (code, text) = run("10.204.1.64", &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("every link is as it ought to be from h1"), "{text}");
+    let (code, text) = run("h9", &[]);
+    assert!(code == Some(1) && text.contains("there is no Node h9"), "{text}");
+    let (code, text) = run("10.0.0.1/99", &[]);
+    assert!(code == Some(2) && text.lines().count() == 1 && text.contains("is no CIDR"), "{text}");
+    let (code, text) = run("10.200.1.65", &["--output", "json"]);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(code, Some(2), "neighbours are not read: {text}");
+    assert_eq!(
+        (&json["schema"], &json["node"], &json["verdict"]["state"]),
+        (&1.into(), &"h1".into(), &"cannot_tell".into())
+    );
+    let kinds: Vec<&str> = json["links"].as_array().unwrap().iter().map(|it| it["link"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["pool", "block", "address", "endpoint", "host", "path", "neighbour", "fdb", "device"]);
+}
