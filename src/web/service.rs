@@ -144,7 +144,6 @@ impl WebState {
             Found::Yes => StatusCode::OK,
             Found::No => StatusCode::NOT_FOUND,
             Found::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Found::Refused => StatusCode::BAD_REQUEST,
         };
         let policy = HeaderValue::from_static(page::CONTENT_SECURITY_POLICY);
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);

@@ -4,9 +4,9 @@
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use calico_exporter::audit::explain::{Explanation, LinkKind, LinkState, Subject};
+use calico_exporter::audit::explain::{Explanation, Link, LinkKind, LinkState, Subject};
 use calico_exporter::audit::{AuditOptions, Auditor, Backend, IpamOptions, Now, RouteOptions};
-use calico_exporter::model::{Link, Route, RouteType, TABLE_MAIN, address_at};
+use calico_exporter::model::{Link as Device, Route, RouteType, TABLE_MAIN, address_at};
 use calico_exporter::source::{file, iproute};
 use calico_exporter::state::{Event, Object, State};
 use serde_json::Value;
@@ -95,7 +95,10 @@ fn every_pod_of_every_recording_is_reached_and_every_link_to_it_is_ok() {
                 let lame = ["vx5-v4only", "vx6-notunnel", "vx7-nobgp"].contains(&node.as_str());
                 let explained = seen.explain(&pod);
                 let found = not_ok(&explained);
-                if lame {
+                // Routers outside do not carry every borrowed address: there nothing is required, and it says what happens.
+                let outside =
+                    name.starts_with("bgp-tor") && explained.links.iter().any(|link| link.actual.contains("borrowed"));
+                if lame || outside {
                     assert_ne!(explained.verdict.state, LinkState::Fault, "{name} {host} {pod}: {found:#?}");
                 } else if !found.is_empty() {
                     wrong.push(format!("{name} {host} {pod} on {node}: {found:#?}"));
@@ -138,7 +141,7 @@ fn routes(events: &mut [Event], destination: &str, change: impl Fn(&mut Route)) 
     assert!(found > 0, "no route to {destination}");
 }
 
-fn link<'a>(events: &'a mut [Event], name: &str) -> &'a mut Link {
+fn link<'a>(events: &'a mut [Event], name: &str) -> &'a mut Device {
     let found = events.iter_mut().find_map(|event| match event {
         Event::Link(link) if &*link.name == name => Some(link),
         _ => None,
@@ -237,9 +240,10 @@ fn of_one_fault_for_each_link_the_verdict_names_the_link() {
         let verdict = &explained.verdict;
         assert_eq!((verdict.state, verdict.link), (LinkState::Fault, Some(kind)), "{what}: {explained:#?}");
         assert!(!verdict.cause.is_empty() && verdict.sentence.starts_with(subject), "{what}: {verdict:?}");
-        // What is behind it may follow from it; what is before it is ok.
-        let before = explained.links.iter().take_while(|link| link.kind != kind);
-        assert!(before.into_iter().all(|link| link.state == LinkState::Ok), "{what}: {:#?}", not_ok(&explained));
+        // What is behind it may follow from it. Before it nothing is at fault; a route without its tunnel is not judged.
+        let mut before = explained.links.iter().take_while(|link| link.kind != kind);
+        let judged = |link: &Link| link.kind != LinkKind::Path && !is_unread(link.kind);
+        assert!(before.all(|link| link.state == LinkState::Ok || !judged(link)), "{what}: {:#?}", not_ok(&explained));
     }
 }
 

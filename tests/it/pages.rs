@@ -174,6 +174,37 @@ async fn the_recorded_cluster_with_a_route_missing_says_so_first() {
 }
 
 #[tokio::test]
+async fn what_is_asked_is_explained_and_findings_and_blocks_lead_there() {
+    let exporter = Exporter::start("h1", three_hosts("examples/h1.routes.json")).await;
+    let page = exporter.page("/").await;
+    assert!(page.contains("<form action=\"/explain\" method=\"get\""), "{page}");
+    // The finding, and a block of this host's.
+    for path in ["/explain?q=10.204.1.64%2F26", "/explain?q=10.200.0.128%2F26"] {
+        assert!(page.contains(&format!("href=\"{path}\"")), "{path}: {page}");
+        assert!(exporter.page(path).await.contains("<table class=\"chain\">"), "{path}");
+    }
+    let page = exporter.page("/explain?q=10.204.1.64").await;
+    assert!(page.contains("the path is at fault: no route to 10.204.1.64/26"), "{page}");
+    assert!(page.contains("runbook.md#calicoroutesmissing") && page.contains("value=\"10.204.1.64\""), "{page}");
+    assert!(exporter.page("/explain?q=shop%2Fapp-0001").await.contains("10.200.0.129"));
+    assert!(exporter.page("/explain").await.contains("An address, a CIDR, a host or a pod"));
+    let evil = exporter.page("/explain?q=%3Cscript%3Ealert%28%221%22%29%3C%2Fscript%3E").await;
+    assert!(!evil.contains("<script") && evil.contains("&lt;script&gt;"), "{evil}");
+    for refused in
+        [format!("q={}", "x".repeat(400)), "q=a+b".to_owned(), "q=a%00b".to_owned(), "q=10.0.0.1/99".to_owned()]
+    {
+        let (status, _, body) = exporter.get(&format!("/explain?{refused}")).await;
+        assert_eq!((status, body.contains("What is to be explained?")), (404, true), "{refused}: {body}");
+    }
+    // A source that is lost: the chain is as it was, and says so.
+    exporter.events.send(vec![Event::Lost(Side::Kernel, "gone".to_owned())]).await.unwrap();
+    let start = Instant::now();
+    while !exporter.page("/explain?q=10.204.1.64").await.contains("picture of the kernel is <b>not current</b>") {
+        assert!(start.elapsed() < Duration::from_secs(10), "it never says so");
+    }
+}
+
+#[tokio::test]
 async fn without_a_fault_nothing_is_wrong_until_a_source_is_lost() {
     let exporter = Exporter::start("h1", three_hosts("tests/fixtures/three-hosts/h1.routes.json")).await;
     assert!(exporter.page("/").await.contains("Nothing is wrong"));
@@ -204,8 +235,17 @@ async fn every_page_of_three_and_of_500_hosts_is_bounded_and_holds_no_markup_fro
     for hosts in [3, 500] {
         let exporter = Exporter::start(&format!("h0{EVIL}"), many(hosts)).await;
         let host = "/host/h0%3Cscript%3Ealert%28%221%22%29%3C%2Fscript%3E%27%26";
-        for path in ["/", "/findings", "/findings?page=4", "/hosts", "/hosts?page=5", "/routes", "/routes?page=7", host]
-        {
+        for path in [
+            "/",
+            "/findings",
+            "/findings?page=4",
+            "/hosts",
+            "/hosts?page=5",
+            "/routes",
+            "/routes?page=7",
+            host,
+            &host.replace("/host/", "/explain?q="),
+        ] {
             let start = Instant::now();
             let page = exporter.page(path).await;
             // Generous: other tests run beside this one.
@@ -227,6 +267,7 @@ async fn before_the_first_report_and_with_a_busy_engine_pages_say_so() {
     let exporter = Exporter::start("h1", Vec::new()).await;
     assert!(exporter.page("/").await.contains("Nothing has been judged yet"));
     assert_eq!(exporter.get("/host/h1").await.0, 503);
+    assert_eq!(exporter.get("/explain?q=h1").await.0, 503);
     assert!(exporter.page("/routes").await.contains("not judged here, or not yet"));
 
     let (inquiry, _questions) = inquiry();

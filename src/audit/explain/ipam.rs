@@ -16,6 +16,9 @@ use crate::model::{
 };
 use crate::state::{Kind, ObjectId};
 
+/// Keys of one host that are looked at: more than Calico lets it have.
+const MOST_KEYS: usize = 64;
+
 /// The link that a finding about a block or an address belongs to.
 fn link_of(finding: &Finding) -> LinkKind {
     match (finding.metric, finding.label("reason").unwrap_or_default()) {
@@ -88,6 +91,9 @@ impl Known<'_> {
         let view = view_of(datastore, cidr);
         let link = link.actual(block_words(&view));
         let mut findings = self.block_findings(net, LinkKind::Block);
+        // A claim of a host that the chain does not lead to belongs here.
+        let host = host_route(&net).map_or_else(|| self.owner_of(net), |address| self.host_of(address));
+        findings.extend(self.block_findings(net, LinkKind::Host).into_iter().filter(|it| it.host != host));
         if !of_address {
             findings.extend(self.block_findings(net, LinkKind::Address));
         }
@@ -218,6 +224,12 @@ impl Known<'_> {
         findings.extend(
             self.findings.iter().filter(|it| link_of(it) == LinkKind::Host && it.host.as_ref() == Some(name)).cloned(),
         );
+        let keys = self.state.datastore.affinities().filter(|(_, owner, _)| owner.host() == Some(name));
+        for cidr in keys.map(|(cidr, ..)| *cidr).take(MOST_KEYS) {
+            let unknown =
+                self.block_findings(cidr, LinkKind::Host).into_iter().filter(|it| it.host.as_ref() == Some(name));
+            findings.extend(unknown);
+        }
         if let Some(routes) = self.routes.filter(|_| here) {
             findings.extend(routes.host_findings().filter(|it| it.metric == Metric::NodeFaults).cloned());
         }

@@ -57,7 +57,9 @@ impl Known<'_> {
         let workload = devices.iter().find(|it| context.setting.is_workload_device(it));
         match workload {
             Some(device) => links.push(self.workload_device(&context, net, device)),
-            None => links.extend(devices.first().map(|_| self.device(&context, &devices, routes.host_findings()))),
+            None => {
+                links.extend(devices.first().map(|_| self.device(&context, &devices, taken, routes.host_findings())))
+            }
         }
         links
     }
@@ -111,7 +113,13 @@ impl Known<'_> {
         )
     }
 
-    fn device<'f>(&self, context: &Context<'_>, devices: &[Name], findings: impl Iterator<Item = &'f Finding>) -> Link {
+    fn device<'f>(
+        &self,
+        context: &Context<'_>,
+        devices: &[Name],
+        taken: Taken<'_>,
+        findings: impl Iterator<Item = &'f Finding>,
+    ) -> Link {
         let names: Vec<&str> = devices.iter().map(AsRef::as_ref).collect();
         let link = Link::new(LinkKind::Device, names.join(" or ")).wanted("a device that is up");
         let of_device = |it: &&Finding| {
@@ -121,14 +129,24 @@ impl Known<'_> {
         if !context.kernel.knows_links() {
             return link.actual("not known").by(findings).cannot_tell("devices were not read: see --links.file");
         }
-        match devices.iter().find_map(|name| context.kernel.link(name)) {
-            None => link.actual("no such device").by(findings).fault("the device does not exist"),
-            Some(found) => {
-                let addresses: Vec<String> = found.addresses.iter().map(ToString::to_string).collect();
-                let up = if found.is_up() { "up" } else { "down" };
-                let link = link.actual(format!("{} is {up}, {}", found.name, listed(&addresses))).by(findings);
-                if found.is_up() { link } else { link.fault(format!("{} is down or has no carrier", found.name)) }
-            }
+        let Some(found) = devices.iter().find_map(|name| context.kernel.link(name)) else {
+            // One that is needed has a finding.
+            return link
+                .actual("no such device")
+                .by(findings)
+                .cannot_tell("it does not exist, and nothing needs it here");
+        };
+        let addresses: Vec<String> = found.addresses.iter().map(ToString::to_string).collect();
+        let up = if found.is_up() { "up" } else { "down" };
+        let link = link.actual(format!("{} is {up}, {}", found.name, listed(&addresses))).by(findings);
+        let used = match taken {
+            Taken::By(route) => route.next_hops.iter().any(|hop| hop.device.as_ref() == Some(&found.name)),
+            Taken::Here | Taken::Nowhere => false,
+        };
+        match (found.is_up(), used) {
+            (true, _) => link,
+            (false, true) => link.fault(format!("{} is down or has no carrier", found.name)),
+            (false, false) => link.cannot_tell("it is down, and nothing needs it here"),
         }
     }
 

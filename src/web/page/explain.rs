@@ -48,7 +48,7 @@ pub(super) fn page(out: &mut Markup, view: &View, text: &str) -> Found {
     let answer = match &view.explained {
         Err(why) => {
             html!(out, "<h1>What is to be explained?</h1>\n<p class=\"note bad\">", why, "</p>\n");
-            return Found::Refused;
+            return Found::No;
         }
         Ok(answer) => answer,
     };

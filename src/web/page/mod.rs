@@ -83,8 +83,6 @@ pub(super) enum Found {
     Yes,
     No,
     Busy,
-    /// What was asked makes no sense.
-    Refused,
 }
 
 /// Writes a page. `Found::Busy`: it says that the engine did not answer.

@@ -186,7 +186,7 @@ fn what_cannot_be_explained_is_said() {
     let explain = |text: &str| Page::Explain(text.to_owned());
     view.explained = Err(SubjectError::TooLong);
     let (found, html) = render(&explain("x"), &view);
-    assert_eq!(found, Found::Refused);
+    assert_eq!(found, Found::No);
     assert!(html.contains("longer than 320 characters"), "{html}");
     view.explained = Ok(Err(Unanswered));
     assert_eq!(render(&explain("x"), &view).0, Found::Busy);
