@@ -188,6 +188,11 @@ impl Engine {
                     source.why_lost = Some(why.clone());
                 }
             }
+            Event::Denied(side, what) => {
+                for source in self.published.sources.iter_mut().filter(|it| it.side == *side) {
+                    source.denied.clone_from(what);
+                }
+            }
             Event::Unreadable { id, key, why } => {
                 let known = self.state.datastore.unreadable().get(id).is_some_and(|value| value.why == *why);
                 if !known {

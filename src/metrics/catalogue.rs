@@ -85,7 +85,7 @@ pub const MODE_SOURCES: [&str; 2] = ["configured", "observed"];
 /// What happens to a route.
 pub const OPERATIONS: [&str; 2] = ["add", "delete"];
 /// Names of sources.
-pub const SOURCES: [&str; 3] = ["etcd", "netlink", "file"];
+pub const SOURCES: [&str; 4] = ["etcd", "kubernetes", "netlink", "file"];
 /// Who can program routes.
 pub const COMPONENTS: [&str; 2] = ["felix", "bird"];
 /// Classes of pools that have an owner of their routes.
@@ -212,6 +212,8 @@ series! {
         "When a source's picture was last complete, in unix time. Absent until it was.";
     SOURCE_RESYNCS = Counter "calico_exporter_source_resyncs_total" by Exporter { source: || SOURCES.to_vec() }
         "How many times a source had to be read from the start again.";
+    SOURCE_DENIED = Gauge "calico_exporter_source_denied_resources" by Exporter { source: || SOURCES.to_vec() }
+        "How many of the resources that have to be read a source may not read. While it is not 0 the source is not current; the log names them.";
     UNDECODABLE_KEYS = Gauge "calico_exporter_undecodable_keys" by Exporter { kind: kinds }
         "Keys of the datastore whose value cannot be read, by the kind of object. Nothing is concluded from what such a value leaves open.";
     REPORT_TIMESTAMP = Gauge "calico_exporter_report_timestamp_seconds" by Exporter {}

@@ -10,7 +10,7 @@ use crate::state::Side;
 /// How current one source is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceStatus {
-    /// `etcd`, `netlink` or `file`.
+    /// `etcd`, `kubernetes`, `netlink` or `file`.
     pub name: &'static str,
     /// Which side it describes.
     pub side: Side,
@@ -22,6 +22,8 @@ pub struct SourceStatus {
     pub synced_once: bool,
     /// Why it is not current any more.
     pub why_lost: Option<String>,
+    /// What it may not read.
+    pub denied: Vec<Name>,
     /// Since when it is not, as far as it ever was.
     pub lost_since: Option<SystemTime>,
     /// When its picture was last complete.
@@ -40,6 +42,7 @@ impl SourceStatus {
             in_sync: false,
             synced_once: false,
             why_lost: None,
+            denied: Vec::new(),
             lost_since: None,
             last_sync: None,
             resyncs: 0,

@@ -105,6 +105,7 @@ fn sources(published: &Published, out: &mut dyn Exposition) -> fmt::Result {
         in_sync: bool,
         last_sync: Option<f64>,
         resyncs: u64,
+        denied: usize,
     }
     let mut sources: BTreeMap<&str, Source> = BTreeMap::new();
     for status in published.enabled() {
@@ -115,8 +116,14 @@ fn sources(published: &Published, out: &mut dyn Exposition) -> fmt::Result {
                 source.in_sync &= status.in_sync;
                 source.last_sync = source.last_sync.zip(last_sync).map(|(one, other)| one.min(other));
                 source.resyncs += status.resyncs;
+                source.denied += status.denied.len();
             })
-            .or_insert(Source { in_sync: status.in_sync, last_sync, resyncs: status.resyncs });
+            .or_insert(Source {
+                in_sync: status.in_sync,
+                last_sync,
+                resyncs: status.resyncs,
+                denied: status.denied.len(),
+            });
     }
     out.series(&c::SOURCE_IN_SYNC, &mut |samples| {
         sources.iter().try_for_each(|(name, source)| samples.sample(&[name], source.in_sync.into()))
@@ -131,5 +138,8 @@ fn sources(published: &Published, out: &mut dyn Exposition) -> fmt::Result {
     })?;
     out.series(&c::SOURCE_RESYNCS, &mut |samples| {
         sources.iter().try_for_each(|(name, source)| samples.sample(&[name], source.resyncs.into()))
+    })?;
+    out.series(&c::SOURCE_DENIED, &mut |samples| {
+        sources.iter().try_for_each(|(name, source)| samples.sample(&[name], Value::Whole(source.denied as u64)))
     })
 }

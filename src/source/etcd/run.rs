@@ -86,6 +86,7 @@ pub async fn run(
         connected,
         synced: None,
         reasons: HashSet::new(),
+        denied: false,
         config,
     };
     tokio::select! {
@@ -112,6 +113,8 @@ struct Follower {
     synced: Option<Instant>,
     /// Why it was said not to be, since it last was.
     reasons: HashSet<String>,
+    /// Whether it was said that something may not be read.
+    denied: bool,
 }
 
 impl Follower {
@@ -171,7 +174,7 @@ impl Follower {
         let (mut watch, events) = Watch::open(connection, ranges, revision, cluster, *probe, detail).await?;
         self.deliver_in_batches(events).await;
         self.deliver(vec![Event::Synced(Side::Datastore)]).await;
-        self.found(connection, revision);
+        self.found(connection, revision).await;
 
         let due = Instant::now() + around(self.config.resync);
         while let Ok(events) = timeout_at(due, watch.next()).await {
@@ -202,7 +205,10 @@ impl Follower {
     }
 
     /// Notes that the picture is current.
-    fn found(&mut self, connection: &Connection, revision: i64) {
+    async fn found(&mut self, connection: &Connection, revision: i64) {
+        if std::mem::take(&mut self.denied) {
+            self.deliver(vec![Event::Denied(Side::Datastore, Vec::new())]).await;
+        }
         if self.synced.is_none() {
             tracing::info!(endpoint = connection.endpoint(), revision, "etcd is in sync");
             self.synced = Some(Instant::now());
@@ -215,6 +221,14 @@ impl Follower {
         let lasted = self.synced.take().is_some_and(|since| since.elapsed() >= SUCCESS);
         if lasted {
             self.backoff.reset();
+        }
+        let denied = match error {
+            EtcdError::Denied { what, .. } => Some(what.as_str()),
+            EtcdError::Credentials { .. } => Some("everything"),
+            _ => None,
+        };
+        if let Some(what) = denied.filter(|_| !std::mem::replace(&mut self.denied, true)) {
+            self.deliver(vec![Event::Denied(Side::Datastore, vec![what.into()])]).await;
         }
         let reason = error.to_string();
         if self.reasons.len() < MOST_REASONS && self.reasons.insert(reason.clone()) {
