@@ -137,6 +137,47 @@ fn the_environment_of_pods_is_understood() {
 }
 
 #[test]
+fn the_kubernetes_api_is_only_read() {
+    let text = read("deploy/kubernetes-datastore/rbac.yaml");
+    let documents = serde_yaml_ng::Deserializer::from_str(&text).map(|it| Value::deserialize(it).unwrap());
+    let roles: Vec<Value> = documents.filter(|it| it["kind"] == "ClusterRole").collect();
+    assert_eq!(roles.len(), 2, "one for each collector");
+    for rule in roles.iter().flat_map(|role| role["rules"].as_sequence().unwrap()) {
+        let words = |key: &str| -> Vec<&str> {
+            rule[key].as_sequence().unwrap().iter().map(|it| it.as_str().unwrap()).collect()
+        };
+        assert!(words("verbs").iter().all(|verb| ["get", "list", "watch"].contains(verb)), "{rule:?}");
+        let harmless = |resource: &&str| !["secrets", "configmaps", "*"].contains(resource);
+        assert!(words("resources").iter().all(harmless), "{rule:?}");
+        assert!(!words("apiGroups").contains(&"*"), "{rule:?}");
+    }
+}
+
+/// The manifests for etcd, with patches over them.
+#[test]
+fn where_the_datastore_is_the_kubernetes_api_pods_know_nothing_of_etcd() {
+    let Ok(built) =
+        std::process::Command::new("kubectl").arg("kustomize").arg(repository("deploy/kubernetes-datastore")).output()
+    else {
+        eprintln!("\n!!! SKIPPED: kubectl is missing, this test shows nothing !!!\n");
+        return;
+    };
+    let text = String::from_utf8(built.stdout).unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let documents = serde_yaml_ng::Deserializer::from_str(&text).map(|it| Value::deserialize(it).unwrap());
+    let workloads: Vec<Value> =
+        documents.filter(|it| it["kind"] == "DaemonSet" || it["kind"] == "Deployment").collect();
+    assert_eq!(workloads.len(), 2);
+    for workload in workloads {
+        let pod = at(&workload, "spec.template.spec");
+        assert_eq!(pod["serviceAccountName"], workload["metadata"]["name"]);
+        assert_eq!(pod["automountServiceAccountToken"].as_bool(), Some(true));
+        let text = serde_yaml_ng::to_string(pod).unwrap().to_lowercase();
+        assert!(!text.contains("etcd") && text.contains("datastore_type"), "{text}");
+    }
+}
+
+#[test]
 fn units_may_do_nothing_but_look() {
     for file in ["deploy/systemd/calico-exporter.service", "deploy/systemd/calico-exporter-ipam.service"] {
         let unit = read(file);
