@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::audit::Backend;
-use crate::cli::{BackendArg, DatastoreType, SourceArgs};
+use crate::cli::{BackendArg, SourceArgs};
 use crate::model::Name;
 use crate::source::etcd::settings::{Identity, Pem, Settings, SettingsError};
 use crate::source::kubernetes::Convention;
 
 mod datastore_type;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 
 /// Why the program cannot start. Each is one line that names the flag and the value.
 #[derive(Debug, Error)]
@@ -42,6 +44,9 @@ fn flag(flag: &'static str, value: impl ToString, what: impl ToString) -> Config
 pub enum DatastoreSource {
     /// etcd.
     Etcd(Box<Settings>),
+    /// The Kubernetes API.
+    #[cfg(feature = "kubernetes")]
+    Kubernetes(Box<crate::source::kubernetes::Config>),
     /// Dumps.
     Files(Vec<PathBuf>),
 }
@@ -103,15 +108,20 @@ impl Sources {
                 "--links.file needs --routes.file: devices of another host say nothing of this one's routes".to_owned(),
             ));
         }
-        let convention = datastore_type::convention(args, environment)?;
+        #[cfg_attr(not(feature = "kubernetes"), allow(unused_mut))]
+        let mut convention = datastore_type::convention(args, environment)?;
         let datastore = match &args.datastore_file[..] {
-            [] => match datastore_type::datastore_type(args, environment)? {
-                Some(DatastoreType::Kubernetes) => {
-                    let what = "the Kubernetes API cannot be followed yet: give its lists (--datastore.file)";
-                    return Err(flag("--datastore.type", "kubernetes", what));
+            [] => {
+                let told = datastore_type::datastore_type(args, environment)?;
+                #[cfg(feature = "kubernetes")]
+                let kubernetes = kubernetes::datastore(told, args, environment, &mut convention)?;
+                #[cfg(not(feature = "kubernetes"))]
+                let kubernetes = datastore_type::not_built_in(told)?;
+                match kubernetes {
+                    Some(kubernetes) => kubernetes,
+                    None => DatastoreSource::Etcd(Box::new(settings(args, environment)?)),
                 }
-                Some(DatastoreType::Etcdv3) | None => DatastoreSource::Etcd(Box::new(settings(args, environment)?)),
-            },
+            }
             files => {
                 if let Some((name, value)) = etcd_flag(args) {
                     return Err(flag(name, value, "--datastore.file is read instead of etcd: give one of the two"));
@@ -123,7 +133,7 @@ impl Sources {
             (Some(routes), _) => Some(KernelSource::Files { routes: routes.clone(), links: args.links_file.clone() }),
             // The kernel here is not the dumped cluster's.
             (None, DatastoreSource::Files(_)) => None,
-            (None, DatastoreSource::Etcd(_)) => Some(KernelSource::Netlink),
+            (None, _) => Some(KernelSource::Netlink),
         };
         let kernel = kernel.filter(|_| !args.no_collector_routes);
         // Host-local IPAM keeps nothing in the datastore that could be audited.
@@ -289,7 +299,7 @@ mod tests {
     fn endpoints(sources: &Sources) -> &[String] {
         match &sources.datastore {
             DatastoreSource::Etcd(settings) => &settings.endpoints,
-            DatastoreSource::Files(paths) => panic!("{paths:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -13,6 +13,8 @@ use crate::config::{ConfigError, DatastoreSource, KernelSource, Sources};
 use crate::metrics::InSync;
 use crate::model::Name;
 use crate::source::etcd;
+#[cfg(feature = "kubernetes")]
+use crate::source::kubernetes;
 use crate::source::netlink;
 use crate::state::{Event, Side, State};
 use crate::web::findings_json;
@@ -71,9 +73,17 @@ async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
 /// One whole picture: what was dumped, and what is read now.
 pub(super) async fn picture(sources: &Sources, dumped: &[Event]) -> Result<Vec<Event>, ConfigError> {
     let mut events = dumped.to_vec();
-    if let DatastoreSource::Etcd(settings) = &sources.datastore {
-        let objects = patiently("reading etcd", etcd::snapshot(settings, etcd::Timeouts::default()));
-        events.extend(objects.await.map_err(|error| ConfigError::Flags(error.to_string()))?);
+    match &sources.datastore {
+        DatastoreSource::Etcd(settings) => {
+            let objects = patiently("reading etcd", etcd::snapshot(settings, etcd::Timeouts::default()));
+            events.extend(objects.await.map_err(|error| ConfigError::Flags(error.to_string()))?);
+        }
+        #[cfg(feature = "kubernetes")]
+        DatastoreSource::Kubernetes(config) => {
+            let objects = patiently("reading the Kubernetes API", kubernetes::snapshot(config));
+            events.extend(objects.await.map_err(|error| ConfigError::Flags(error.to_string()))?);
+        }
+        DatastoreSource::Files(_) => {}
     }
     if matches!(sources.kernel, Some(KernelSource::Netlink)) {
         let kernel = netlink::snapshot().await;

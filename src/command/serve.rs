@@ -17,6 +17,8 @@ use crate::engine::{Engine, EngineOptions, Wiring, inquiry};
 use crate::metrics::{SourceStatus, Vitals};
 use crate::model::Detail;
 use crate::source::etcd;
+#[cfg(feature = "kubernetes")]
+use crate::source::kubernetes;
 use crate::source::netlink;
 use crate::state::Side;
 use crate::web::{ListenAddress, Server, ServerConfig, WebConfig, WebState};
@@ -78,15 +80,29 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
             let _ = stopped.wait_for(|stop| *stop).await;
         });
     }
-    if let DatastoreSource::Etcd(settings) = &sources.datastore {
-        let mut config = etcd::Config::new(settings.as_ref().clone());
-        config.resync = args.datastore_resync;
-        config.detail = Detail::Rules(dump.node.clone());
-        tasks.spawn(etcd::run(config, events.clone(), lookup_requests, stopped.clone()));
-        if sources.collectors.leaks {
-            let settings = settings.as_ref().clone();
-            tasks.spawn(sweep::run(settings, args.leaks_interval, found, stopped.clone()));
+    match &sources.datastore {
+        DatastoreSource::Etcd(settings) => {
+            let mut config = etcd::Config::new(settings.as_ref().clone());
+            config.resync = args.datastore_resync;
+            config.detail = Detail::Rules(dump.node.clone());
+            tasks.spawn(etcd::run(config, events.clone(), lookup_requests, stopped.clone()));
+            if sources.collectors.leaks {
+                let store = sweep::Store::Etcd(settings.clone());
+                tasks.spawn(sweep::run(store, args.leaks_interval, found, stopped.clone()));
+            }
         }
+        #[cfg(feature = "kubernetes")]
+        DatastoreSource::Kubernetes(settings) => {
+            let mut config = settings.as_ref().clone();
+            config.pace.check = args.datastore_resync;
+            config.detail = Detail::Rules(dump.node.clone());
+            tasks.spawn(kubernetes::run(config, events.clone(), lookup_requests, stopped.clone()));
+            if sources.collectors.leaks {
+                let store = sweep::Store::Kubernetes(settings.clone());
+                tasks.spawn(sweep::run(store, args.leaks_interval, found, stopped.clone()));
+            }
+        }
+        DatastoreSource::Files(_) => {}
     }
     if matches!(sources.kernel, Some(KernelSource::Netlink)) {
         tasks.spawn(netlink::run(events.clone(), stopped.clone()));
@@ -136,6 +152,8 @@ fn audit_options(args: &ServeArgs, sources: &Sources, node: &crate::model::Name)
 fn statuses(sources: &Sources) -> Vec<SourceStatus> {
     let datastore = match sources.datastore {
         DatastoreSource::Etcd(_) => "etcd",
+        #[cfg(feature = "kubernetes")]
+        DatastoreSource::Kubernetes(_) => "kubernetes",
         DatastoreSource::Files(_) => "file",
     };
     let mut statuses = vec![SourceStatus::waiting(datastore, Side::Datastore)];

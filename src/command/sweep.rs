@@ -12,16 +12,33 @@ use crate::source::etcd::settings::Settings;
 use crate::source::etcd::{self, EtcdError, KeyRange, Lister, key};
 use crate::state::{Event, Object, State};
 
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
+
 /// So many blocks are read one by one; of more, all.
 const FEW: usize = 500;
 
+/// What is swept.
+pub(super) enum Store {
+    /// etcd.
+    Etcd(Box<Settings>),
+    /// The Kubernetes API.
+    #[cfg(feature = "kubernetes")]
+    Kubernetes(Box<crate::source::kubernetes::Config>),
+}
+
+impl Store {
+    async fn sweep(&self) -> Result<Swept, String> {
+        match self {
+            Store::Etcd(settings) => once(settings).await.map_err(|error| error.to_string()),
+            #[cfg(feature = "kubernetes")]
+            Store::Kubernetes(config) => kubernetes::once(config).await.map_err(|error| error.to_string()),
+        }
+    }
+}
+
 /// Sweeps once the first list is likely to be through, then on the interval, and hands over what was found.
-pub(super) async fn run(
-    settings: Settings,
-    interval: Duration,
-    found: mpsc::Sender<Swept>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub(super) async fn run(store: Store, interval: Duration, found: mpsc::Sender<Swept>, mut stop: watch::Receiver<bool>) {
     let mut pause = Duration::from_secs(5).min(interval);
     loop {
         tokio::select! {
@@ -29,7 +46,7 @@ pub(super) async fn run(
             () = tokio::time::sleep(pause) => {}
         }
         let began = Instant::now();
-        pause = match once(&settings).await {
+        pause = match store.sweep().await {
             Ok(swept) => {
                 info!(seconds = began.elapsed().as_secs_f64(), candidates = swept.candidates.len(), "swept for leaks");
                 // Nobody receives any more: the exporter stops.
@@ -49,7 +66,7 @@ pub(super) async fn run(
 ///
 /// # Errors
 /// etcd cannot be read, or has compacted the revision meanwhile.
-pub(super) async fn once(settings: &Settings) -> Result<Swept, EtcdError> {
+async fn once(settings: &Settings) -> Result<Swept, EtcdError> {
     let connection = etcd::connect(settings, etcd::Timeouts::default()).await?;
     // Its own picture, of the very revision that handles and endpoints are of.
     let mut state = State::new(false);

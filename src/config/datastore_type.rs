@@ -30,6 +30,22 @@ pub(super) fn datastore_type(
     }
 }
 
+/// A build without the feature reads dumps of the API alone.
+///
+/// # Errors
+///
+/// The API is to be followed.
+#[cfg(not(feature = "kubernetes"))]
+pub(super) fn not_built_in(told: Option<DatastoreType>) -> Result<Option<super::DatastoreSource>, ConfigError> {
+    match told {
+        Some(DatastoreType::Kubernetes) => {
+            let what = "this program was built without the feature kubernetes: give its lists (--datastore.file)";
+            Err(flag("--datastore.type", "kubernetes", what))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// What Calico was told of the Kubernetes API.
 pub(super) fn convention(args: &SourceArgs, environment: Environment<'_>) -> Result<Convention, ConfigError> {
     // As Calico reads it: what is not the one group is the other.

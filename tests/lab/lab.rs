@@ -154,6 +154,15 @@ impl Lab {
         self.exporters.insert(name, process);
     }
 
+    /// An exporter whose datastore is the Kubernetes API at this URL.
+    pub(crate) fn start_exporter_of_kubernetes(&mut self, name: &'static str, url: &str) {
+        let mut command = within(name, env!("CARGO_BIN_EXE_calico-exporter"));
+        command.args(["serve", "--datastore.type", "kubernetes", "--node.name", name, "--no-collector.ipam"]);
+        command.args(["--web.listen-address", "0.0.0.0:19179"]).env("K8S_API_ENDPOINT", url);
+        let process = Process::start(&self.directory, &format!("{name}-exporter"), command);
+        self.exporters.insert(name, process);
+    }
+
     /// Takes a host's tunnel addresses back into IPAM, as kube-controllers does after its Node.
     pub(crate) fn release_tunnels(&mut self, name: &str) {
         for address in self.tunnels[name] {

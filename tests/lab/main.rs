@@ -22,6 +22,7 @@ mod monitoring;
 mod network;
 mod picture;
 mod process;
+mod refusal;
 mod run;
 mod scenarios;
 mod store;

@@ -238,7 +238,7 @@ impl Follower {
 
     async fn list_once(&mut self) -> Result<(), KubernetesError> {
         self.round += 1;
-        let mut pages = Pages::new(&self.client, &self.path, &[], Form::Whole, &self.words, None);
+        let mut pages = Pages::new(&self.client, &self.path, &[], Form::Whole, &self.words);
         while let Some(page) = pages.next().await? {
             for items in page.items(pages.asked())?.chunks(BATCH) {
                 let mut events = Vec::with_capacity(items.len());
@@ -272,7 +272,7 @@ impl Follower {
     /// Compares what is known with what is there, by name and version, and reads only what differs.
     async fn check(&mut self) -> Result<(), KubernetesError> {
         self.round += 1;
-        let mut pages = Pages::new(&self.client, &self.path, &[], Form::Metadata, &self.words, None);
+        let mut pages = Pages::new(&self.client, &self.path, &[], Form::Metadata, &self.words);
         let mut differ: Vec<Name> = Vec::new();
         while let Some(page) = pages.next().await? {
             self.judge(pages.version(), pages.asked().history(self.version.unwrap_or_default(), pages.version()))?;

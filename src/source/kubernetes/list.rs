@@ -21,6 +21,8 @@ pub(super) struct Pages {
     form: Form,
     asked: Asked,
     coming: Option<Coming>,
+    /// One that has come and was not asked for yet.
+    came: Option<Vec<u8>>,
     /// The version that the list is of; known once the first page has been read.
     version: u64,
     /// Whether one page is enough.
@@ -64,7 +66,7 @@ fn or_null<'de: 'a, 'a, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<&'a 
 }
 
 impl Pages {
-    /// A list of what is at `path`, narrowed by `query`. `exactly`: as of that version, not of the newest.
+    /// A list of what is at `path`, narrowed by `query`, as of the newest version.
     ///
     /// Never with `resourceVersion=0`: the server would answer from a cache of any age and ignore the limit.
     pub(super) fn new(
@@ -73,20 +75,13 @@ impl Pages {
         query: &[(&'static str, &str)],
         form: Form,
         resource: &str,
-        exactly: Option<u64>,
     ) -> Pages {
-        let first = match exactly {
-            None => Vec::new(),
-            Some(version) => {
-                vec![("resourceVersion", version.to_string()), ("resourceVersionMatch", "Exact".to_owned())]
-            }
-        };
-        Pages::begin(client, path, query, form, resource, PAGE, first)
+        Pages::begin(client, path, query, form, resource, PAGE)
     }
 
     /// The first object alone: what matters is the version.
     pub(super) fn one(client: &Client, path: &str, form: Form, resource: &str) -> Pages {
-        Pages { alone: true, ..Pages::begin(client, path, &[], form, resource, "1", Vec::new()) }
+        Pages { alone: true, ..Pages::begin(client, path, &[], form, resource, "1") }
     }
 
     fn begin(
@@ -96,7 +91,6 @@ impl Pages {
         form: Form,
         resource: &str,
         limit: &str,
-        first: Vec<(&'static str, String)>,
     ) -> Pages {
         let mut query: Vec<(&'static str, String)> = query.iter().map(|(name, it)| (*name, (*it).to_owned())).collect();
         query.push(("limit", limit.to_owned()));
@@ -108,9 +102,10 @@ impl Pages {
             form,
             asked: client.asked("list", resource),
             coming: None,
+            came: None,
             version: 0,
         };
-        pages.ask(first);
+        pages.ask(None);
         pages
     }
 
@@ -119,7 +114,8 @@ impl Pages {
         self.version
     }
 
-    fn ask(&mut self, more: Vec<(&'static str, String)>) {
+    fn ask(&mut self, token: Option<String>) {
+        let more = token.map(|token| ("continue", token));
         let query: Vec<(&str, &str)> =
             self.query.iter().chain(&more).map(|(name, value)| (*name, value.as_str())).collect();
         let path = with_query(&self.path, &query);
@@ -133,10 +129,12 @@ impl Pages {
     /// [`KubernetesError::Expired`]: begin again. The token that such an answer offers goes on with a list that never
     /// was, and is not used.
     pub(super) async fn next(&mut self) -> Result<Option<Page>, KubernetesError> {
-        let Some(mut coming) = self.coming.take() else { return Ok(None) };
-        let body = match (&mut coming.0).await {
-            Ok(body) => body?,
-            Err(join) => return Err(self.asked.unreachable(join)),
+        let body = match self.came.take() {
+            Some(body) => body,
+            None => match self.receive().await? {
+                Some(body) => body,
+                None => return Ok(None),
+            },
         };
         let answer = parse(&body, &self.asked)?;
         let (version, token) = (version(&answer.metadata.resource_version, &self.asked)?, answer.metadata.r#continue);
@@ -147,9 +145,26 @@ impl Pages {
         }
         if !token.is_empty() && !self.alone {
             let token = token.into_owned();
-            self.ask(vec![("continue", token)]);
+            self.ask(Some(token));
         }
         Ok(Some(Page { body }))
+    }
+
+    async fn receive(&mut self) -> Result<Option<Vec<u8>>, KubernetesError> {
+        let Some(mut coming) = self.coming.take() else { return Ok(None) };
+        match (&mut coming.0).await {
+            Ok(body) => body.map(Some),
+            Err(join) => Err(self.asked.unreachable(join)),
+        }
+    }
+
+    /// Waits for the first page, to see whether such a list can be had.
+    ///
+    /// # Errors
+    /// As [`Pages::next`].
+    pub(super) async fn peek(&mut self) -> Result<(), KubernetesError> {
+        self.came = self.receive().await?;
+        Ok(())
     }
 
     pub(super) fn asked(&self) -> &Asked {

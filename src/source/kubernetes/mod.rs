@@ -5,7 +5,8 @@
 //! - [`Resource`], [`ApiGroup`]: what is read, and where the API server has it.
 //! - [`objects`]: an API object as what it says to Calico.
 //! - [`settings`]: how to reach the API server, as Calico's own tools are told.
-//! - [`run()`] lists, watches and starts again for as long as the exporter runs.
+//! - [`run()`] lists, watches and starts again for as long as the exporter runs; [`snapshot`] lists once; a
+//!   [`Reader`] reads what is too numerous to follow.
 //!
 //! The last two are the feature `kubernetes`: dumps are read without it.
 
@@ -33,6 +34,8 @@ mod list;
 #[cfg(feature = "kubernetes")]
 mod lookup;
 pub mod objects;
+#[cfg(feature = "kubernetes")]
+mod once;
 mod resource;
 #[cfg(feature = "kubernetes")]
 mod run;
@@ -50,6 +53,8 @@ pub use client::{Client, Timeouts};
 pub use convention::Convention;
 #[cfg(feature = "kubernetes")]
 pub use error::KubernetesError;
+#[cfg(feature = "kubernetes")]
+pub use once::{Reader, snapshot};
 pub use resource::{ApiGroup, Resource};
 #[cfg(feature = "kubernetes")]
 pub use run::{Config, Pace, run};

@@ -14,8 +14,8 @@ use super::lookup;
 use super::objects::Decoder;
 use super::settings::Settings;
 use super::sync::Sync;
-use super::{ApiGroup, Resource};
-use crate::model::{Detail, EndpointId, Name};
+use super::{ApiGroup, Convention, Resource};
+use crate::model::{Detail, EndpointId};
 use crate::source::backoff::Backoff;
 use crate::state::Event;
 
@@ -72,14 +72,10 @@ impl Default for Pace {
 pub struct Config {
     /// Where the API server is and how to be let in.
     pub settings: Settings,
-    /// Calico's group, where it is told rather than looked for.
-    pub group: Option<ApiGroup>,
     /// How much of each block is kept.
     pub detail: Detail,
-    /// Whether blocks are the Nodes' `podCIDRs`: told, never guessed.
-    pub use_pod_cidr: bool,
-    /// What workloads' devices are called by.
-    pub interface_prefix: Name,
+    /// How Calico itself was told to use this datastore.
+    pub convention: Convention,
     /// When what is done.
     pub pace: Pace,
     /// Of single requests.
@@ -91,22 +87,15 @@ impl Config {
     pub fn new(settings: Settings) -> Config {
         Config {
             settings,
-            group: None,
             detail: Detail::Full,
-            use_pod_cidr: false,
-            interface_prefix: "cali".into(),
+            convention: Convention::default(),
             pace: Pace::default(),
             timeouts: Timeouts::default(),
         }
     }
 
     pub(super) fn decoder(&self, group: ApiGroup) -> Decoder {
-        Decoder {
-            group,
-            detail: self.detail.clone(),
-            use_pod_cidr: self.use_pod_cidr,
-            interface_prefix: self.interface_prefix.clone(),
-        }
+        self.convention.decoder(group, self.detail.clone())
     }
 }
 
@@ -137,7 +126,7 @@ async fn follow(config: &Config, client: &Client, sync: &Sync) {
     let mut backoff = config.pace.backoff.clone();
     sleep(config.pace.jitter.mul_f64(fastrand::f64())).await;
     loop {
-        let error = match discover(client, config.group).await {
+        let error = match discover(client, config.convention.group).await {
             Ok(found) => {
                 backoff.reset();
                 tracing::info!(group = found.group.api_version(), "Calico's objects are found");

@@ -156,6 +156,61 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Sees that what the settings name can be read. It is read again with each connection: certificates and tokens are
+    /// renewed in place. What cannot be read at the start is a mistake in the settings.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be used; the text names it.
+    pub fn check(&self) -> Result<(), String> {
+        if self.server.scheme_str() == Some("https") {
+            super::tls::config(&self.tls, None)?;
+        }
+        match &self.user {
+            User::TokenFile(path) => {
+                std::fs::read_to_string(path).map(drop).map_err(|error| format!("{}: {error}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a `calicoctl.cfg` says of which datastore is meant, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Written {
+    /// `datastoreType`.
+    pub datastore_type: Option<String>,
+    /// Whether etcd's endpoints, or where to find them, are in it.
+    pub names_etcd: bool,
+    /// `calicoAPIGroup`.
+    pub group: Option<String>,
+    /// `usePodCIDR`.
+    pub use_pod_cidr: bool,
+}
+
+impl Written {
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or is no `CalicoAPIConfig`.
+    pub fn read(path: &Path) -> Result<Written, SettingsError> {
+        let spec = calicoctl_spec(path)?;
+        let text = |key: &str| spec.get(key).and_then(Value::as_str).filter(|it| !it.is_empty()).map(str::to_owned);
+        Ok(Written {
+            datastore_type: text("datastoreType"),
+            names_etcd: text("etcdEndpoints").or(text("etcdDiscoverySrv")).is_some(),
+            group: text("calicoAPIGroup"),
+            use_pod_cidr: match spec.get("usePodCIDR") {
+                Some(Value::Bool(value)) => *value,
+                Some(Value::String(text)) => truth(text).unwrap_or(false),
+                _ => false,
+            },
+        })
+    }
+}
+
 /// In Calico's order (`applyConfigDefaults`, and client-go's loading rules below it): a kubeconfig that is named, the
 /// one in the home folder unless an endpoint is given, the Pod's service account.
 fn assemble(find: Find<'_>, variable: Variable<'_>) -> Result<Settings, SettingsError> {

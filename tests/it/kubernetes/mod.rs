@@ -1,6 +1,8 @@
 //! The live Kubernetes source against a real API server.
 
+mod faults;
 mod follow;
+mod served;
 mod trouble;
 
 use std::time::Duration;

@@ -139,6 +139,14 @@ impl Source {
         }
     }
 
+    /// Receives what has come, or comes soon.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) async fn receive(&mut self) {
+        if let Ok(batch) = tokio::time::timeout(Duration::from_millis(50), self.events.recv()).await {
+            batch.expect("the source runs").into_iter().for_each(|event| self.picture.apply(event));
+        }
+    }
+
     /// Receives until the picture is current.
     pub(crate) async fn until_in_sync(&mut self) {
         self.until("in sync", |picture| picture.in_sync).await;

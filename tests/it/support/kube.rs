@@ -13,6 +13,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -69,6 +70,20 @@ fn program() -> Option<PathBuf> {
     assert!(std::env::var_os("CALICO_EXPORTER_TEST_KUBERNETES").is_none(), "{} is missing", built.display());
     eprintln!("\n!!! SKIPPED: no target/kube-apiserver (make kube-apiserver), this test shows nothing !!!\n");
     None
+}
+
+/// The rules of a ClusterRole in `deploy/`, apart from these resources.
+pub(crate) fn shipped_rules(role: &str, without: &[&str]) -> Value {
+    let text = std::fs::read_to_string(repository("deploy/kubernetes-datastore/rbac.yaml")).unwrap();
+    let documents = serde_yaml_ng::Deserializer::from_str(&text).map(|it| Value::deserialize(it).unwrap());
+    let is_it = |it: &Value| it["kind"] == "ClusterRole" && it["metadata"]["name"] == role;
+    let mut rules = documents.into_iter().find(is_it).unwrap()["rules"].take();
+    for rule in rules.as_array_mut().unwrap() {
+        let resources = rule["resources"].as_array_mut().unwrap();
+        resources.retain(|resource| !without.contains(&resource.as_str().unwrap()));
+    }
+    rules.as_array_mut().unwrap().retain(|rule| !rule["resources"].as_array().unwrap().is_empty());
+    rules
 }
 
 impl ApiServer {
@@ -214,15 +229,9 @@ impl ApiServer {
         }
     }
 
-    /// Read on all that the exporter reads, apart from `without`.
+    /// What the manifests give the IPAM collector, which reads most, apart from `without`.
     pub(crate) fn rules(&self, without: &[&str]) -> Value {
-        let verbs = ["get", "list", "watch"];
-        let calico: Vec<&str> = RESOURCES.iter().map(|it| it.0).filter(|it| !without.contains(it)).collect();
-        let core: Vec<&str> = ["nodes", "pods", "services"].into_iter().filter(|it| !without.contains(it)).collect();
-        json!([
-            {"apiGroups": ["crd.projectcalico.org", "projectcalico.org"], "resources": calico, "verbs": verbs},
-            {"apiGroups": [""], "resources": core, "verbs": verbs},
-        ])
+        shipped_rules("calico-exporter-ipam", without)
     }
 
     /// What the reader may do.
@@ -265,6 +274,13 @@ impl ApiServer {
             return self.send("PUT", &path, &with_status).await;
         }
         created
+    }
+
+    /// Creates a namespace, unless it is there.
+    pub(crate) async fn ensure_namespace(&self, name: &str) {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        let created = self.try_send("POST", "/api/v1/namespaces", Some(&namespace)).await;
+        assert!(matches!(created, Some((201 | 409, _))), "{created:?}");
     }
 
     /// Changes part of an object.

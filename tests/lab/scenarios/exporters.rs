@@ -6,6 +6,7 @@ use crate::cache;
 use crate::lab::{GRACE, site};
 use crate::network::{ETCD, ip};
 use crate::process::Process;
+use crate::refusal;
 use crate::run::Scenario;
 
 pub(super) fn all() -> Vec<Scenario> {
@@ -47,6 +48,21 @@ pub(super) fn all() -> Vec<Scenario> {
             tolerated: &[],
             fault: |_| ETCD.iter().for_each(|member| ip("h2", &format!("route add blackhole {member}"))),
             repair: |_| ETCD.iter().for_each(|member| ip("h2", &format!("route del blackhole {member}"))),
+        },
+        Scenario {
+            name: "exporter without permission to read its datastore",
+            short: false,
+            expected: &[("CalicoExporterAccessDenied", &[("source", "kubernetes")])],
+            // Not to be let in is to be out of sync, which is told later.
+            tolerated: &["CalicoExporterSourceOutOfSync"],
+            fault: |lab| {
+                lab.exporters.get_mut("h2").unwrap().terminate();
+                lab.start_exporter_of_kubernetes("h2", &refusal::start());
+            },
+            repair: |lab| {
+                lab.exporters.get_mut("h2").unwrap().terminate();
+                lab.start_exporter("h2");
+            },
         },
         Scenario {
             name: "IPAM unwatched, and a cache that hands out an old page",

@@ -1,0 +1,129 @@
+//! Reading the API once: for `check`, and for a sweep of what is too numerous to follow.
+
+use super::Resource;
+use super::client::{Client, Form};
+use super::discover::{Found, discover};
+use super::error::KubernetesError;
+use super::follow::Part;
+use super::list::Pages;
+use super::objects::{Decoder, Place};
+use super::run::{Config, WATCHED};
+use crate::model::{Detail, Name};
+use crate::state::{Event, Side};
+
+/// How often a list begins again when the server forgets the version that it reads.
+const ATTEMPTS: usize = 3;
+
+/// Pods that can have an address of Calico's: on a node, not on its network, not finished.
+const PODS: &str = "spec.hostNetwork=false,status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!=";
+/// The same for servers before v1.29, which cannot select by `hostNetwork`.
+const PODS_BEFORE: &str = "status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!=";
+
+/// Reads lists, each as of its own version: no order holds between resources here, and whoever compares two of them has
+/// to see a difference twice.
+pub struct Reader {
+    client: Client,
+    found: Found,
+    decoder: Decoder,
+}
+
+impl Reader {
+    /// Finds Calico's group.
+    ///
+    /// # Errors
+    /// The API cannot be read, or Calico is not there.
+    pub async fn open(config: &Config) -> Result<Reader, KubernetesError> {
+        let client = Client::new(&config.settings, config.timeouts);
+        let found = discover(&client, config.convention.group).await?;
+        let decoder = config.decoder(found.group);
+        Ok(Reader { client, found, decoder })
+    }
+
+    /// Hands every object of some resources to `each`, with as much of a block as `detail` asks for. Memory is that of two
+    /// pages, whatever the cluster's size.
+    ///
+    /// # Errors
+    /// Any [`KubernetesError`]. What was handed out then is a part, to be thrown away.
+    pub async fn read(
+        &self,
+        resources: &[Resource],
+        detail: &Detail,
+        mut each: impl FnMut(&Place, Event),
+    ) -> Result<(), KubernetesError> {
+        let decoder = Decoder { detail: detail.clone(), ..self.decoder.clone() };
+        for resource in resources.iter().copied().filter(|resource| self.found.serves(*resource)) {
+            let part = Part { resource, group: self.found.group };
+            let mut pages = self.first(part, resource == Resource::Pods).await?;
+            while let Some(page) = pages.next().await? {
+                for item in page.items(pages.asked())? {
+                    let decoded = decoder.decode(resource, item.get().as_bytes());
+                    let place = decoded.place.clone();
+                    // A list's object that is marked as deleted deletes nothing: it is not there.
+                    let events = decoded.events().into_iter().filter(|event| !matches!(event, Event::Delete(_)));
+                    events.for_each(|event| each(&place, event));
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn first(&self, part: Part, narrowed: bool) -> Result<Pages, KubernetesError> {
+        let pages = |selector: Option<&str>| {
+            let query: Vec<(&'static str, &str)> = selector.map(|it| ("fieldSelector", it)).into_iter().collect();
+            Pages::new(&self.client, &part.path(), &query, Form::Whole, &part.words())
+        };
+        if !narrowed {
+            return Ok(pages(None));
+        }
+        let mut wanted = pages(Some(PODS));
+        match wanted.peek().await {
+            Err(KubernetesError::Failed { message, .. }) if message.contains("field label not supported") => {
+                Ok(pages(Some(PODS_BEFORE)))
+            }
+            Err(error) => Err(error),
+            Ok(()) => Ok(wanted),
+        }
+    }
+
+    /// Reads one object in full; nothing where it is not there any more.
+    ///
+    /// # Errors
+    /// Any [`KubernetesError`].
+    pub async fn get(&self, resource: Resource, name: &Name) -> Result<Vec<Event>, KubernetesError> {
+        let part = Part { resource, group: self.found.group };
+        let asked = self.client.asked("get", &part.words());
+        match self.client.read(&format!("{}/{name}", part.path()), Form::Whole, &asked).await {
+            Ok(body) => {
+                let decoder = Decoder { detail: Detail::Full, ..self.decoder.clone() };
+                Ok(decoder.decode(resource, &body).events())
+            }
+            Err(KubernetesError::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Everything that the exporter knows how to read, handles and Pods included: [`Event::Resync`], the objects in no
+/// particular order, [`Event::Synced`].
+///
+/// # Errors
+/// Any [`KubernetesError`]; [`KubernetesError::Expired`] only if it happened three times in a row.
+pub async fn snapshot(config: &Config) -> Result<Vec<Event>, KubernetesError> {
+    let reader = Reader::open(config).await?;
+    let mut resources = WATCHED.to_vec();
+    // At an assignment the handle is written before the block, at a release the block before the handle.
+    resources.extend([Resource::Handles, Resource::Pods]);
+    let mut attempt = 1;
+    loop {
+        let mut events = vec![Event::Resync(Side::Datastore)];
+        match reader.read(&resources, &config.detail, |_, event| events.push(event)).await {
+            Ok(()) => {
+                events.push(Event::Synced(Side::Datastore));
+                return Ok(events);
+            }
+            Err(KubernetesError::Expired { .. }) if attempt < ATTEMPTS => attempt += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What a real server cannot be made to say on demand: a small server that answers as one was recorded to
+//! (`api-errors.ndjson`), in the clear and over HTTP/1.1.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use calico_exporter::source::kubernetes::settings::{Settings, Tls, User};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::{config, recorded};
+use crate::support::follow::Source;
+use crate::support::kube::V1;
+use crate::support::repository;
+
+const BLOCKS: &str = "/apis/crd.projectcalico.org/v1/ipamblocks";
+const BLOCK: &str = "10.210.1.0/26";
+
+/// What is answered instead of what is right.
+#[derive(Clone)]
+struct Fault {
+    /// To a watch, or to a list.
+    watch: bool,
+    status: u16,
+    retry_after: Option<u64>,
+    body: String,
+    /// Whether the answer then goes on without a word.
+    hangs: bool,
+}
+
+#[derive(Default)]
+struct Script {
+    fault: Option<Fault>,
+    /// How often it was answered.
+    faults: usize,
+    /// Every path that was asked, and when.
+    asked: Vec<(Instant, String)>,
+    /// The version of every list.
+    version: u64,
+}
+
+struct Fake {
+    port: u16,
+    script: Arc<Mutex<Script>>,
+    /// Goes up when open watches are to end.
+    generation: watch::Sender<u64>,
+    task: JoinHandle<()>,
+}
+
+impl Fake {
+    async fn start() -> Fake {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let script = Arc::new(Mutex::new(Script { version: 900, ..Script::default() }));
+        let (generation, ended) = watch::channel(0);
+        let shared = script.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(answer(stream, shared.clone(), ended.clone()));
+            }
+        });
+        Fake { port, script, generation, task }
+    }
+
+    fn settings(&self) -> Settings {
+        let server = format!("http://127.0.0.1:{}", self.port).parse().unwrap();
+        Settings { server, tls: Tls::default(), user: User::Token("token".to_owned()) }
+    }
+
+    /// From now on, and to whoever watches, this is said.
+    fn say(&self, fault: Option<Fault>) {
+        let mut script = self.script.lock().unwrap();
+        script.fault = fault;
+        script.faults = 0;
+        drop(script);
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    fn faults(&self) -> usize {
+        self.script.lock().unwrap().faults
+    }
+
+    fn asked(&self) -> Vec<(Instant, String)> {
+        self.script.lock().unwrap().asked.clone()
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer(stream: TcpStream, script: Arc<Mutex<Script>>, mut ended: watch::Receiver<u64>) {
+    let generation = *ended.borrow_and_update();
+    let mut stream = BufReader::new(stream);
+    let mut first = String::new();
+    let mut line = String::new();
+    stream.read_line(&mut first).await.unwrap();
+    while stream.read_line(&mut line).await.unwrap() > 2 {
+        line.clear();
+    }
+    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    let is_watch = path.contains("watch=true");
+    let (said, silent, version) = {
+        let mut script = script.lock().unwrap();
+        script.asked.push((Instant::now(), path.clone()));
+        let fault = script.fault.clone().filter(|fault| fault.watch == is_watch && path.starts_with(BLOCKS));
+        script.faults += usize::from(fault.is_some());
+        let right =
+            || Fault { watch: is_watch, status: 200, retry_after: None, body: right(&path, &script), hangs: is_watch };
+        let silent = fault.is_some();
+        let said = fault.unwrap_or_else(right);
+        (said, silent, script.version)
+    };
+    let retry = said.retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n")).unwrap_or_default();
+    let head =
+        format!("HTTP/1.1 {} Said\r\nConnection: close\r\nContent-Type: application/json\r\n{retry}\r\n", said.status);
+    let _ = stream.write_all(head.as_bytes()).await;
+    let _ = stream.write_all(said.body.as_bytes()).await;
+    while said.hangs && *ended.borrow() == generation {
+        if tokio::time::timeout(Duration::from_millis(100), ended.changed()).await.is_err() && !silent {
+            let bookmark =
+                json!({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": version.to_string()}}});
+            if stream.write_all(format!("{bookmark}\n").as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+    let _ = stream.shutdown().await;
+}
+
+/// What a server with one block and no node answers.
+fn right(path: &str, script: &Script) -> String {
+    let meta = json!({"resourceVersion": script.version.to_string()});
+    let (base, query) = path.split_once('?').unwrap_or((path, ""));
+    match base {
+        _ if query.contains("watch=true") => String::new(),
+        "/apis" => json!({"groups": [{"name": "crd.projectcalico.org"}]}).to_string(),
+        "/apis/crd.projectcalico.org/v1" => json!({"resources": [{"name": "ipamblocks"}]}).to_string(),
+        BLOCKS => {
+            let items: Vec<Value> = recorded(V1, "ipamblocks")["items"].as_array().unwrap()[..1].to_vec();
+            json!({"metadata": meta, "items": items}).to_string()
+        }
+        _ => json!({"metadata": meta, "items": []}).to_string(),
+    }
+}
+
+/// The recorded answers, each with its request.
+fn lines() -> Vec<(String, String, Fault)> {
+    let path = repository("tests/fixtures/kubernetes-v1/api-errors.ndjson");
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines
+        .map(|line| {
+            let text = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
+            let watch = text("request").contains("watch=true");
+            let body = text("body");
+            let fault = Fault {
+                watch,
+                status: line["status"].as_u64().unwrap() as u16,
+                retry_after: text("retry_after").parse().ok(),
+                hangs: watch && body.is_empty(),
+                body,
+            };
+            (text("what"), text("request"), fault)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn no_recorded_answer_is_taken_for_emptiness() {
+    let lines: Vec<_> = lines().into_iter().filter(|(what, ..)| !what.starts_with("... going on")).collect();
+    assert_eq!(lines.len(), 13);
+    for (what, request, fault) in lines {
+        let fake = Fake::start().await;
+        let mut config = config(fake.settings());
+        config.pace.silence = Duration::from_secs(1);
+        config.pace.settle = Duration::from_millis(50);
+        let mut source = Source::start_kubernetes(config);
+        source.until_in_sync().await;
+        fake.say(Some(fault.clone()));
+        source.until(&format!("out of sync: {what} ({request})"), |picture| !picture.in_sync).await;
+        // Again and again, it changes nothing.
+        let again = |fake: &Fake| fake.faults() >= 2;
+        while !again(&fake) {
+            source.receive().await;
+        }
+        assert!(source.picture.has(BLOCK), "{what}: {:?}", source.picture.objects);
+        assert_eq!(source.picture.deletions, 0, "{what}");
+        fake.say(None);
+        source.until(&format!("in sync after: {what}"), |picture| picture.in_sync && picture.has(BLOCK)).await;
+        source.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_expires_is_begun_again_and_its_other_token_is_not_used() {
+    let (_, _, expired) = lines().into_iter().find(|(what, ..)| what.starts_with("continue token")).unwrap();
+    let token = |body: &Value| body["metadata"]["continue"].as_str().unwrap().to_owned();
+    let offered = token(&serde_json::from_str(&expired.body).unwrap());
+    let first = json!({"metadata": {"resourceVersion": "900", "continue": "first/token="}, "items": []});
+    let fake = Fake::start().await;
+    fake.say(Some(Fault { watch: false, status: 200, retry_after: None, body: first.to_string(), hangs: false }));
+    let mut source = Source::start_kubernetes(config(fake.settings()));
+    // The second page of what has no end is the first again, until it expires.
+    while !fake.asked().iter().any(|(_, path)| path.contains("continue=first%2Ftoken%3D")) {
+        source.receive().await;
+    }
+    fake.say(Some(expired));
+    source.until("the list broke off", |picture| !picture.lost.is_empty()).await;
+    assert_eq!(source.picture.syncs, 0, "half a list is no list");
+    fake.say(None);
+    source.until_in_sync().await;
+    assert!(source.picture.has(BLOCK));
+    assert!(!fake.asked().iter().any(|(_, path)| path.contains(&offered)), "the token that was offered");
+    source.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_busy_is_left_alone_for_as_long_as_it_asks() {
+    let fake = Fake::start().await;
+    let body = json!({"code": 429, "message": "storage is (re)initializing", "details": {"retryAfterSeconds": 1}});
+    fake.say(Some(Fault { watch: false, status: 429, retry_after: Some(1), body: body.to_string(), hangs: false }));
+    let mut source = Source::start_kubernetes(config(fake.settings()));
+    while fake.faults() < 3 {
+        source.receive().await;
+    }
+    assert!(source.picture.lost.iter().any(|why| why.contains("busy")), "{:?}", source.picture.lost);
+    let lists: Vec<Instant> =
+        fake.asked().into_iter().filter(|(_, path)| path.starts_with(BLOCKS)).map(|(at, _)| at).collect();
+    for pair in lists.windows(2) {
+        assert!(pair[1] - pair[0] >= Duration::from_secs(1), "{:?}", pair[1] - pair[0]);
+    }
+    source.stop().await;
+}
+
+#[tokio::test]
+async fn a_version_that_goes_back_is_another_history() {
+    let fake = Fake::start().await;
+    let mut source = Source::start_kubernetes(config(fake.settings()));
+    source.until_in_sync().await;
+    fake.script.lock().unwrap().version = 890;
+    fake.say(None);
+    source.until("another history", |picture| picture.lost.iter().any(|why| why.contains("another history"))).await;
+    source.until_in_sync().await;
+    source.stop().await;
+}
