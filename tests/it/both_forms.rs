@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use calico_exporter::source::file::{self, Dump};
-use calico_exporter::source::kubernetes::objects::{Decoder, Ledger, Says, list};
+use calico_exporter::source::kubernetes::objects::{Decoder, Ledger, Says};
 use calico_exporter::source::kubernetes::{ApiGroup, Convention, Resource};
 use calico_exporter::state::{Datastore, Event, Object, ObjectId, Side, State};
 use serde_json::{Value, json};
@@ -164,9 +164,10 @@ impl Replay {
         replay.state.apply(Event::Resync(Side::Datastore), Duration::ZERO);
         for resource in Resource::ALL {
             let path = folder(name).join(format!("{}.json", resource.plural(group)));
-            let mut found = Vec::new();
-            list::items(&fs::read(path).unwrap(), |item| found.push(item.to_vec())).unwrap();
-            found.into_iter().for_each(|item| replay.put(resource, item));
+            let list: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+            for item in list["items"].as_array().unwrap() {
+                replay.put(resource, serde_json::to_vec(item).unwrap());
+            }
         }
         replay.state.apply(Event::Synced(Side::Datastore), Duration::ZERO);
         replay

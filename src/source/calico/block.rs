@@ -28,7 +28,7 @@ object! {
 }
 
 impl<'de> Block<'de> {
-    /// Reads a block as etcd holds it.
+    /// Reads a block as etcd or a custom resource's `spec` holds it.
     pub(in crate::source) fn parse(value: &'de [u8]) -> Result<Block<'de>, Unreadable> {
         plain::block(value).map_or_else(|| parse(value), Ok)
     }

@@ -19,13 +19,15 @@ pub(super) fn block(value: &[u8]) -> Option<Block<'_>> {
         match key {
             "cidr" => block.cidr = Maybe(Some(Masked::from_text(plain.text()?)?)),
             "affinity" => block.affinity = plain.maybe_text()?,
-            "affinity_claim_time" => block.claimed_at = plain.maybe_text()?,
+            "affinity_claim_time" | "affinityClaimTime" => block.claimed_at = plain.maybe_text()?,
             "allocations" => block.allocations = plain.list(Plain::maybe_ordinal)?,
             "unallocated" => block.unallocated = plain.list(|it| i64::try_from(it.number()?).ok())?,
             "attributes" => block.attributes = plain.list(Plain::attribute)?,
             "sequenceNumber" => block.sequence_number = plain.number()?,
             "sequenceNumberForAllocation" => block.numbers = plain.numbers()?,
             "deleted" => block.deleted = plain.flag()?,
+            // Required of a custom resource, and read by nobody.
+            "strictAffinity" => drop(plain.flag()?),
             _ => return None,
         }
         Some(())
@@ -215,6 +217,12 @@ mod tests {
         values.push(value(&attributes.join(",")));
         values.push(value(&[POD; 5].join(",")));
         values.push(r#"{"cidr":"10.0.0.0/29","affinity":null,"allocations":null,"unallocated":[],"attributes":null,"sequenceNumberForAllocation":{}}"#.to_owned());
+        // Below a custom resource's `spec`.
+        values.push(
+            value(POD)
+                .replace("affinity_claim_time", "affinityClaimTime")
+                .replace(r#"false}"#, r#"false,"strictAffinity":false}"#),
+        );
         values
     }
 

@@ -4,12 +4,11 @@ use std::fmt;
 use std::io;
 
 use serde::Deserialize as _;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::bundle::Bundle;
 use super::etcd::{KeyValues, Sink};
-use crate::source::kubernetes::objects::list::Items;
 
 /// Where what is read goes.
 pub(super) struct Content<'a> {
@@ -85,6 +84,36 @@ impl<'de> Visitor<'de> for Content<'_> {
             }
         }
         Ok(found)
+    }
+}
+
+/// `items`: a list; Go writes an empty one as `null` as well.
+struct Items<F>(F);
+
+impl<'de, F: FnMut(&[u8])> DeserializeSeed<'de> for Items<F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, F: FnMut(&[u8])> Visitor<'de> for Items<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of API objects")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(item) = seq.next_element::<Box<RawValue>>()? {
+            (self.0)(item.get().as_bytes());
+        }
+        Ok(())
     }
 }
 

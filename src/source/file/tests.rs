@@ -198,6 +198,8 @@ fn files_of_the_kubernetes_api_that_are_no_whole_list_say_so() {
             r#"{"kind":"APIGroupList","groups":[]}"#,
             "an object of kind \"APIGroupList\", which is not read, and no list",
         ),
+        (r#"{"kind":"NodeList","items":{}}"#, "invalid type: map, expected a list of API objects at line 1 column 29"),
+        (r#"{"kind":"NodeList","apiVersion":"v1","items":[{},"#, "EOF while parsing a value at line 1 column 49"),
         (r#"{"kvs":[],"items":[]}"#, "both \"kvs\" and \"items\" in it"),
     ] {
         let error = dump(text).unwrap_err().to_string();

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, Unexpected, Visitor};
+use serde_json::value::RawValue;
 
 use super::meta::{Meta, custom};
 use super::{Decoded, Decoder, Says, block_name, says};
@@ -25,10 +26,23 @@ object! {
     }
 }
 
+object! {
+    RawBlockItem<'de>, rest IgnoredAny, {
+        "metadata" => meta: Meta<'de>,
+        "spec" => spec: Option<&'de RawValue>,
+    }
+}
+
 /// Reads a block. Its CIDR is what `spec.cidr` says; a name that is another block's makes it none (J2).
 pub(super) fn block(decoder: &Decoder, item: &[u8]) -> Result<Decoded, Unreadable> {
-    let BlockItem { meta, spec } = parse(item)?;
+    let RawBlockItem { meta, spec } = parse(item)?;
     let place = custom(decoder, Resource::Blocks, &meta)?;
+    let spec = match spec.map(|spec| Block::parse(spec.get().as_bytes())) {
+        None => Block::default(),
+        Some(Ok(spec)) => spec,
+        // Read as a whole, the error names the field from the top.
+        Some(Err(why)) => return Err(parse::<BlockItem<'_>>(item).err().unwrap_or(why)),
+    };
     let cidr = spec.cidr().ok_or_else(|| missing("spec.cidr"))?;
     if block_name::cidr(&place.name).is_none() {
         let message = format!("{cidr}, whose object is called {}", block_name::of(&cidr));

@@ -14,7 +14,6 @@ mod block_name;
 mod configuration;
 mod ipam;
 mod ledger;
-pub mod list;
 mod meta;
 mod node;
 mod pod;

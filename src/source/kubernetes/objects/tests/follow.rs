@@ -1,4 +1,4 @@
-//! Lists, and what changes to objects mean.
+//! What changes to objects mean.
 
 use super::*;
 use crate::model::BlockOwner;
@@ -102,44 +102,4 @@ fn the_blocks_of_a_node_go_with_it_or_with_its_pod_cidrs() {
         ("DELETED", Resource::Nodes, broken),
     ]);
     assert_eq!(events.len(), 3, "{events:?}");
-}
-
-fn page(text: &str) -> Result<(list::Head, Vec<String>), String> {
-    let mut items = Vec::new();
-    let head = list::items(text.as_bytes(), |item| items.push(String::from_utf8(item.to_vec()).unwrap()));
-    let mut again = Vec::new();
-    let from = list::items_from(text.as_bytes(), |item| again.push(String::from_utf8(item.to_vec()).unwrap()));
-    assert_eq!(head.as_ref().ok(), from.as_ref().ok());
-    assert!(items == again);
-    head.map(|head| (head, items)).map_err(|error| error.to_string())
-}
-
-#[test]
-fn a_page_is_walked_item_by_item() {
-    let (head, items) = page(
-        r#"{"kind":"IPAMBlockList","apiVersion":"crd.projectcalico.org/v1","metadata":{"resourceVersion":"968","continue":"abc","remainingItemCount":7},"items":[{"a":[1,{"b":"]}"}]}, 7,null,"x"]}"#,
-    )
-    .unwrap();
-    assert_eq!((&*head.kind, &*head.api_version), ("IPAMBlockList", "crd.projectcalico.org/v1"));
-    assert_eq!((&*head.version, &*head.next), ("968", "abc"));
-    assert_eq!(items, [r#"{"a":[1,{"b":"]}"}]}"#, "7", "null", r#""x""#]);
-    let (head, items) = page(r#"{"items":null,"metadata":{"continue":null},"kind":"PodList"}"#).unwrap();
-    assert_eq!((head.kind.as_str(), head.next.as_str(), items.len()), ("PodList", "", 0));
-}
-
-#[test]
-fn an_answer_without_items_is_no_empty_list() {
-    for (text, why) in [
-        (r#"{"kind":"Status","status":"Failure","message":"too old"}"#, "no \"items\" in it"),
-        ("{}", "no \"items\" in it"),
-        ("", "EOF while parsing a value"),
-        ("[]", "invalid type: sequence, expected a list of API objects"),
-        (r#"{"items":{}}"#, "invalid type: map, expected a list of API objects"),
-        (r#"{"items":[{},"#, "EOF while parsing a value"),
-        (r#"{"items":[]"#, "EOF while parsing an object"),
-        (r#"{"items":[]}{"#, "trailing characters"),
-    ] {
-        let error = page(text).unwrap_err();
-        assert!(error.starts_with(why), "{text}: {error}");
-    }
 }
