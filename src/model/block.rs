@@ -5,14 +5,14 @@ use std::time::SystemTime;
 
 use ipnet::IpNet;
 
-use super::{BlockOwner, HandleDigest, Name};
+use super::{BlockOwner, Few, HandleDigest, Name};
 
 /// A set of ordinals as a bitmap; it grows with the largest member. Calico's blocks have 64 addresses unless somebody
 /// decided otherwise: those fit without a heap.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OrdinalSet {
     first: u64,
-    more: Vec<u64>,
+    more: Few<u64>,
 }
 
 impl OrdinalSet {
@@ -22,10 +22,11 @@ impl OrdinalSet {
         let word = match (ordinal as usize / 64).checked_sub(1) {
             None => &mut self.first,
             Some(word) => {
-                if self.more.len() <= word {
-                    self.more.resize(word + 1, 0);
+                let more = self.more.to_mut();
+                if more.len() <= word {
+                    more.resize(word + 1, 0);
                 }
-                &mut self.more[word]
+                &mut more[word]
             }
         };
         let new = *word & bit == 0;
@@ -212,15 +213,15 @@ pub struct AllocationBlock {
     /// For each allocated ordinal the digest of its handle, where those are kept ([`Detail::Digests`](super::Detail)).
     pub digests: Box<[HandleDigest]>,
     /// Members of `unallocated` that are no ordinal of the block, as written (I4).
-    pub out_of_range: Box<[i64]>,
+    pub out_of_range: Few<i64>,
     /// Ordinals that `unallocated` lists more than once (I4).
-    pub duplicates: Box<[u32]>,
+    pub duplicates: Few<u32>,
     /// Indices of attributes that no allocation uses (I3).
-    pub unreferenced: Box<[u32]>,
+    pub unreferenced: Few<u32>,
     /// Indices in `allocations` that point to no attribute: ordinal and index (I2).
-    pub bad_indices: Box<[(u32, i64)]>,
+    pub bad_indices: Few<(u32, i64)>,
     /// What is wrong with the sequence numbers (I7).
-    pub sequence_defects: Box<[SequenceDefect]>,
+    pub sequence_defects: Few<SequenceDefect>,
 }
 
 impl AllocationBlock {
@@ -240,11 +241,11 @@ impl AllocationBlock {
             attributes: Box::default(),
             attributes_len: 0,
             digests: Box::default(),
-            out_of_range: Box::default(),
-            duplicates: Box::default(),
-            unreferenced: Box::default(),
-            bad_indices: Box::default(),
-            sequence_defects: Box::default(),
+            out_of_range: Few::default(),
+            duplicates: Few::default(),
+            unreferenced: Few::default(),
+            bad_indices: Few::default(),
+            sequence_defects: Few::default(),
         }
     }
 

@@ -15,17 +15,18 @@ use crate::model::{
     AffinityState, AllocationBlock, Attribute, AttributeKind, BlockOwner, Name, OrdinalSet, address_at,
 };
 
-/// What a block adds to its pool. `area` = allocated + cooldown + free + reserved + lost.
+/// What a block adds to its pool, and the sum of that over blocks. What is counted one by one fits in 64 bits (no block
+/// is larger than [`AllocationBlock::MAX_SIZE`]), what is a width may not. `area` = allocated + cooldown + free + reserved + lost.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Share {
     /// Addresses that this block decides on: all of them, save those of more specific blocks inside it.
     pub(super) area: u128,
-    pub(super) allocated: u128,
-    pub(super) cooldown: u128,
+    pub(super) allocated: u64,
+    pub(super) cooldown: u64,
     /// In `unallocated` and not reserved.
-    pub(super) free: u128,
+    pub(super) free: u64,
     /// In `unallocated` and reserved (J5).
-    pub(super) reserved: u128,
+    pub(super) reserved: u64,
     pub(super) lost: u128,
     /// Reserved addresses of the area, whatever else they are.
     pub(super) reserved_area: u128,
@@ -67,7 +68,8 @@ pub(super) fn share(cidr: &IpNet, block: Option<&AllocationBlock>, inner: &[IpNe
         share.without_node = without_node(block);
         share.cooldown_oldest = cooldown_oldest(block);
     }
-    share.lost = share.area.saturating_sub(share.allocated + share.cooldown + share.free + share.reserved);
+    let found = share.allocated + share.cooldown + share.free + share.reserved;
+    share.lost = share.area.saturating_sub(u128::from(found));
     share
 }
 

@@ -109,7 +109,7 @@ impl Ledger {
         let bits = facts.pool.block_size.checked_sub(facts.pool.cidr.prefix_len());
         PoolFigures {
             pool: Some(facts.pool.clone()),
-            reserved: float(sums.share.reserved.saturating_add(reserved)),
+            reserved: float(u128::from(sums.share.reserved).saturating_add(reserved)),
             unclaimed: float(uncovered.saturating_sub(reserved)),
             blocks_capacity: bits.map_or(0.0, |bits| 2f64.powi(i32::from(bits))),
             hosts_without_block: facts.selected.iter().filter(|host| !sums.owners.contains_key(*host)).count() as u64,
@@ -127,10 +127,10 @@ impl PoolSums {
     fn figures(&self) -> PoolFigures {
         PoolFigures {
             pool: None,
-            allocated: float(self.share.allocated),
-            cooldown: float(self.share.cooldown),
-            reserved: float(self.share.reserved),
-            free: float(self.share.free),
+            allocated: float(self.share.allocated.into()),
+            cooldown: float(self.share.cooldown.into()),
+            reserved: float(self.share.reserved.into()),
+            free: float(self.share.free.into()),
             lost: float(self.share.lost),
             unclaimed: 0.0,
             blocks: self.blocks,
@@ -145,10 +145,10 @@ impl PoolSums {
 impl Share {
     fn combine(&mut self, other: &Share, wide: fn(u128, u128) -> u128, narrow: fn(u64, u64) -> u64) {
         self.area = wide(self.area, other.area);
-        self.allocated = wide(self.allocated, other.allocated);
-        self.cooldown = wide(self.cooldown, other.cooldown);
-        self.free = wide(self.free, other.free);
-        self.reserved = wide(self.reserved, other.reserved);
+        self.allocated = narrow(self.allocated, other.allocated);
+        self.cooldown = narrow(self.cooldown, other.cooldown);
+        self.free = narrow(self.free, other.free);
+        self.reserved = narrow(self.reserved, other.reserved);
         self.lost = wide(self.lost, other.lost);
         self.reserved_area = wide(self.reserved_area, other.reserved_area);
         self.without_node = narrow(self.without_node, other.without_node);

@@ -9,7 +9,7 @@ use super::attribute::{Entry, Shared};
 use super::json::{Entries, List, Maybe, Text, object};
 use super::text::Masked;
 use super::{Read, parse, plain, timestamp, why};
-use crate::model::{AllocationBlock, Attribute, BlockOwner, Detail, Name, OrdinalSet, SequenceDefect};
+use crate::model::{AllocationBlock, Attribute, BlockOwner, Detail, Few, Name, OrdinalSet, SequenceDefect};
 use crate::state::{Object, Unreadable};
 
 object! {
@@ -146,7 +146,7 @@ fn unallocated(block: &mut AllocationBlock, ordinals: &[i64]) {
 }
 
 /// Sorted: keys that are no ordinals first, as written, then ordinals.
-fn sequence_defects(size: u32, value: &Block<'_>) -> Box<[SequenceDefect]> {
+fn sequence_defects(size: u32, value: &Block<'_>) -> Few<SequenceDefect> {
     let mut defects = Vec::new();
     let mut high = BTreeMap::new();
     for (key, number) in &value.numbers.0 {
