@@ -1,5 +1,7 @@
 //! Which destinations something may be expected of.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use super::{Context, user};
@@ -15,9 +17,19 @@ impl Context<'_> {
         }
         // What an endpoint expects stands on its own, but not in a block that cannot be read or of a machine that moves
         // here (J1, J25): it has to be looked at when the block changes or goes.
-        found.extend(self.own_endpoints());
+        found.extend(self.own_endpoints_within(net));
         found.retain(|destination| net.contains(destination));
         found
+    }
+
+    /// Where endpoints are listed there may be half a million of them: a block's addresses are looked up one by one.
+    fn own_endpoints_within(&self, net: &IpNet) -> Vec<IpNet> {
+        const LOOKUPS: u8 = 10;
+        if net.max_prefix_len() - net.prefix_len() > LOOKUPS {
+            return self.own_endpoints().collect();
+        }
+        let is_own = |address: &IpAddr| self.datastore.endpoints_at(*address).any(|it| it.node == *self.me);
+        (0u64..).map_while(|ordinal| address_at(net, ordinal)).filter(is_own).map(host_net).collect()
     }
 
     pub(super) fn own_endpoints(&self) -> impl Iterator<Item = IpNet> {
