@@ -107,17 +107,25 @@ fn write_labels(line: &mut String, names: &[Label], values: &[&str], mut more: b
         more = true;
         line.push_str(label.name);
         line.push_str("=\"");
-        for character in printable(value).split_inclusive(['\\', '"', '\n']) {
-            let plain = character.trim_end_matches(['\\', '"', '\n']);
-            line.push_str(plain);
-            match character.as_bytes().get(plain.len()) {
-                Some(b'\n') => line.push_str("\\n"),
-                Some(b'"') => line.push_str("\\\""),
-                Some(_) => line.push_str("\\\\"),
-                None => {}
-            }
-        }
+        write_escaped(line, value);
         line.push('"');
+    }
+}
+
+fn write_escaped(line: &mut String, value: &str) {
+    // Nearly every value is a plain name, and a scrape of a large cluster has a hundred thousand of them.
+    let odd = value.bytes().fold(false, |odd, byte| odd | (byte < 0x20) | matches!(byte, b'"' | b'\\' | 0x7f));
+    if !odd {
+        line.push_str(value);
+        return;
+    }
+    for character in printable(value).chars() {
+        match character {
+            '\n' => line.push_str("\\n"),
+            '"' => line.push_str("\\\""),
+            '\\' => line.push_str("\\\\"),
+            other => line.push(other),
+        }
     }
 }
 
