@@ -8,7 +8,7 @@ RECORDING = tests/fixtures/three-hosts
 
 KUBE_APISERVER = target/kube-apiserver
 
-.PHONY: run test test-kubernetes kube-apiserver lab lab-test bench build lint docs bless protoc test-tools
+.PHONY: run test test-kubernetes kube-apiserver lab lab-test bench bench-micro build lint docs bless protoc test-tools
 
 ## Serve a recorded cluster of three hosts and the recorded kernel of h1, one of whose routes was taken out;
 ## with ETCD_ENDPOINTS=http://… [NODENAME=…], a real cluster and this host's kernel.
@@ -54,6 +54,22 @@ bench: protoc test-tools
 	$(CARGO) build --release --locked --bins --example scale
 	@if command -v go >/dev/null; then cd benches/peer && go build -o ../../target/release/promhttp-peer .; fi
 	target/release/examples/scale $(if $(wildcard target/release/promhttp-peer),--peer target/release/promhttp-peer) $(BENCH)
+
+STEPS = decode_block_of_another_host/decode_block decode_block_in_full/decode_block decode_endpoint/decode_small \
+  decode_handle/decode_small fold_block/fold fold_all_routes/fold_all audit_all_blocks/look audit_all_routes/look \
+  encode_plain/encode encode_gzip/encode
+
+## Single steps: times and allocations, and then instructions (a benchmark and the function in it that is counted).
+bench-micro: protoc
+	$(CARGO) bench --locked --bench micro
+	@tools/need valgrind -- valgrind
+	@program=$$($(CARGO) bench -q --locked --bench micro --no-run --message-format json \
+	  | sed -n 's/.*"executable":"\([^"]*micro-[^"]*\)".*/\1/p'); \
+	for step in $(STEPS); do \
+	  printf '%s: ' $${step%/*}; valgrind --tool=callgrind --callgrind-out-file=/dev/null --collect-atstart=no \
+	    --toggle-collect="micro::$${step#*/}" $$program --bench --sample-count 1 --sample-size 1 --exact $${step%/*} 2>&1 \
+	    | sed -n 's/.*refs: *\([0-9,]*\)/\1 instructions/p'; \
+	done
 
 lint: protoc
 	$(CARGO) fmt --check

@@ -24,6 +24,10 @@ use cluster::Shape;
 const SHAPE: Shape = Shape { hosts: 5000, blocks: 3, used: 32, faults: 0, endpoints: true };
 const NOW: Now = Now { monotonic: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
 
+/// Beside times, what is allocated.
+#[global_allocator]
+static ALLOCATOR: divan::AllocProfiler = divan::AllocProfiler::system();
+
 /// Everything that an exporter follows.
 static CLUSTER: LazyLock<State> = LazyLock::new(|| {
     let mut state = State::new(false);

@@ -15,6 +15,8 @@ use clap::Parser;
 
 #[allow(unreachable_pub, dead_code, reason = "shared with the generator")]
 mod cluster;
+#[allow(unreachable_pub, reason = "a module of a program")]
+mod idle;
 #[allow(unreachable_pub, dead_code, reason = "shared with the generator")]
 mod load;
 #[allow(unreachable_pub, reason = "a module of a program")]
@@ -44,15 +46,15 @@ struct Arguments {
     #[arg(long, default_value_t = 5000)]
     hosts: u32,
     /// Runs of each measurement.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     runs: usize,
     /// Seconds of a thousand writes a second.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// What serves the same series through client_golang (benches/peer, built).
     #[arg(long)]
     peer: Option<PathBuf>,
-    /// Only measurements of these names: start, scrape, routes, latency, writes, sweep, affinities, twice.
+    /// Only measurements of these names: start, scrape, routes, latency, writes, idle, sweep, affinities, twice.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Already inside a namespace.
@@ -101,6 +103,9 @@ fn main() -> Result<(), Failure> {
     }
     if wanted("writes") {
         writes::measure(&mut bench)?;
+    }
+    if wanted("idle") {
+        idle::measure(&mut bench)?;
     }
     if wanted("latency") {
         writes::latency(&mut bench)?;

@@ -62,16 +62,19 @@ pub fn measure(bench: &mut Bench) -> Result<(), Failure> {
     let (used, began) = (exporter.processor()?, Instant::now());
     let (shape, seconds, blocks) = (bench.shape, bench.seconds, u64::from(bench.shape.block_count()));
     let endpoint = bench.etcd.url();
-    let (written, before) = bench.runtime.block_on(async {
+    let (written, before, middle) = bench.runtime.block_on(async {
         let client = Client::connect([endpoint], None).await?;
         let mut tick = tokio::time::interval(Duration::from_millis(10));
         let mut number = 0;
         // What is flat is flat once its buffers have found their size.
-        let mut before = None;
+        let (mut before, mut middle) = (None, None);
         while began.elapsed() < Duration::from_secs(seconds) {
             tick.tick().await;
             if before.is_none() && began.elapsed() > Duration::from_secs(seconds) / 4 {
                 before = Some(exporter.memory()?.0);
+            }
+            if middle.is_none() && began.elapsed() > Duration::from_secs(seconds) * 5 / 8 {
+                middle = Some(exporter.memory()?.0);
             }
             for _ in 0..RATE / 100 {
                 // A step that has no part in common with the number of blocks visits them all.
@@ -82,7 +85,7 @@ pub fn measure(bench: &mut Bench) -> Result<(), Failure> {
                 number += 1;
             }
         }
-        Ok::<_, Failure>((number, before.unwrap_or(f64::NAN)))
+        Ok::<_, Failure>((number, before.unwrap_or(f64::NAN), middle.unwrap_or(f64::NAN)))
     })?;
     let elapsed = began.elapsed().as_secs_f64();
     let cpu = (exporter.processor()? - used) / elapsed * 100.0;
@@ -92,6 +95,7 @@ pub fn measure(bench: &mut Bench) -> Result<(), Failure> {
     let work = format!("{:.0} block writes a second for {seconds} s", written as f64 / elapsed);
     bench.table.row(&format!("{work}: processor"), "% of a core", &one(cpu), None, &Goal::AtMost(30.0))?;
     bench.table.row("the same: memory after a quarter of it", "MiB", &one(before), None, &Goal::None)?;
+    bench.table.row("the same: memory in the middle of the rest", "MiB", &one(middle), None, &Goal::None)?;
     bench.table.row("the same: memory at the end", "MiB", &one(after), None, &Goal::AtMost((before * 1.1).round()))?;
     bench.table.row("the same: memory, peak", "MiB", &one(peak), None, &Goal::AtMost(48.0))?;
     let fresh = Running::exporter(&bench.etcd, &IPAM_ONLY, None)?;
