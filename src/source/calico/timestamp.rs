@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
+use time::{Date, OffsetDateTime};
 
 /// Go's `2006-01-02 15:04:05.999999999 -0700`, the readable part of `time.Time.String`.
 const GO: &[BorrowedFormatItem<'_>] = format_description!(
@@ -15,14 +15,41 @@ const GO: &[BorrowedFormatItem<'_>] = format_description!(
 
 /// Reads `2026-08-20T09:14:59Z`, with any fraction and offset.
 pub(in crate::source) fn rfc3339(text: &str) -> Option<SystemTime> {
-    OffsetDateTime::parse(text, &Rfc3339).ok().and_then(moment)
+    utc(text, b'T', "Z").or_else(|| OffsetDateTime::parse(text, &Rfc3339).ok().and_then(moment))
 }
 
 /// Reads `2026-08-20 09:15:02.123456789 +0000 UTC`. The zone's name and a monotonic reading (` m=+0.1`) say nothing
 /// that the offset does not.
 pub(in crate::source) fn go(text: &str) -> Option<SystemTime> {
     let end = text.match_indices(' ').nth(2).map_or(text.len(), |(at, _)| at);
-    OffsetDateTime::parse(&text[..end], GO).ok().and_then(moment)
+    let text = &text[..end];
+    utc(text, b' ', " +0000").or_else(|| OffsetDateTime::parse(text, GO).ok().and_then(moment))
+}
+
+/// The form that nearly every moment has, and a dump of half a million of them: a date, `between`, a time with or without
+/// a fraction, `end`. It says what the formats' own reader says, or nothing.
+fn utc(text: &str, between: u8, end: &str) -> Option<SystemTime> {
+    let bytes = text.as_bytes();
+    let marks = [(4, b'-'), (7, b'-'), (10, between), (13, b':'), (16, b':')];
+    if marks.iter().any(|(at, mark)| bytes.get(*at) != Some(mark)) {
+        return None;
+    }
+    let digits = |text: &[u8]| {
+        let digit = |sum: u32, byte: &u8| byte.is_ascii_digit().then(|| sum * 10 + u32::from(byte - b'0'));
+        text.iter().try_fold(0, digit)
+    };
+    let two = |at: usize| u8::try_from(digits(bytes.get(at..at + 2)?)?).ok();
+    let year = i32::try_from(digits(bytes.get(..4)?)?).ok()?;
+    let date = Date::from_calendar_date(year, two(5)?.try_into().ok()?, two(8)?).ok()?;
+    let rest = bytes.get(19..)?.strip_suffix(end.as_bytes())?;
+    let nanos = match rest.split_first() {
+        None => 0,
+        Some((b'.', fraction)) if (1..=9).contains(&fraction.len()) => {
+            digits(fraction)? * 10u32.pow(9 - fraction.len() as u32)
+        }
+        _ => return None,
+    };
+    moment(date.with_hms_nano(two(11)?, two(14)?, two(17)?, nanos).ok()?.assume_utc())
 }
 
 /// Seconds since 1970, rounded down.
@@ -43,6 +70,8 @@ fn moment(time: OffsetDateTime) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn at(seconds: u64, nanos: u32) -> Option<SystemTime> {
@@ -69,6 +98,19 @@ mod tests {
             ("2026-08-20 09:14:59 +0000", 0),
         ] {
             assert_eq!(go(text), at(1_787_217_299, nanos), "{text}");
+        }
+    }
+
+    proptest! {
+        /// Both ways of reading agree wherever the short one has an answer.
+        #[test]
+        fn the_usual_form_is_read_like_any_other(text in "(1|2|0)[0-9]{3}-[0-1][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{0,10})?(Z| \\+0000)x?") {
+            for (usual, long) in [
+                (utc(&text, b'T', "Z"), OffsetDateTime::parse(&text, &Rfc3339)),
+                (utc(&text, b' ', " +0000"), OffsetDateTime::parse(&text, GO)),
+            ] {
+                prop_assert!(usual.is_none() || usual == long.ok().and_then(moment), "{text}: {usual:?}");
+            }
         }
     }
 
