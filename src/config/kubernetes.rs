@@ -45,7 +45,7 @@ pub(super) fn datastore(
         })?,
     };
     settings.check().map_err(ConfigError::Flags)?;
-    let mut config = Config::new(settings);
+    let mut config = Config::new(&settings);
     config.convention = convention.clone();
     Ok(Some(DatastoreSource::Kubernetes(Box::new(config))))
 }

@@ -93,6 +93,11 @@ impl Client {
         }
     }
 
+    /// Where it is.
+    pub fn server(&self) -> &str {
+        &self.shared.server
+    }
+
     /// How many connections were made so far: one, as long as nothing breaks.
     pub async fn connections(&self) -> u64 {
         self.shared.connector.made().await

@@ -68,6 +68,9 @@ impl Connector {
     }
 
     /// Sends a request and waits for the head of the answer.
+    ///
+    /// A server may have said that it takes no new requests on a connection whose watches go on: the next one is then made
+    /// over another, and the old one ends with its watches.
     pub(super) async fn send(
         &self,
         request: Request<Empty<Bytes>>,
@@ -78,28 +81,42 @@ impl Connector {
         if shared.identity != identity {
             shared.sender = None;
         }
-        if shared.sender.as_ref().is_none_or(Sender::is_closed) {
-            shared.sender = None;
-            let stream = match timeout(CONNECT, self.open(identity.as_ref(), asked)).await {
-                Ok(stream) => stream?,
-                Err(_) => return Err(asked.timed_out(CONNECT)),
-            };
-            shared.made += 1;
-            shared.identity = identity;
-            match stream {
-                Stream::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                    shared.sender = Some(share(stream, asked).await?);
-                }
-                stream => {
-                    drop(shared);
-                    return alone(stream, request, asked).await;
-                }
+        if let Some(sender) = shared.sender.clone().filter(|sender| !sender.is_closed()) {
+            let made = shared.made;
+            drop(shared);
+            // Nothing but GET is ever sent: asking twice does no harm.
+            if let Ok(response) = over(sender, request.clone(), asked).await {
+                return Ok(response);
+            }
+            shared = self.shared.lock().await;
+            if shared.made == made {
+                shared.sender = None;
             }
         }
-        let Some(mut sender) = shared.sender.clone() else { return Err(asked.unreachable("the connection closed")) };
+        let sender = match shared.sender.clone().filter(|sender| !sender.is_closed()) {
+            Some(sender) => sender,
+            None => {
+                let stream = match timeout(CONNECT, self.open(identity.as_ref(), asked)).await {
+                    Ok(stream) => stream?,
+                    Err(_) => return Err(asked.timed_out(CONNECT)),
+                };
+                shared.made += 1;
+                shared.identity = identity;
+                match stream {
+                    Stream::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                        let sender = share(stream, asked).await?;
+                        shared.sender = Some(sender.clone());
+                        sender
+                    }
+                    stream => {
+                        drop(shared);
+                        return alone(stream, request, asked).await;
+                    }
+                }
+            }
+        };
         drop(shared);
-        sender.ready().await.map_err(|error| asked.unreachable(innermost(&error)))?;
-        sender.send_request(request).await.map_err(|error| asked.unreachable(innermost(&error)))
+        over(sender, request, asked).await
     }
 
     async fn open(&self, identity: Option<&Identity>, asked: &Asked) -> Result<Stream, KubernetesError> {
@@ -124,6 +141,15 @@ impl Connector {
         })?;
         Ok(Stream::Tls(Box::new(stream)))
     }
+}
+
+async fn over(
+    mut sender: Sender,
+    request: Request<Empty<Bytes>>,
+    asked: &Asked,
+) -> Result<Response<Incoming>, KubernetesError> {
+    sender.ready().await.map_err(|error| asked.unreachable(innermost(&error)))?;
+    sender.send_request(request).await.map_err(|error| asked.unreachable(innermost(&error)))
 }
 
 async fn share(stream: Box<TlsStream<TcpStream>>, asked: &Asked) -> Result<Sender, KubernetesError> {

@@ -12,8 +12,8 @@ use super::{ApiGroup, Resource};
 pub(super) struct Found {
     /// Where Calico's objects are.
     pub group: ApiGroup,
-    /// Plural names of what the group has.
-    pub served: Vec<String>,
+    /// What the group has of what is ever read.
+    served: Vec<Resource>,
 }
 
 #[derive(Deserialize)]
@@ -46,12 +46,8 @@ struct Spec {
 impl Found {
     /// Whether a resource is there at all.
     pub(super) fn serves(&self, resource: Resource) -> bool {
-        is_among(&self.served, resource, self.group)
+        resource.is_core() || self.served.contains(&resource)
     }
-}
-
-fn is_among(served: &[String], resource: Resource, group: ApiGroup) -> bool {
-    resource.is_core() || served.iter().any(|it| it == resource.plural(group))
 }
 
 /// Finds Calico's group, unless it was `told`.
@@ -64,7 +60,7 @@ pub(super) async fn discover(client: &Client, told: Option<ApiGroup>) -> Result<
         None => choose(client).await?,
     };
     let served = served(client, group).await?.unwrap_or_default();
-    match is_among(&served, Resource::Blocks, group) {
+    match served.contains(&Resource::Blocks) {
         true => Ok(Found { group, served }),
         false => Err(client.asked("get", "").group(format!(
             "the group {} has no ipamblocks: install Calico's custom resources, or say --kubernetes.api-group",
@@ -96,22 +92,23 @@ async fn choose(client: &Client) -> Result<ApiGroup, KubernetesError> {
     }
     // Calico's own API server, which serves projectcalico.org beside the older group, has no blocks.
     let native = served(client, ApiGroup::Native).await?.unwrap_or_default();
-    if !is_among(&native, Resource::Blocks, ApiGroup::Native) {
+    if !native.contains(&Resource::Blocks) {
         return Ok(ApiGroup::Crd);
     }
     let ready = (is_ready(client, ApiGroup::Crd).await?, is_ready(client, ApiGroup::Native).await?);
     Ok(if ready == (false, true) { ApiGroup::Native } else { ApiGroup::Crd })
 }
 
-/// The plural names that a group serves; `None` where it is not there.
-async fn served(client: &Client, group: ApiGroup) -> Result<Option<Vec<String>>, KubernetesError> {
+/// What a group has of what is ever read; `None` where it is not there.
+async fn served(client: &Client, group: ApiGroup) -> Result<Option<Vec<Resource>>, KubernetesError> {
     let path = format!("/apis/{}", group.api_version());
     let asked = client.asked("get", &path);
     match client.read(&path, Form::Whole, &asked).await {
         Ok(body) => {
             let list: Resources = serde_json::from_slice(&body)
                 .map_err(|error| asked.failed(format!("what it answers is no list of resources: {error}")))?;
-            Ok(Some(list.resources.into_iter().map(|it| it.name).collect()))
+            let has = |resource: &Resource| list.resources.iter().any(|it| it.name == resource.plural(group));
+            Ok(Some(Resource::ALL.into_iter().filter(has).collect()))
         }
         Err(KubernetesError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),

@@ -192,18 +192,18 @@ impl Asked {
     /// What an answer other than 200 means. `body` may be anything: proxies answer, too.
     pub(super) fn refused(&self, code: u16, retry_after: Option<Duration>, body: &[u8]) -> KubernetesError {
         let status: Status = serde_json::from_slice(body).unwrap_or_default();
-        self.status(Status { code, ..status }, retry_after)
+        self.status(Status { code, ..status }, retry_after, true)
     }
 
     /// What a `Status` in an event means.
     pub(super) fn reported(&self, object: &str) -> KubernetesError {
         match serde_json::from_str::<Status>(object) {
-            Ok(status) => self.status(status, None),
+            Ok(status) => self.status(status, None, false),
             Err(_) => self.failed("an ERROR event that says nothing".to_owned()),
         }
     }
 
-    fn status(&self, status: Status, retry_after: Option<Duration>) -> KubernetesError {
+    fn status(&self, status: Status, retry_after: Option<Duration>, answered: bool) -> KubernetesError {
         let (server, asked) = (self.server.clone(), self.words());
         let words = if status.message.is_empty() { status.reason } else { status.message };
         let mut message: String = words.chars().filter(|it| !it.is_control()).take(Self::LONGEST).collect();
@@ -215,6 +215,10 @@ impl Asked {
             403 => KubernetesError::Denied { server, verb: self.verb, resource: self.resource.to_string(), message },
             404 => KubernetesError::NotFound { server, asked: self.resource.to_string() },
             410 => KubernetesError::Expired { server, asked, message },
+            // What stands between us and the API, or between it and etcd, is away: what is known stays known.
+            500 | 502 if answered => {
+                KubernetesError::Unreachable { server, cause: format!("status {}: {message}", status.code) }
+            }
             429 | 503 | 504 => {
                 let retry_after = retry_after.or(status.details.retry_after_seconds.map(Duration::from_secs));
                 KubernetesError::Busy { server, asked, message, retry_after }

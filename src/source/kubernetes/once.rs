@@ -33,7 +33,7 @@ impl Reader {
     /// # Errors
     /// The API cannot be read, or Calico is not there.
     pub async fn open(config: &Config) -> Result<Reader, KubernetesError> {
-        let client = Client::new(&config.settings, config.timeouts);
+        let client = config.client.clone();
         let found = discover(&client, config.convention.group).await?;
         let decoder = config.decoder(found.group);
         Ok(Reader { client, found, decoder })

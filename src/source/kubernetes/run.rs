@@ -16,7 +16,7 @@ use super::settings::Settings;
 use super::sync::Sync;
 use super::{ApiGroup, Convention, Resource};
 use crate::model::{Detail, EndpointId};
-use crate::source::backoff::Backoff;
+use crate::source::backoff::{Backoff, around};
 use crate::state::Event;
 
 /// What is followed, besides what sweeps read. All but the first three came to Calico later, or may be left out of an
@@ -68,34 +68,45 @@ impl Default for Pace {
 }
 
 /// What [`run`] reads, and how patiently.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
-    /// Where the API server is and how to be let in.
-    pub settings: Settings,
+    /// The API server. Whoever has a copy of this shares its connection.
+    pub client: Client,
     /// How much of each block is kept.
     pub detail: Detail,
     /// How Calico itself was told to use this datastore.
     pub convention: Convention,
     /// When what is done.
     pub pace: Pace,
-    /// Of single requests.
-    pub timeouts: Timeouts,
 }
 
 impl Config {
     /// The defaults for `settings`.
-    pub fn new(settings: Settings) -> Config {
+    pub fn new(settings: &Settings) -> Config {
+        Config::with_timeouts(settings, Timeouts::default())
+    }
+
+    /// The same with other limits to single requests.
+    pub fn with_timeouts(settings: &Settings, timeouts: Timeouts) -> Config {
         Config {
-            settings,
+            client: Client::new(settings, timeouts),
             detail: Detail::Full,
             convention: Convention::default(),
             pace: Pace::default(),
-            timeouts: Timeouts::default(),
         }
     }
 
     pub(super) fn decoder(&self, group: ApiGroup) -> Decoder {
         self.convention.decoder(group, self.detail.clone())
+    }
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("server", &self.client.server())
+            .field("pace", &self.pace)
+            .finish_non_exhaustive()
     }
 }
 
@@ -112,7 +123,7 @@ pub async fn run(
     lookups: mpsc::Receiver<EndpointId>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let client = Client::new(&config.settings, config.timeouts);
+    let client = config.client.clone();
     let sync = Sync::new(events.clone());
     tokio::select! {
         _ = stop.wait_for(|stop| *stop) => {}
@@ -151,8 +162,24 @@ async fn session(config: &Config, client: &Client, sync: &Sync, found: &Found) -
             Follower::new(client, part, config.decoder(found.group), config.pace.clone(), sync).run()
         })
         .collect();
-    match followers.next().await {
-        Some(error) => error,
-        None => std::future::pending().await,
+    tokio::select! {
+        Some(error) = followers.next() => error,
+        error = moved(config, client, found) => error,
+    }
+}
+
+/// Looks now and then whether Calico's objects are where they were: after a migration the old ones stay, and an upgrade
+/// brings new kinds. Returns once they are elsewhere; that they cannot be read is the followers' to say.
+async fn moved(config: &Config, client: &Client, found: &Found) -> KubernetesError {
+    loop {
+        sleep(around(config.pace.check)).await;
+        match discover(client, config.convention.group).await {
+            Ok(now) if now != *found => {
+                let asked = client.asked("get", "/apis");
+                return asked.group(format!("Calico's objects are in {} now, or other kinds of them", now.group));
+            }
+            Err(error @ KubernetesError::Group { .. }) => return error,
+            _ => {}
+        }
     }
 }

@@ -40,6 +40,8 @@ impl Sync {
         let mut state = self.state.lock().await;
         state.waiting = parts.into_iter().collect();
         state.synced = false;
+        let State { waiting, denied, .. } = &mut *state;
+        denied.retain(|part, _| waiting.contains(part));
         self.deliver(vec![Event::Resync(Side::Datastore)]).await;
     }
 

@@ -40,6 +40,8 @@ struct Script {
     asked: Vec<(Instant, String)>,
     /// The version of every list.
     version: u64,
+    /// The only block, if there is one.
+    block: Option<Value>,
 }
 
 struct Fake {
@@ -54,7 +56,11 @@ impl Fake {
     async fn start() -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let script = Arc::new(Mutex::new(Script { version: 900, ..Script::default() }));
+        let script = Arc::new(Mutex::new(Script {
+            version: 900,
+            block: Some(recorded(V1, "ipamblocks")["items"][0].clone()),
+            ..Script::default()
+        }));
         let (generation, ended) = watch::channel(0);
         let shared = script.clone();
         let task = tokio::spawn(async move {
@@ -111,8 +117,10 @@ async fn answer(stream: TcpStream, script: Arc<Mutex<Script>>, mut ended: watch:
         script.asked.push((Instant::now(), path.clone()));
         let fault = script.fault.clone().filter(|fault| fault.watch == is_watch && path.starts_with(BLOCKS));
         script.faults += usize::from(fault.is_some());
-        let right =
-            || Fault { watch: is_watch, status: 200, retry_after: None, body: right(&path, &script), hangs: is_watch };
+        let right = || {
+            let (status, body) = right(&path, &script);
+            Fault { watch: is_watch, status, retry_after: None, body, hangs: is_watch }
+        };
         let silent = fault.is_some();
         let said = fault.unwrap_or_else(right);
         (said, silent, script.version)
@@ -134,20 +142,22 @@ async fn answer(stream: TcpStream, script: Arc<Mutex<Script>>, mut ended: watch:
     let _ = stream.shutdown().await;
 }
 
-/// What a server with one block and no node answers.
-fn right(path: &str, script: &Script) -> String {
+/// What a server with one block, or none, and no node answers.
+fn right(path: &str, script: &Script) -> (u16, String) {
     let meta = json!({"resourceVersion": script.version.to_string()});
     let (base, query) = path.split_once('?').unwrap_or((path, ""));
-    match base {
-        _ if query.contains("watch=true") => String::new(),
-        "/apis" => json!({"groups": [{"name": "crd.projectcalico.org"}]}).to_string(),
-        "/apis/crd.projectcalico.org/v1" => json!({"resources": [{"name": "ipamblocks"}]}).to_string(),
-        BLOCKS => {
-            let items: Vec<Value> = recorded(V1, "ipamblocks")["items"].as_array().unwrap()[..1].to_vec();
-            json!({"metadata": meta, "items": items}).to_string()
-        }
-        _ => json!({"metadata": meta, "items": []}).to_string(),
-    }
+    let body = match base {
+        _ if query.contains("watch=true") => return (200, String::new()),
+        "/apis" => json!({"groups": [{"name": "crd.projectcalico.org"}]}),
+        "/apis/crd.projectcalico.org/v1" => json!({"resources": [{"name": "ipamblocks"}]}),
+        BLOCKS => json!({"metadata": meta, "items": script.block.iter().collect::<Vec<_>>()}),
+        _ if base.starts_with(BLOCKS) => match &script.block {
+            Some(block) => block.clone(),
+            None => return (404, json!({"code": 404, "reason": "NotFound"}).to_string()),
+        },
+        _ => json!({"metadata": meta, "items": []}),
+    };
+    (200, body.to_string())
 }
 
 /// The recorded answers, each with its request.
@@ -248,5 +258,29 @@ async fn a_version_that_goes_back_is_another_history() {
     fake.say(None);
     source.until("another history", |picture| picture.lost.iter().any(|why| why.contains("another history"))).await;
     source.until_in_sync().await;
+    source.stop().await;
+}
+
+#[tokio::test]
+async fn what_no_watch_told_is_found_by_name_and_version() {
+    let fake = Fake::start().await;
+    let mut config = config(fake.settings());
+    config.pace.check = Duration::from_millis(200);
+    let mut source = Source::start_kubernetes(config);
+    source.until_in_sync().await;
+    {
+        let mut script = fake.script.lock().unwrap();
+        let block = script.block.as_mut().unwrap();
+        block["metadata"]["resourceVersion"] = json!("890");
+        block["spec"]["affinity"] = json!("host:somebody-else");
+    }
+    source.until("the change", |picture| picture.has("somebody-else")).await;
+    let whole =
+        |fake: &Fake| fake.asked().iter().filter(|(_, path)| path.starts_with(&format!("{BLOCKS}?limit=500"))).count();
+    let listed = whole(&fake);
+    fake.script.lock().unwrap().block = None;
+    source.until("it is gone", |picture| !picture.has(BLOCK)).await;
+    assert!(whole(&fake) > listed, "compared");
+    assert_eq!((source.picture.syncs, source.picture.lost.len()), (1, 0), "{:?}", source.picture.lost);
     source.stop().await;
 }

@@ -56,8 +56,20 @@ async fn after_a_migration_the_group_that_is_not_locked_counts() {
         server.create(&format!("/apis/{group}/clusterinformations"), &cluster(group, ready)).await;
         server.send("POST", &blocks(group), &block(group, cidr, "rack1-node-1")).await;
     }
-    let mut source = Source::start_kubernetes(config(server.settings()));
+    let mut config = config(server.settings());
+    config.pace.check = Duration::from_millis(300);
+    let mut source = Source::start_kubernetes(config);
     source.until_in_sync().await;
     assert!(source.picture.has("10.210.3.0/30") && !source.picture.has("10.210.1.0/30"));
+    // Back again, while we watch.
+    for (group, ready) in [(V1, true), (V3, false)] {
+        let path = format!("/apis/{group}/clusterinformations/default");
+        server.patch(&path, &json!({"spec": {"datastoreReady": ready}})).await;
+    }
+    source
+        .until("the other group", |picture| {
+            picture.in_sync && picture.has("10.210.1.0/30") && !picture.has("10.210.3.0/30")
+        })
+        .await;
     source.stop().await;
 }

@@ -17,14 +17,14 @@ use crate::support::repository;
 
 /// A configuration as impatient as a test.
 fn config(settings: Settings) -> Config {
-    let mut config = Config::new(settings);
+    let timeouts = Timeouts { answer: Duration::from_secs(10), piece: Duration::from_secs(10) };
+    let mut config = Config::with_timeouts(&settings, timeouts);
     config.pace = Pace {
         jitter: Duration::from_millis(100),
         longest_wait: Duration::from_secs(1),
         backoff: Backoff::new(Duration::from_millis(50), Duration::from_millis(500)),
         ..Pace::default()
     };
-    config.timeouts = Timeouts { answer: Duration::from_secs(10), piece: Duration::from_secs(10) };
     config
 }
 
