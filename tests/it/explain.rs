@@ -153,7 +153,7 @@ type Fault = (&'static str, &'static str, LinkKind, fn(&mut Vec<Event>));
 
 /// What is asked, on h1 of `three-hosts`, the link that is at fault, and the fault. A pod of h2 in a VXLAN pool is
 /// 10.200.1.65, one in a pool of BIRD's is 10.204.1.64; 10.200.0.129 is h1's own, 10.205.0.26 borrowed by h3.
-const FAULTS: [Fault; 14] = [
+const FAULTS: [Fault; 15] = [
     ("the pool is gone", "10.200.1.65", LinkKind::Pool, |events| {
         without(events, |it| matches!(it, Object::Pool(pool) if &*pool.name == "vx-always"));
     }),
@@ -226,6 +226,11 @@ const FAULTS: [Fault; 14] = [
     }),
     ("the local pod's device is down", "10.200.0.129", LinkKind::WorkloadDevice, |events| {
         link(events, "cali00000000001").admin_up = false;
+    }),
+    ("the local pod's device is down, and its route with it", "10.200.0.129", LinkKind::WorkloadDevice, |events| {
+        link(events, "cali00000000001").admin_up = false;
+        let gone = "10.200.0.129/32".parse().unwrap();
+        events.retain(|event| !matches!(event, Event::Route(route) if route.destination == gone));
     }),
 ];
 

@@ -24,7 +24,7 @@ const LEAKS_GRACE: &str = "50s";
 
 pub(crate) struct Pod {
     pub(crate) host: &'static str,
-    device: String,
+    pub(crate) device: String,
     pub(crate) addresses: Vec<IpAddr>,
     /// The key of its endpoint.
     pub(crate) key: String,
@@ -40,6 +40,8 @@ pub(crate) struct Lab {
     pub(crate) exporters: BTreeMap<&'static str, Process>,
     pub(crate) monitoring: Monitoring,
     pub(crate) pods: Vec<Pod>,
+    /// A key and its value, while somebody tries how it is without.
+    pub(crate) taken: Option<(String, String)>,
     /// What an exporter said when all was well.
     pub(crate) old_page: String,
     created: u32,
@@ -78,6 +80,7 @@ impl Lab {
             exporters: BTreeMap::new(),
             monitoring,
             pods: Vec::new(),
+            taken: None,
             old_page: String::new(),
             created: 0,
             tunnels: BTreeMap::new(),

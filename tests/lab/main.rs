@@ -7,7 +7,8 @@
 //! - without arguments (`cargo test`): the shortened run;
 //! - `--whole` (`make lab-test`): all scenarios and the whole healthy day;
 //! - `--serve` (`make lab`): the lab stays up until Ctrl-C;
-//! - other words: only what has one of them in its name; `healthy` is the healthy day, `panels` the dashboards.
+//! - other words: only what has one of them in its name; `healthy` is the healthy day, `panels` the dashboards, `explain`
+//!   what that command says of ten faults.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on ends with a panic, and says so")]
 
@@ -15,6 +16,7 @@ mod agents;
 mod bird;
 mod cache;
 mod cage;
+mod explain;
 mod healthy;
 mod ipam;
 mod lab;
@@ -62,7 +64,7 @@ fn main() -> ExitCode {
         return if inside(&directory, &arguments) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let plan = plan(&arguments);
-    if !plan.serve && !plan.healthy && !plan.panels && plan.scenarios.is_empty() {
+    if !plan.serve && !plan.healthy && !plan.panels && !plan.explain && plan.scenarios.is_empty() {
         // `cargo test NAME` names a test of somebody else's.
         return ExitCode::SUCCESS;
     }
@@ -86,6 +88,8 @@ struct Plan {
     healthy: bool,
     /// Whether the dashboards' queries are asked at the end.
     panels: bool,
+    /// Whether `explain` is asked.
+    explain: bool,
     scenarios: Vec<run::Scenario>,
 }
 
@@ -94,9 +98,10 @@ fn plan(arguments: &[String]) -> Plan {
     let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let (serve, whole) = (has("--serve"), has("--whole"));
     let named = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    let explain = !serve && named("explain") && (whole || !words.is_empty());
     let mut scenarios = scenarios::all();
     scenarios.retain(|scenario| named(scenario.name) && (whole || scenario.short || !words.is_empty()) && !serve);
-    Plan { serve, whole, healthy: !serve && named("healthy"), panels: !serve && named("panels"), scenarios }
+    Plan { serve, whole, healthy: !serve && named("healthy"), panels: !serve && named("panels"), explain, scenarios }
 }
 
 /// Says whether all went well.
@@ -127,6 +132,9 @@ fn inside(directory: &Path, arguments: &[String]) -> bool {
         for day in healthy::days().iter().filter(|day| plan.whole != day.short) {
             note(day.name, day.play(&mut lab));
         }
+    }
+    if plan.explain {
+        note("explain", explain::play(&mut lab));
     }
     for scenario in &plan.scenarios {
         note(scenario.name, scenario.play(&mut lab));

@@ -54,7 +54,10 @@ impl Known<'_> {
         if let Some(device) = vxlan {
             links.extend(self.layer_2(net, device));
         }
-        let workload = devices.iter().find(|it| context.setting.is_workload_device(it));
+        // A pod of this host whose device is not ready has no route, and no form that is expected: its endpoint names it.
+        let own = self.state.datastore.endpoints_at(net.addr()).find(|it| is_single(&net) && it.node == *context.me);
+        let of_route = || devices.iter().find(|it| context.setting.is_workload_device(it));
+        let workload = own.map(|endpoint| &endpoint.interface).or_else(of_route);
         match workload {
             Some(device) => links.push(self.workload_device(&context, net, device)),
             None => {
