@@ -1,7 +1,7 @@
 # Two commands do everything for a newcomer: `make run` and `make test`.
 CARGO ?= cargo
 APT_BUILD = protobuf-compiler libprotobuf-dev
-APT_TEST = etcd-server etcd-client prometheus prometheus-alertmanager bird2 iproute2 openssl
+APT_TEST = etcd-server etcd-client prometheus prometheus-alertmanager bird2 iproute2 openssl curl
 PROGRAM = target/release/calico-exporter
 ADDRESS ?= 127.0.0.1:19179
 RECORDING = tests/fixtures/three-hosts
@@ -87,5 +87,5 @@ protoc:
 	@tools/need --header google/protobuf/descriptor.proto protoc -- $(APT_BUILD)
 
 test-tools:
-	@tools/need etcd etcdctl promtool prometheus alertmanager:prometheus-alertmanager bird ip openssl -- $(APT_TEST)
+	@tools/need etcd etcdctl promtool prometheus alertmanager:prometheus-alertmanager bird ip openssl curl -- $(APT_TEST)
 	@PATH="$$PATH:/usr/sbin" bird --version 2>&1 | grep -q 'version 2' || tools/need bird-2 -- bird2

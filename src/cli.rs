@@ -193,6 +193,9 @@ pub struct ServeArgs {
     /// Where the metrics are.
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", help_heading = "Web")]
     pub telemetry_path: String,
+    /// TLS, passwords, headers, rates: a file of exporter-toolkit's form, as node_exporter takes it.
+    #[arg(long = "web.config.file", value_name = "FILE", help_heading = "Web")]
+    pub web_config_file: Option<PathBuf>,
     /// How many requests are served at once; 0 is no limit.
     #[arg(long = "web.max-requests", value_name = "N", default_value_t = 40, help_heading = "Web")]
     pub max_requests: usize,

@@ -21,7 +21,7 @@ use crate::source::etcd;
 use crate::source::kubernetes;
 use crate::source::netlink;
 use crate::state::Side;
-use crate::web::{ListenAddress, Server, ServerConfig, WebConfig, WebState};
+use crate::web::{Access, ListenAddress, Server, ServerConfig, WebConfig, WebState};
 
 /// How long key and block may contradict each other: a claim is three writes, done within milliseconds.
 pub(super) const AFFINITY_GRACE: Duration = Duration::from_secs(60);
@@ -47,6 +47,9 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
         });
     }
     let failed = |what: &str, error: &dyn std::fmt::Display| ConfigError::Flags(format!("{what}: {error}"));
+    let access = args.web_config_file.as_deref().map(Access::load).transpose();
+    let access = access.map_err(|error| failed("--web.config.file", &error))?;
+    let scheme = if access.as_ref().is_some_and(Access::is_tls) { "https" } else { "http" };
     let bound = Server::bind(&addresses, ServerConfig::default())
         .map_err(|error| ConfigError::Flags(format!("--web.listen-address: {error}")))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed("SIGTERM", &error))?;
@@ -67,7 +70,11 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
     let (published, readers) = watch::channel(Arc::new(engine.published().clone()));
     let (inquiry, questions) = inquiry();
     let config = WebConfig { telemetry_path: args.telemetry_path.clone(), max_requests: args.max_requests };
-    let state = Arc::new(WebState::new(config, readers, Arc::new(Vitals::default())).asking(inquiry));
+    let mut state = WebState::new(config, readers, Arc::new(Vitals::default())).asking(inquiry);
+    if let Some(access) = access {
+        state = state.guarded(access);
+    }
+    let state = Arc::new(state);
 
     let mut tasks = JoinSet::new();
     tasks.spawn(engine.run(Wiring { events: received, sweeps, lookups, questions, published, stop: stopped.clone() }));
@@ -109,7 +116,7 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
     }
     drop(events);
 
-    let listening: Vec<String> = bound.addresses().iter().map(|address| format!("http://{address}")).collect();
+    let listening: Vec<String> = bound.addresses().iter().map(|address| format!("{scheme}://{address}")).collect();
     info!(version = env!("CARGO_PKG_VERSION"), node = %dump.node, address = listening.join(" "), "serving");
     let mut ended = stopped;
     let shutdown = async move {

@@ -91,7 +91,7 @@ pub const COMPONENTS: [&str; 2] = ["felix", "bird"];
 /// Classes of pools that have an owner of their routes.
 pub const POOL_CLASSES: [&str; 3] = ["ipip", "vxlan", "none"];
 /// Status codes that this server answers with.
-pub const CODES: [&str; 5] = ["200", "404", "405", "500", "503"];
+pub const CODES: [&str; 8] = ["200", "401", "404", "405", "413", "429", "500", "503"];
 
 fn open() -> Vec<&'static str> {
     Vec::new()

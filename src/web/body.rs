@@ -9,12 +9,16 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::activity::Ongoing;
+
 /// Pieces that are sent one after the other, without being copied into one.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
     pieces: VecDeque<Bytes>,
     /// A request counts as being served until its last byte has been handed over to hyper.
     permit: Option<OwnedSemaphorePermit>,
+    /// Its connection is busy until then.
+    ongoing: Option<Ongoing>,
 }
 
 impl Pieces {
@@ -27,13 +31,20 @@ impl Pieces {
         let slices = |mut piece: Bytes| {
             std::iter::from_fn(move || (!piece.is_empty()).then(|| piece.split_to(piece.len().min(Self::SLICE))))
         };
-        Pieces { pieces: pieces.into_iter().flat_map(slices).collect(), permit: None }
+        Pieces { pieces: pieces.into_iter().flat_map(slices).collect(), permit: None, ongoing: None }
     }
 
     /// Keeps `permit` until the body has been handed over or dropped.
     #[must_use]
     pub(super) fn holding(mut self, permit: Option<OwnedSemaphorePermit>) -> Pieces {
         self.permit = permit;
+        self
+    }
+
+    /// Keeps its connection busy until the body has been handed over or dropped.
+    #[must_use]
+    pub(super) fn during(mut self, ongoing: Ongoing) -> Pieces {
+        self.ongoing = Some(ongoing);
         self
     }
 

@@ -3,6 +3,8 @@
 //! A request is answered from the last [`Published`](crate::metrics::Published) and changes nothing: no lock stands
 //! between it and the engine.
 
+mod access;
+mod activity;
 mod body;
 mod findings;
 mod listen;
@@ -12,6 +14,7 @@ mod server;
 mod service;
 mod stall;
 
+pub use access::{Access, AccessError};
 pub use findings::findings_json;
 pub use listen::{BindError, ListenAddress, ListenAddressError};
 pub use page::runbook_url;

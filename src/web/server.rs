@@ -6,15 +6,23 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{Method, Request, Response, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
+use super::access::Access;
+use super::activity::{Activity, Patience, Place, Places};
+use super::body::Pieces;
 use super::listen::{BindError, ListenAddress};
 use super::service::WebState;
 use super::stall::Stall;
@@ -22,23 +30,29 @@ use super::stall::Stall;
 /// How patient the server is. Nobody sets this but tests.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// For a request's head to be complete, and for the next one on a connection that is kept. Longer than Prometheus'
-    /// default interval, so that its connection lasts from scrape to scrape.
+    /// For the first request's head to be complete, TLS' handshake before it.
+    pub first_timeout: Duration,
+    /// For the next one's on a connection that is kept. Longer than Prometheus' default interval, so that its
+    /// connection lasts from scrape to scrape.
     pub header_timeout: Duration,
     /// For a client to take more of an answer.
     pub write_timeout: Duration,
+    /// For a client to take a whole answer. Nobody scrapes as slowly as that.
+    pub answer_timeout: Duration,
     /// For answers to be finished once the server is to stop.
     pub drain_timeout: Duration,
-    /// Connections at once; more wait in the kernel's queue. Idle ones must not use up the file descriptors that
-    /// following the sources needs.
+    /// Connections at once: they must not use up the file descriptors that following the sources needs. The one that
+    /// has been idle longest gives way to a new one; where none is idle, the new one waits.
     pub max_connections: usize,
 }
 
 impl Default for ServerConfig {
     fn default() -> ServerConfig {
         ServerConfig {
+            first_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(120),
             // Less than the five seconds in which the program ends.
             drain_timeout: Duration::from_secs(4),
             max_connections: 256,
@@ -74,11 +88,11 @@ impl Bound {
     /// Serves until `shutdown`, then finishes what is being served. An error means that serving could not begin.
     pub async fn serve(self, state: Arc<WebState>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let (stop, stopped) = watch::channel(false);
-        let free = Arc::new(Semaphore::new(self.config.max_connections.min(Semaphore::MAX_PERMITS)));
+        let places = Arc::new(Places::new(self.config.max_connections));
         let mut loops = JoinSet::new();
         for listener in self.listeners {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            loops.spawn(accept(listener, state.clone(), self.config.clone(), free.clone(), stopped.clone()));
+            loops.spawn(accept(listener, state.clone(), self.config.clone(), places.clone(), stopped.clone()));
         }
         shutdown.await;
         // They listen for it, or are gone already.
@@ -93,30 +107,33 @@ async fn accept(
     listener: tokio::net::TcpListener,
     state: Arc<WebState>,
     config: ServerConfig,
-    free: Arc<Semaphore>,
+    places: Arc<Places>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
+    // Who has come and waits for a place.
+    let mut arrived: Option<(TcpStream, SocketAddr)> = None;
+    let mut complained = None;
     loop {
-        let next = async {
-            let permit = free.clone().acquire_owned().await;
-            (listener.accept().await, permit)
-        };
         tokio::select! {
-            (accepted, permit) = next => match accepted {
-                Ok((stream, peer)) => {
-                    let serving = connection(stream, peer, state.clone(), config.clone(), stopped.clone());
-                    connections.spawn(async move {
-                        serving.await;
-                        drop(permit);
-                    });
-                }
+            accepted = listener.accept(), if arrived.is_none() => match accepted {
+                Ok(connection) => arrived = Some(connection),
                 // Out of file descriptors, or a client that left too early: neither ends the listener.
                 Err(error) => {
-                    warn!(%error, "cannot accept a connection");
+                    if complained.is_none_or(|last: Instant| last.elapsed() >= COMPLAINT) {
+                        warn!(%error, "cannot accept connections; it is tried again");
+                        complained = Some(Instant::now());
+                    }
+                    places.make_room();
                     sleep(Duration::from_millis(100)).await;
                 }
             },
+            place = places.take(), if arrived.is_some() => {
+                if let Some((stream, peer)) = arrived.take() {
+                    let (state, config, stopped) = (state.clone(), config.clone(), stopped.clone());
+                    connections.spawn(Connection { peer, state, config, stopped }.serve(stream, place));
+                }
+            }
             Some(_) = connections.join_next() => {}
             () = told(&mut stopped) => break,
         }
@@ -129,41 +146,142 @@ async fn accept(
     }
 }
 
+/// How often it is said that connections cannot be accepted.
+const COMPLAINT: Duration = Duration::from_secs(60);
+
 /// Until the server is to stop; a sender that is gone means the same.
 async fn told(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-async fn connection(
-    stream: TcpStream,
+/// What hyper keeps of a head, and of what is waiting to be sent: a stranger's connection costs no more than this.
+const BUFFER: usize = 64 * 1024;
+/// Requests at once on one connection of HTTP/2.
+const STREAMS: u32 = 32;
+/// A client of HTTP/2 that is gone without a word is found out.
+const PING: Duration = Duration::from_secs(20);
+
+/// A connection that was accepted.
+struct Connection {
     peer: SocketAddr,
     state: Arc<WebState>,
     config: ServerConfig,
-    mut stopped: watch::Receiver<bool>,
-) {
-    // An answer's last piece must not wait for an acknowledgement.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%peer, %error, "cannot set TCP_NODELAY");
-    }
-    let service = service_fn(move |request| {
-        let state = state.clone();
-        async move { Ok::<_, Infallible>(state.answer(request).await) }
-    });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(config.header_timeout)
-        // Of a head, and of what is waiting to be sent: a stranger's connection costs no more than this.
-        .max_buf_size(64 * 1024)
-        .serve_connection(TokioIo::new(Stall::new(stream, config.write_timeout)), service);
-    tokio::pin!(serving);
-    let result = tokio::select! {
-        result = &mut serving => result,
-        () = told(&mut stopped) => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    stopped: watch::Receiver<bool>,
+}
+
+impl Connection {
+    /// Serves it until it ends, takes too long, or has to make room.
+    async fn serve(mut self, stream: TcpStream, place: Place) {
+        // An answer's last piece must not wait for an acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(peer = %self.peer, %error, "cannot set TCP_NODELAY");
         }
-    };
-    if let Err(error) = result {
-        debug!(%peer, %error, "connection ended");
+        let ServerConfig { first_timeout, header_timeout, answer_timeout, .. } = self.config;
+        let patience =
+            Patience { first: first_timeout.min(header_timeout), idle: header_timeout, answer: answer_timeout };
+        let (peer, activity) = (self.peer, place.activity.clone());
+        let ended = tokio::select! {
+            ended = self.speak(stream, &activity) => ended,
+            () = activity.over(patience) => Err("took too long, or had to make room".to_owned()),
+        };
+        if let Err(error) = ended {
+            debug!(%peer, %error, "connection ended");
+        }
     }
+
+    async fn speak(&mut self, stream: TcpStream, activity: &Arc<Activity>) -> Result<(), String> {
+        let access = self.state.access().filter(|access| access.is_tls()).cloned();
+        let Some(access) = access else {
+            return self.http1(Stall::new(stream, self.config.write_timeout), activity).await;
+        };
+        let mut stopped = self.stopped.clone();
+        let shaken = tokio::select! {
+            shaken = shake_hands(stream, &access, self.config.write_timeout) => shaken?,
+            () = told(&mut stopped) => return Ok(()),
+        };
+        if shaken.get_ref().1.alpn_protocol() == Some(b"h2") {
+            return self.http2(shaken, activity).await;
+        }
+        self.http1(shaken, activity).await
+    }
+
+    async fn http1(&mut self, stream: impl Stream, activity: &Arc<Activity>) -> Result<(), String> {
+        let service = service_fn(|request| answer(self.state.clone(), activity.clone(), request));
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.config.header_timeout)
+            .max_buf_size(BUFFER)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(serving);
+        let ended = tokio::select! {
+            ended = &mut serving => ended,
+            () = told(&mut self.stopped) => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        };
+        ended.map_err(|error| error.to_string())
+    }
+
+    async fn http2(&mut self, stream: impl Stream, activity: &Arc<Activity>) -> Result<(), String> {
+        let (state, activity) = (self.state.clone(), activity.clone());
+        let service = service_fn(move |request| answer(state.clone(), activity.clone(), request));
+        let serving = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING)
+            .max_concurrent_streams(STREAMS)
+            .max_send_buf_size(BUFFER)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(serving);
+        let ended = tokio::select! {
+            ended = &mut serving => ended,
+            () = told(&mut self.stopped) => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        };
+        ended.map_err(|error| error.to_string())
+    }
+}
+
+/// What HTTP is spoken over.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
+async fn answer(
+    state: Arc<WebState>,
+    activity: Arc<Activity>,
+    request: Request<Incoming>,
+) -> Result<Response<Pieces>, Infallible> {
+    let ongoing = activity.begin();
+    // Over HTTP/1 hyper leaves the body out by itself.
+    let without_body = request.method() == Method::HEAD && request.version() == Version::HTTP_2;
+    let answer = state.answer(request).await;
+    Ok(answer.map(|body| if without_body { Pieces::default() } else { body.during(ongoing) }))
+}
+
+/// The first byte of a handshake (RFC 8446, 5.1).
+const HANDSHAKE: u8 = 22;
+
+async fn shake_hands(
+    mut stream: TcpStream,
+    access: &Arc<Access>,
+    patience: Duration,
+) -> Result<TlsStream<Stall<TcpStream>>, String> {
+    let mut first = [0];
+    let read = stream.peek(&mut first).await.map_err(|error| error.to_string())?;
+    if read == 0 {
+        return Err("closed without a word".to_owned());
+    }
+    if first[0] != HANDSHAKE {
+        const ANSWER: &[u8] = b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\
+            this server speaks HTTPS\n";
+        // Whoever sent this is told, as far as that is possible.
+        let _ = stream.write_all(ANSWER).await;
+        return Err("spoke without TLS".to_owned());
+    }
+    let config = access.handshake().await.ok_or("--web.config.file cannot be used")?;
+    TlsAcceptor::from(config).accept(Stall::new(stream, patience)).await.map_err(|error| error.to_string())
 }

@@ -4,10 +4,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use hyper::body::Body;
 use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use tokio::sync::{Semaphore, watch};
 
+use super::access::{Access, Refused};
 use super::body::Pieces;
 use super::findings::findings_json;
 use super::negotiate;
@@ -42,6 +44,7 @@ pub struct WebState {
     scraper: Scraper,
     leave: Arc<Semaphore>,
     inquiry: Option<Inquiry>,
+    access: Option<Arc<Access>>,
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -59,7 +62,7 @@ impl WebState {
     pub fn new(config: WebConfig, published: watch::Receiver<Arc<Published>>, vitals: Arc<Vitals>) -> WebState {
         // A semaphore takes no more, and nobody serves as many.
         let leave = Arc::new(Semaphore::new(config.max_requests.min(Semaphore::MAX_PERMITS)));
-        WebState { config, published, scraper: Scraper::new(vitals), leave, inquiry: None }
+        WebState { config, published, scraper: Scraper::new(vitals), leave, inquiry: None, access: None }
     }
 
     /// Has pages ask the engine for what a report does not say.
@@ -69,14 +72,39 @@ impl WebState {
         self
     }
 
+    /// Lets in only whom `--web.config.file` lets in, over what it says.
+    #[must_use]
+    pub fn guarded(mut self, access: Access) -> WebState {
+        self.access = Some(Arc::new(access));
+        self
+    }
+
+    /// What `--web.config.file` says.
+    pub(super) fn access(&self) -> Option<&Arc<Access>> {
+        self.access.as_ref()
+    }
+
     /// Answers a request; its body, if it has any, is not read.
-    pub(super) async fn answer<B>(self: Arc<Self>, request: Request<B>) -> Answer {
-        let response = self.clone().route(&request).await;
+    pub(super) async fn answer<B: Body>(self: Arc<Self>, request: Request<B>) -> Answer {
+        let response = match &self.access {
+            None => self.clone().route(&request).await,
+            Some(access) => {
+                let (mut response, headers) = match access.admit(request.headers()).await {
+                    Ok(headers) => (self.clone().route(&request).await, headers),
+                    Err((why, headers)) => (refused(why), headers),
+                };
+                // What an operator sets is stronger than what the page sets.
+                for (name, value) in headers {
+                    response.headers_mut().insert(name, value);
+                }
+                response
+            }
+        };
         self.scraper.vitals().count_request(response.status().as_u16());
         response
     }
 
-    async fn route<B>(self: Arc<Self>, request: &Request<B>) -> Answer {
+    async fn route<B: Body>(self: Arc<Self>, request: &Request<B>) -> Answer {
         let path = request.uri().path();
         let published = self.published.borrow().clone();
         let is_health = matches!(path, "/healthz" | "/readyz") && path != self.config.telemetry_path;
@@ -89,6 +117,14 @@ impl WebState {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        if !request.body().is_end_stream() {
+            let mut response = plain(StatusCode::PAYLOAD_TOO_LARGE, "a request has no body here\n");
+            // Or the body would be taken for the next request.
+            if request.version() < Version::HTTP_2 {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             return response;
         }
         match path {
@@ -192,6 +228,18 @@ impl WebState {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         (Format::content_type(format), response)
+    }
+}
+
+fn refused(why: Refused) -> Answer {
+    match why {
+        Refused::Broken => plain(StatusCode::INTERNAL_SERVER_ERROR, "--web.config.file cannot be used: see the log\n"),
+        Refused::TooOften => plain(StatusCode::TOO_MANY_REQUESTS, "asked too often: try again later\n"),
+        Refused::Unknown => {
+            let mut response = plain(StatusCode::UNAUTHORIZED, "a name and a password are needed\n");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+            response
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod etcd;
 mod explain;
 mod exposition;
 mod fixtures;
+mod guarded;
 mod ipam;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;

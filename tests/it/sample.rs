@@ -165,7 +165,7 @@ pub(crate) fn published(report: Report) -> Arc<Published> {
 pub(crate) fn signs() -> VitalSigns {
     VitalSigns {
         build: Build { version: "1.2.3", revision: "abc", arch: "x86_64" },
-        requests: [12, 1, 0, 0, 3],
+        requests: [12, 2, 1, 0, 0, 0, 0, 3],
         process: Process {
             cpu_seconds: Some(1.25),
             resident_bytes: Some(20_000_000),

@@ -319,18 +319,75 @@ async fn stopping_does_not_wait_for_ever() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_and_are_served_then() {
-    let server = ServerConfig { max_connections: 1, ..ServerConfig::default() };
+async fn an_idle_connection_gives_way_to_a_new_one() {
+    let server = ServerConfig { max_connections: 2, ..ServerConfig::default() };
     let served = serve_with(WebConfig::default(), server, published(report()));
+    let mut idle = TcpStream::connect(served.address).await.unwrap();
+    send(&mut idle, "GET", "/healthz", "").await;
+    read(&mut idle, false).await;
+    // Whoever opens many and says nothing, or never ends a head, keeps nobody out.
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: te").await.unwrap();
+        silent.push(stream);
+    }
+    assert_eq!(timeout(Duration::from_secs(5), get(&served, "/metrics")).await.expect("answered").status, 200);
+    assert_eq!(timeout(Duration::from_secs(5), idle.read(&mut [0])).await.expect("closed").unwrap(), 0);
+}
+
+#[tokio::test]
+async fn connections_that_are_answered_do_not_give_way() {
+    let server = ServerConfig { max_connections: 1, ..ServerConfig::default() };
+    let served = serve_with(WebConfig::default(), server, large());
     let mut first = TcpStream::connect(served.address).await.unwrap();
-    send(&mut first, "GET", "/healthz", "").await;
-    read(&mut first, false).await;
+    send(&mut first, "GET", "/metrics", "").await;
+    first.readable().await.unwrap();
     let mut second = TcpStream::connect(served.address).await.unwrap();
     send(&mut second, "GET", "/healthz", "").await;
     let early = timeout(Duration::from_millis(200), second.readable()).await;
     assert!(early.is_err(), "answered beside the first");
-    drop(first);
+    assert!(read(&mut first, false).await.text().contains("process_open_fds"));
     assert_eq!(timeout(Duration::from_secs(5), read(&mut second, false)).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_reader_that_takes_for_ever_is_left() {
+    let server = ServerConfig { answer_timeout: Duration::from_secs(3), ..ServerConfig::default() };
+    let served = serve_with(WebConfig { max_requests: 1, ..WebConfig::default() }, server, large());
+    let mut slow = TcpStream::connect(served.address).await.unwrap();
+    send(&mut slow, "GET", "/metrics", "").await;
+    slow.readable().await.unwrap();
+    assert_eq!(get(&served, "/metrics").await.status, 503);
+    // It takes a little now and then, for ever.
+    let dripping = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let _ = slow.read(&mut [0; 4096]).await;
+        }
+    };
+    tokio::select! {
+        () = dripping => {}
+        () = eventually("served again", async || get(&served, "/metrics").await.status == 200) => {}
+    }
+}
+
+#[tokio::test]
+async fn a_request_with_a_body_is_refused_and_its_body_is_no_request() {
+    let served = serve(published(report()));
+    for headers in ["Content-Length: 31\r\n", "Transfer-Encoding: chunked\r\n"] {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        send(&mut stream, "GET", "/metrics", headers).await;
+        let response = read(&mut stream, false).await;
+        assert_eq!((response.status, response.headers["connection"].as_str()), (413, "close"), "{headers}");
+        // It may be closed before or after this is taken.
+        let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let mut rest = Vec::new();
+        let _ = timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await.expect("closed");
+        assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+    }
+    let shown = parse(get(&served, "/metrics").await.text(), Format::Text);
+    assert_eq!(shown.value("calico_exporter_http_requests_total", &[("code", "413")]), Some(2.0));
 }
 
 #[tokio::test]

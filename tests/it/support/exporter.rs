@@ -62,6 +62,11 @@ impl Exporter {
         self.log.lock().unwrap().clone()
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -191,7 +196,8 @@ impl Drop for Exporter {
 
 fn keep_log(stderr: ChildStderr, log: &Mutex<String>, found: impl Fn(SocketAddr)) {
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        let address = line.split("http://").nth(1).map(|rest| rest.trim_end_matches('"').parse());
+        let address = line.split(" address=").nth(1).and_then(|rest| rest.trim_matches('"').split_once("://"));
+        let address = address.map(|(_, address)| address.trim_end_matches('"').parse());
         log.lock().unwrap().push_str(&format!("{line}\n"));
         if let Some(Ok(address)) = address {
             found(address);
