@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::audit::Backend;
 use crate::cli::{BackendArg, SourceArgs};
 use crate::model::Name;
-use crate::source::etcd::settings::{Identity, Pem, Settings, SettingsError};
+use crate::source::etcd::settings::{Credentials, Identity, Pem, Settings, SettingsError, read_password};
 use crate::source::kubernetes::Convention;
 
 mod datastore_type;
@@ -193,12 +193,7 @@ fn settings(args: &SourceArgs, environment: Environment<'_>) -> Result<Settings,
     }
     let password = match &args.etcd_password_file {
         None => None,
-        Some(path) => Some(
-            std::fs::read_to_string(path)
-                .map_err(|error| flag("--etcd.password-file", path.display(), error))?
-                .trim_end_matches(['\r', '\n'])
-                .to_owned(),
-        ),
+        Some(path) => Some(read_password(path).map_err(|error| flag("--etcd.password-file", path.display(), error))?),
     };
     let given = |name: &str| match name {
         "ETCD_ENDPOINTS" => args.etcd_endpoints.clone(),
@@ -218,7 +213,10 @@ fn settings(args: &SourceArgs, environment: Environment<'_>) -> Result<Settings,
             None => environment(name),
         }
     };
-    let settings = Settings::from_environment(&variable).map_err(|error| in_flags(error, &given))?;
+    let mut settings = Settings::from_environment(&variable).map_err(|error| in_flags(error, &given))?;
+    if let (Some(user), Some(path)) = (&mut settings.credentials, &args.etcd_password_file) {
+        *user = Credentials::from_file(user.username.clone(), path.clone());
+    }
     Ok(checked(settings).map_err(|error| in_flags(error, &given))?)
 }
 

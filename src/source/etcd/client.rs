@@ -65,7 +65,10 @@ impl Connection {
         let peer = Peer::new(endpoint, user.map(|user| user.username.as_str()));
         let options = options(settings, endpoint, timeouts).map_err(|error| EtcdError::Settings(error.to_string()))?;
         let with_user = match user {
-            Some(user) => options.clone().with_user(&user.username, &user.password),
+            Some(user) => {
+                let password = user.password().map_err(|error| EtcdError::Settings(error.to_string()))?;
+                options.clone().with_user(&user.username, password)
+            }
             None => options.clone(),
         };
         let connect = async {

@@ -25,15 +25,52 @@ pub struct Settings {
 pub struct Credentials {
     /// The user's name, not empty.
     pub username: String,
-    /// The password, not empty.
-    pub password: String,
+    password: Password,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Password {
+    Text(String),
+    /// To be read whenever a connection is made: passwords are changed in place.
+    File(PathBuf),
 }
 
 impl Credentials {
     /// Both or neither: Calico uses a name only together with a password (`libcalico-go/lib/backend/etcdv3/etcdv3.go`).
     pub fn new(username: String, password: String) -> Option<Credentials> {
-        (!username.is_empty() && !password.is_empty()).then_some(Credentials { username, password })
+        let both = !username.is_empty() && !password.is_empty();
+        both.then_some(Credentials { username, password: Password::Text(password) })
     }
+
+    /// A user whose password is in a file.
+    pub fn from_file(username: String, path: PathBuf) -> Credentials {
+        Credentials { username, password: Password::File(path) }
+    }
+
+    /// The password as it is now.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn password(&self) -> Result<String, SettingsError> {
+        match &self.password {
+            Password::Text(text) => Ok(text.clone()),
+            Password::File(path) => read_password(path).map_err(|error| SettingsError::File {
+                path: path.clone(),
+                error,
+                wanted: "a file with the password",
+            }),
+        }
+    }
+}
+
+/// The first line's end is not the password's.
+///
+/// # Errors
+///
+/// The file cannot be read, or is not UTF-8.
+pub fn read_password(path: &Path) -> io::Result<String> {
+    Ok(std::fs::read_to_string(path)?.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 impl fmt::Debug for Credentials {
@@ -123,12 +160,14 @@ pub enum SettingsError {
         what: String,
     },
     /// The file cannot be read.
-    #[error("{}: {error}; name a calicoctl.cfg that can be read", path.display())]
+    #[error("{}: {error}; name {wanted} that can be read", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What the system says.
         error: io::Error,
+        /// What it ought to be.
+        wanted: &'static str,
     },
     /// The file is no configuration of Calico's.
     #[error("{}: {what}", path.display())]
@@ -304,7 +343,11 @@ fn tls(find: &dyn Fn(Name) -> Found) -> Result<Tls, SettingsError> {
 
 /// The `spec` of a `calicoctl.cfg`, checked: for the other datastore's settings.
 pub(in crate::source) fn calicoctl_spec(path: &Path) -> Result<Mapping, SettingsError> {
-    let text = std::fs::read_to_string(path).map_err(|error| SettingsError::File { path: path.to_owned(), error })?;
+    let text = std::fs::read_to_string(path).map_err(|error| SettingsError::File {
+        path: path.to_owned(),
+        error,
+        wanted: "a calicoctl.cfg",
+    })?;
     spec(&text).map_err(|what| SettingsError::Content { path: path.to_owned(), what })
 }
 

@@ -8,6 +8,7 @@ mod events;
 mod forms;
 mod host;
 mod outage;
+mod reads_only;
 mod recordings;
 mod routes;
 mod served;

@@ -1,6 +1,8 @@
 //! The live etcd source against a real etcd.
 
 mod access;
+mod faults;
 mod follow;
 mod load;
 mod outage;
+mod rotation;

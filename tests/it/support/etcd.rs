@@ -28,6 +28,7 @@ pub(crate) struct Etcd {
     program: PathBuf,
     dir: TempDir,
     generation: u32,
+    host: String,
     port: u16,
     peer_port: u16,
     /// More arguments.
@@ -42,12 +43,22 @@ impl Etcd {
         Etcd::start_with(Vec::new(), ConnectOptions::new()).await
     }
 
+    /// Starts one as it comes on another address of this network namespace.
+    pub(crate) async fn start_at(host: &str) -> Option<Etcd> {
+        Etcd::start_on(host, Vec::new(), ConnectOptions::new()).await
+    }
+
     /// Starts one with these arguments (over TLS if there is a certificate among them); `options` are how the test itself connects.
     pub(crate) async fn start_with(arguments: Vec<String>, options: ConnectOptions) -> Option<Etcd> {
+        Etcd::start_on("127.0.0.1", arguments, options).await
+    }
+
+    async fn start_on(host: &str, arguments: Vec<String>, options: ConnectOptions) -> Option<Etcd> {
         let mut etcd = Etcd {
             program: tool("etcd")?,
             dir: tempfile::tempdir().unwrap(),
             generation: 0,
+            host: host.to_owned(),
             port: free_port(),
             peer_port: free_port(),
             arguments,
@@ -60,7 +71,7 @@ impl Etcd {
 
     pub(crate) fn url(&self) -> String {
         let scheme = if self.arguments.iter().any(|argument| argument == "--cert-file") { "https" } else { "http" };
-        format!("{scheme}://127.0.0.1:{}", self.port)
+        format!("{scheme}://{}:{}", self.host, self.port)
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -72,9 +83,51 @@ impl Etcd {
         settings(vec![self.url()])
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Sends it a signal by name.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// How the test itself connects from now on.
+    pub(crate) fn connect_with(&mut self, options: ConnectOptions) {
+        self.options = options;
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join(format!("data-{}", self.generation))
+    }
+
+    fn etcdctl(&self, words: &[&str]) {
+        let output = Command::new(tool("etcdctl").unwrap()).args(words).env("ETCDCTL_API", "3").output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+    }
+
+    /// Keeps what it holds now.
+    pub(crate) async fn save(&self) {
+        let file = self.dir.path().join("snapshot");
+        self.etcdctl(&["--endpoints", &self.url(), "snapshot", "save", file.to_str().unwrap()]);
+    }
+
+    /// The next start finds what was kept.
+    pub(crate) fn restore(&mut self) {
+        self.forget();
+        let (file, data) = (self.dir.path().join("snapshot"), self.data());
+        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let cluster = format!("default={peer}");
+        let words = ["snapshot", "restore", file.to_str().unwrap(), "--data-dir", data.to_str().unwrap()];
+        let member = ["--initial-cluster", &cluster, "--initial-advertise-peer-urls", &peer];
+        self.etcdctl(&[&words[..], &member].concat());
+    }
+
     /// Kills it. What it had acknowledged is on disk.
     pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
+            // Also one that is paused.
             child.kill().unwrap();
             child.wait().unwrap();
         }
@@ -88,7 +141,7 @@ impl Etcd {
     /// Starts it on the same ports, with what data there is, and waits until it answers.
     pub(crate) async fn start_again(&mut self) {
         let peer = format!("http://127.0.0.1:{}", self.peer_port);
-        let data = self.dir.path().join(format!("data-{}", self.generation));
+        let data = self.data();
         let log = std::fs::File::create(self.dir.path().join("log")).unwrap();
         let child = Command::new(&self.program)
             .args(["--listen-client-urls", &self.url(), "--advertise-client-urls", &self.url()])

@@ -2,6 +2,7 @@
 
 pub(crate) mod calico;
 pub(crate) mod certificates;
+pub(crate) mod cluster;
 pub(crate) mod custom;
 pub(crate) mod etcd;
 pub(crate) mod exporter;
