@@ -4,6 +4,7 @@
 mod access;
 mod bad_values;
 mod block;
+mod churn;
 mod events;
 mod forms;
 mod host;
