@@ -25,6 +25,7 @@ mod netlink;
 mod pages;
 mod plan;
 mod random;
+mod reliability;
 mod sample;
 mod scale;
 mod store;
