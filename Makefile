@@ -7,8 +7,15 @@ ADDRESS ?= 127.0.0.1:19179
 RECORDING = tests/fixtures/three-hosts
 
 KUBE_APISERVER = target/kube-apiserver
+# What --version says it was built from.
+REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
+STATIC = target/$(TRIPLE)/dist/calico-exporter
+HELM ?= $(shell command -v helm || echo target/tools/bin/helm)
+DENY = advisories bans licenses sources
 
 .PHONY: run test test-kubernetes kube-apiserver lab lab-test bench bench-micro build lint docs bless protoc test-tools
+.PHONY: static manual deb deny ship-test helm-test fuzz soak
 
 ## Serve a recorded cluster of three hosts and the recorded kernel of h1, one of whose routes was taken out;
 ## with ETCD_ENDPOINTS=http://… [NODENAME=…], a real cluster and this host's kernel.
@@ -23,7 +30,7 @@ else
 endif
 
 build: protoc
-	$(CARGO) build --release --locked
+	CALICO_EXPORTER_REVISION=$(REVISION) $(CARGO) build --release --locked
 
 ## Everything: unit and property tests, and those against a real etcd, kernel and promtool.
 test: protoc test-tools
@@ -70,6 +77,38 @@ bench-micro: protoc
 	    --toggle-collect="micro::$${step#*/}" $$program --bench --sample-count 1 --sample-size 1 --exact $${step%/*} 2>&1 \
 	    | sed -n 's/.*refs: *\([0-9,]*\)/\1 instructions/p'; \
 	done
+
+## One file that needs no library, in $(STATIC); glibc's own resolver is in it.
+static: protoc
+	RUSTFLAGS="-C target-feature=+crt-static" CALICO_EXPORTER_REVISION=$(REVISION) \
+	  $(CARGO) build --profile dist --locked --bins --target $(TRIPLE)
+
+## Manual pages and completions for bash, zsh and fish, in target/manual.
+manual: protoc
+	$(CARGO) run -q --locked --example manual -- target/manual
+
+## A Debian package, in target/deb.
+deb: static manual
+	@tools/need dpkg-deb gzip -- dpkg gzip
+	tools/deb $(STATIC) target/manual target/deb
+
+## The static program in a root directory that holds nothing else, and the package unpacked, both tried.
+ship-test: deb test-tools
+	CALICO_EXPORTER_STATIC=$(abspath $(STATIC)) CALICO_EXPORTER_DEB=$(abspath target/deb) \
+	  $(CARGO) test --locked --test it -- --ignored ship::
+
+## The chart, linted and rendered by the real helm, and the manifests by kustomize, held to deploy/schemas.yaml.
+helm-test: $(HELM)
+	HELM=$(abspath $(HELM)) $(CARGO) test --locked --test it -- --ignored charts::
+
+target/tools/bin/helm:
+	@command -v go >/dev/null || { echo "missing: helm, or go to build it with" >&2; exit 1; }
+	GOBIN=$(abspath target/tools/bin) go install helm.sh/helm/v3/cmd/helm@latest
+
+## Licences, sources, duplicates and advisories of everything that is linked; DENY="bans licenses sources" without network.
+deny:
+	@command -v cargo-deny >/dev/null || { echo "missing: cargo-deny (cargo install --locked cargo-deny)" >&2; exit 1; }
+	cargo-deny check $(DENY)
 
 lint: protoc
 	$(CARGO) fmt --check

@@ -1,15 +1,25 @@
 //! What a person types: flags and their environment, as text. What they mean is decided in [`crate::config`].
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::metrics::Build;
 use crate::source::kubernetes::ApiGroup;
+
+/// What `--version` says after the program's name: version, commit, and what it was built for and how.
+pub static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let Build { version, revision, arch } = Build::THIS;
+    let libc = if cfg!(target_feature = "crt-static") { "static" } else { "dynamic" };
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    format!("{version} (revision {revision}, {}-{arch}, {libc}, {profile})", std::env::consts::OS)
+});
 
 /// Tells whether the network that Calico's datastore describes is the network that this host's kernel has.
 #[derive(Debug, Parser)]
-#[command(name = "calico-exporter", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(name = "calico-exporter", version = VERSION.as_str(), args_conflicts_with_subcommands = true, max_term_width = 100)]
 pub struct Cli {
     /// What to do; `serve` where nothing is said.
     #[command(subcommand)]

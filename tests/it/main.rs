@@ -6,6 +6,7 @@
 mod alerts;
 mod bgp;
 mod both_forms;
+mod charts;
 mod check;
 mod dashboards;
 mod deploy;
@@ -28,6 +29,7 @@ mod random;
 mod reliability;
 mod sample;
 mod scale;
+mod ship;
 mod store;
 mod support;
 mod web;

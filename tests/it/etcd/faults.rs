@@ -50,7 +50,7 @@ async fn an_etcd_restored_from_an_older_snapshot_is_believed() {
     let Some(mut etcd) = Etcd::start().await else { return };
     put(&etcd, 0, "first").await;
     put(&etcd, 1, "second").await;
-    etcd.save().await;
+    let Some(snapshot) = etcd.snapshot().await else { return };
     put(&etcd, 0, "changed").await;
     put(&etcd, 2, "third").await;
     etcd.delete(&block(1, "").0).await;
@@ -59,8 +59,7 @@ async fn an_etcd_restored_from_an_older_snapshot_is_believed() {
     assert!(!source.picture.has_pod("second"));
     etcd.stop();
     source.until("the loss is said", |picture| !picture.in_sync).await;
-    etcd.restore();
-    etcd.start_again().await;
+    etcd.restore(&snapshot).await;
     source.until("the older state", |picture| picture.in_sync && picture.has_pod("second")).await;
     assert!(source.picture.has_pod("first"), "{:?}", source.picture.objects);
     assert!(!source.picture.has_pod("changed") && !source.picture.has_pod("third"));

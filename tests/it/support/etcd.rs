@@ -102,28 +102,6 @@ impl Etcd {
         self.dir.path().join(format!("data-{}", self.generation))
     }
 
-    fn etcdctl(&self, words: &[&str]) {
-        let output = Command::new(tool("etcdctl").unwrap()).args(words).env("ETCDCTL_API", "3").output().unwrap();
-        assert!(output.status.success(), "{words:?}: {output:?}");
-    }
-
-    /// Keeps what it holds now.
-    pub(crate) async fn save(&self) {
-        let file = self.dir.path().join("snapshot");
-        self.etcdctl(&["--endpoints", &self.url(), "snapshot", "save", file.to_str().unwrap()]);
-    }
-
-    /// The next start finds what was kept.
-    pub(crate) fn restore(&mut self) {
-        self.forget();
-        let (file, data) = (self.dir.path().join("snapshot"), self.data());
-        let peer = format!("http://127.0.0.1:{}", self.peer_port);
-        let cluster = format!("default={peer}");
-        let words = ["snapshot", "restore", file.to_str().unwrap(), "--data-dir", data.to_str().unwrap()];
-        let member = ["--initial-cluster", &cluster, "--initial-advertise-peer-urls", &peer];
-        self.etcdctl(&[&words[..], &member].concat());
-    }
-
     /// Kills it. What it had acknowledged is on disk.
     pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -196,7 +174,7 @@ impl Etcd {
     pub(crate) async fn restore(&mut self, snapshot: &std::path::Path) {
         self.stop();
         self.forget();
-        let data = self.dir.path().join(format!("data-{}", self.generation));
+        let data = self.data();
         let peer = format!("http://127.0.0.1:{}", self.peer_port);
         let mut command = Command::new(tool("etcdctl").unwrap());
         command.env("ETCDCTL_API", "3").args(["snapshot", "restore"]).arg(snapshot).arg("--data-dir").arg(data);

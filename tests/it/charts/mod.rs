@@ -1,0 +1,209 @@
+//! Manifests and the chart: what an API server would be given, held to small schemas of its objects.
+//!
+//! Those that run helm or kustomize are `make helm-test`'s.
+
+mod schema;
+
+use std::process::Command;
+
+use calico_exporter::cli::Cli;
+use clap::Parser;
+use serde::Deserialize;
+use serde_yaml_ng::Value;
+
+use crate::alerts::yaml;
+use crate::support::{files_below, repository};
+
+const CHART: &str = "deploy/helm/calico-exporter";
+
+fn documents(text: &str) -> Vec<Value> {
+    let all = serde_yaml_ng::Deserializer::from_str(text).map(|document| Value::deserialize(document).unwrap());
+    all.filter(|document| !document.is_null()).collect()
+}
+
+/// Sees that an object is one of the kinds that are known, and has their fields.
+fn assert_valid(object: &Value, schemas: &Value) {
+    let kind = format!("{} {}", object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
+    let name = format!("{kind} {}", object["metadata"]["name"].as_str().unwrap());
+    let mut faults = schema::faults(&schemas["definitions"]["metadata"], &object["metadata"], &name);
+    if kind == "v1 ConfigMap" {
+        faults.extend(schema::faults(&schemas["definitions"]["labels"], &object["data"], &name));
+    } else {
+        let of_kind = &schemas["kinds"][kind.as_str()];
+        assert!(of_kind.is_mapping(), "deploy/schemas.yaml knows no {kind}");
+        faults.extend(schema::faults(of_kind, &object["spec"], &name));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Sees that labels, ports and names of objects that belong together agree.
+fn assert_agree(objects: &[Value]) {
+    let of = |kind: &str| objects.iter().filter(|object| object["kind"] == kind).collect::<Vec<_>>();
+    let is_within = |labels: &Value, of: &Value| {
+        labels.as_mapping().unwrap().iter().all(|(name, value)| of.get(name) == Some(value))
+    };
+    let workloads = [of("DaemonSet"), of("Deployment")].concat();
+    assert!(!workloads.is_empty());
+    for service in of("Service") {
+        for workload in &workloads {
+            let template = &workload["spec"]["template"];
+            assert!(is_within(&service["spec"]["selector"], &template["metadata"]["labels"]));
+            let ports = template["spec"]["containers"][0]["ports"].as_sequence().unwrap();
+            assert!(ports.iter().any(|port| port["name"] == service["spec"]["ports"][0]["targetPort"]));
+        }
+        for monitor in of("ServiceMonitor") {
+            assert!(is_within(&monitor["spec"]["selector"]["matchLabels"], &service["metadata"]["labels"]));
+        }
+    }
+    for workload in &workloads {
+        let spec = &workload["spec"];
+        let labels = &spec["template"]["metadata"]["labels"];
+        assert!(is_within(&spec["selector"]["matchLabels"], labels), "it would not own its pods");
+        for other in workloads.iter().filter(|other| other["metadata"]["name"] != workload["metadata"]["name"]) {
+            assert!(!is_within(&other["spec"]["selector"]["matchLabels"], labels), "two would own a pod");
+        }
+        for monitor in of("PodMonitor") {
+            assert!(is_within(&monitor["spec"]["selector"]["matchLabels"], labels));
+        }
+        let pod = &spec["template"]["spec"];
+        let names = |list: &Value| -> Vec<Value> {
+            list.as_sequence().into_iter().flatten().map(|item| item["name"].clone()).collect()
+        };
+        assert_eq!(names(&pod["containers"][0]["volumeMounts"]), names(&pod["volumes"]));
+        let flags = pod["containers"][0]["args"].as_sequence().unwrap().iter().map(|flag| flag.as_str().unwrap());
+        let cli = Cli::try_parse_from(std::iter::once("calico-exporter").chain(flags)).unwrap();
+        let port = pod["containers"][0]["ports"][0]["containerPort"].as_u64().unwrap();
+        assert_eq!(cli.serve.listen, [format!(":{port}")]);
+        // Nobody but a probe of TCP can ask where a certificate or a password is needed.
+        let probe = &pod["containers"][0]["livenessProbe"];
+        assert_eq!(cli.serve.web_config_file.is_some(), probe["tcpSocket"].is_mapping());
+    }
+}
+
+fn schemas() -> Value {
+    yaml(&repository("deploy/schemas.yaml"))
+}
+
+#[test]
+fn manifests_are_what_an_api_server_takes() {
+    let schemas = schemas();
+    let mut objects = Vec::new();
+    for file in files_below("deploy/kubernetes", ".yaml") {
+        if !file.ends_with("kustomization.yaml") {
+            objects.extend(documents(&std::fs::read_to_string(file).unwrap()));
+        }
+    }
+    assert!(objects.len() >= 6, "{}", objects.len());
+    objects.iter().for_each(|object| assert_valid(object, &schemas));
+    assert_agree(&objects);
+}
+
+#[test]
+fn slips_of_the_pen_are_seen() {
+    let schemas = schemas();
+    let daemon = yaml(&repository("deploy/kubernetes/daemonset.yaml"));
+    let faults = |change: &dyn Fn(&mut Value)| {
+        let mut changed = daemon.clone();
+        change(&mut changed["spec"]["template"]["spec"]);
+        schema::faults(&schemas["kinds"]["apps/v1 DaemonSet"], &changed["spec"], "").join("\n")
+    };
+    assert_eq!(faults(&|_| {}), "");
+    assert!(faults(&|pod| pod["hostNetworks"] = true.into()).contains("hostNetworks"));
+    assert!(faults(&|pod| pod["hostNetwork"] = "true".into()).contains("hostNetwork"));
+    assert!(faults(&|pod| pod["containers"][0]["image"] = 1.into()).contains("image"));
+    assert!(faults(&|pod| drop(pod.as_mapping_mut().unwrap().remove("securityContext"))).contains("securityContext"));
+}
+
+#[test]
+fn the_chart_is_of_this_version_and_its_files_are_the_repositorys() {
+    let chart = yaml(&repository(&format!("{CHART}/Chart.yaml")));
+    assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+    for file in ["alerts/calico.rules.yml", "alerts/recording.rules.yml", "dashboards/calico-host.json"] {
+        let name = file.split('/').next_back().unwrap();
+        let linked = std::fs::canonicalize(repository(&format!("{CHART}/files/{name}"))).unwrap();
+        assert_eq!(linked, std::fs::canonicalize(repository(file)).unwrap());
+    }
+    let count = |folder: &str, ending: &str| files_below(folder, ending).len();
+    assert_eq!(count(&format!("{CHART}/files"), ".json"), count("dashboards", ".json"));
+    assert_eq!(count(&format!("{CHART}/files"), ".rules.yml"), count("alerts", ".rules.yml"));
+}
+
+fn helm(words: &[&str]) -> std::process::Output {
+    let program = std::env::var_os("HELM").unwrap_or_else(|| "helm".into());
+    Command::new(program).args(words).current_dir(repository("")).output().unwrap()
+}
+
+#[test]
+#[ignore = "make helm-test: it needs helm"]
+fn the_chart_renders_to_what_an_api_server_takes() {
+    let lint = helm(&["lint", "--strict", "--kube-version", "1.30.0", CHART]);
+    assert!(lint.status.success(), "{}", String::from_utf8_lossy(&lint.stdout));
+    let schemas = schemas();
+    let default = ["DaemonSet", "Deployment", "Service"];
+    for (values, kinds) in [
+        (&[][..], &default[..]),
+        (&["hosts.enabled=false"], &["Deployment", "Service"]),
+        (
+            &["ipam.enabled=false", "etcd.certificatesSecret=", "etcd.endpoints=http://a:2379"],
+            &["DaemonSet", "Service"],
+        ),
+        (
+            &["serviceMonitor.enabled=true", "prometheusRule.enabled=true", "dashboards.enabled=true"],
+            &["ConfigMap", "DaemonSet", "Deployment", "PrometheusRule", "Service", "ServiceMonitor"],
+        ),
+        (
+            &[
+                "podMonitor.enabled=true",
+                "podMonitor.scheme=https",
+                "podMonitor.labels.release=prometheus",
+                "web.configSecret=web",
+                "etcd.userSecret=user",
+                "etcd.configMap=",
+                "etcd.endpoints=https://a:2379",
+                "image.tag=1",
+                "hosts.args={--routes.grace=180s}",
+                "hosts.port=9000",
+                "imagePullSecrets[0].name=pull",
+            ],
+            &["DaemonSet", "Deployment", "PodMonitor", "Service"],
+        ),
+    ] {
+        let mut words = vec!["template", "monitored", CHART, "--namespace", "kube-system", "--kube-version", "1.30.0"];
+        values.iter().for_each(|value| words.extend(["--set", value]));
+        let rendered = helm(&words);
+        assert!(rendered.status.success(), "{values:?}: {}", String::from_utf8_lossy(&rendered.stderr));
+        let objects = documents(&String::from_utf8(rendered.stdout).unwrap());
+        let mut found: Vec<&str> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
+        found.sort_unstable();
+        assert_eq!(found, kinds, "{values:?}");
+        objects.iter().for_each(|object| assert_valid(object, &schemas));
+        assert_agree(&objects);
+        assert!(objects.iter().all(|object| object["metadata"]["name"].as_str().unwrap().contains("calico-exporter")));
+        if let Some(rules) = objects.iter().find(|object| object["kind"] == "PrometheusRule") {
+            let shipped = yaml(&repository("deploy/kubernetes/prometheusrule.yaml"));
+            assert_eq!(rules["spec"], shipped["spec"], "the same alerts by both ways");
+        }
+    }
+    let both = helm(&[
+        "template",
+        "x",
+        CHART,
+        "--kube-version",
+        "1.30.0",
+        "--set",
+        "serviceMonitor.enabled=true,podMonitor.enabled=true",
+    ]);
+    assert!(!both.status.success() && String::from_utf8_lossy(&both.stderr).contains("enable one of them"));
+}
+
+#[test]
+#[ignore = "make helm-test: it needs kubectl"]
+fn kustomize_makes_the_manifests_of_them() {
+    let made = Command::new("kubectl").args(["kustomize", "deploy/kubernetes"]).current_dir(repository("")).output();
+    let made = made.unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let (objects, schemas) = (documents(&String::from_utf8(made.stdout).unwrap()), schemas());
+    assert!(objects.len() >= 6);
+    objects.iter().for_each(|object| assert_valid(object, &schemas));
+    assert_agree(&objects);
+}
