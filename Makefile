@@ -32,6 +32,16 @@ endif
 build: protoc
 	CALICO_EXPORTER_REVISION=$(REVISION) $(CARGO) build --release --locked
 
+## Every decoder, given what it does not expect, for FUZZ seconds each; what is new in an answer stays in tests/corpus.
+FUZZ ?= 300
+fuzz: protoc
+	FUZZ_SECONDS=$(FUZZ) $(CARGO) test --locked --test fuzz
+
+## Churn, scrapes and restarts for so long (SOAK=10m): memory, file descriptors and threads have to be flat at the end.
+SOAK ?= 30m
+soak: protoc test-tools
+	SOAK=$(SOAK) $(CARGO) test --locked --test it -- --ignored --nocapture soak::
+
 ## Everything: unit and property tests, and those against a real etcd, kernel and promtool.
 test: protoc test-tools
 	$(CARGO) test --locked

@@ -210,6 +210,8 @@ impl Connection {
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.config.header_timeout)
+            // Whoever has asked and says so (`nc` at the end of its input) is answered all the same.
+            .half_close(true)
             .max_buf_size(BUFFER)
             .serve_connection(TokioIo::new(stream), service);
         tokio::pin!(serving);

@@ -30,6 +30,7 @@ mod reliability;
 mod sample;
 mod scale;
 mod ship;
+mod soak;
 mod store;
 mod support;
 mod web;

@@ -372,6 +372,18 @@ async fn a_reader_that_takes_for_ever_is_left() {
     }
 }
 
+/// As `nc` does at the end of its input.
+#[tokio::test]
+async fn a_client_that_has_said_all_and_says_so_is_answered() {
+    let served = serve(published(report()));
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        send(&mut stream, "GET", "/metrics", "Connection: close\r\n").await;
+        stream.shutdown().await.unwrap();
+        assert_eq!(read(&mut stream, false).await.status, 200);
+    }
+}
+
 #[tokio::test]
 async fn a_request_with_a_body_is_refused_and_its_body_is_no_request() {
     let served = serve(published(report()));

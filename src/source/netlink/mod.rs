@@ -106,6 +106,11 @@ impl Default for Settings {
     }
 }
 
+/// What a datagram of the kernel's says, in words, message by message. One that cannot be read ends it.
+pub fn understood(datagram: &[u8]) -> Vec<Result<String, DecodeError>> {
+    socket::messages(datagram).map(|message| message.map(|message| format!("{:?}", message.payload))).collect()
+}
+
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 

@@ -104,6 +104,16 @@ impl Access {
         })
     }
 
+    /// Whether this is the text of such a file. Files that it names are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn understand(text: &[u8]) -> Result<(), AccessError> {
+        let path = Path::new("web.yml");
+        parse(text, path).map(drop).map_err(|what| AccessError { path: path.to_owned(), what })
+    }
+
     /// Whether TLS is spoken.
     pub fn is_tls(&self) -> bool {
         self.is_tls

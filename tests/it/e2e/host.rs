@@ -11,7 +11,7 @@ use crate::support::exporter::Exporter;
 use crate::support::netns::Namespace;
 
 /// Everything in the datastore.
-pub(super) fn datastore() -> Vec<KeyValue> {
+pub(crate) fn datastore() -> Vec<KeyValue> {
     let bgp =
         |v4: &str, v6: &str, ipip: &str| json!({"ipv4Address": v4, "ipv6Address": v6, "ipv4IPIPTunnelAddr": ipip});
     let mut all = vec![
@@ -57,22 +57,22 @@ pub(super) fn datastore() -> Vec<KeyValue> {
 }
 
 /// The endpoint of `web-0`, which has 10.65.0.2.
-pub(super) fn web_0() -> KeyValue {
+pub(crate) fn web_0() -> KeyValue {
     endpoint("h1", "web-0", "10.65.0.2/32", "cali1")
 }
 
 /// The endpoint of `web-1`, which has 10.65.0.3.
-pub(super) fn web_1() -> KeyValue {
+pub(crate) fn web_1() -> KeyValue {
     endpoint("h1", "web-1", "10.65.0.3/32", "cali2")
 }
 
 /// h2's IPIP block with nobody in it.
-pub(super) fn without_loan() -> KeyValue {
+pub(crate) fn without_loan() -> KeyValue {
     block("10.65.1.0/26", "h2", &[tunnel(0, "h2", "ipip-tunnel-addr", "ipipTunnelAddress")])
 }
 
 /// The kernel's routes that Calico's objects ask for, a line of `ip -batch` each.
-pub(super) const ROUTES: &[&str] = &[
+pub(crate) const ROUTES: &[&str] = &[
     // Pods, one of them still with the route that the CNI plugin left.
     "route add 10.65.0.2/32 dev cali1 scope link metric 1024",
     "route add 10.65.0.2/32 dev cali1 scope link",
@@ -113,7 +113,7 @@ pub(super) const ROUTES: &[&str] = &[
 ];
 
 /// The devices and [`ROUTES`].
-pub(super) fn kernel(namespace: &Namespace) {
+pub(crate) fn kernel(namespace: &Namespace) {
     namespace.ip("link set lo up");
     namespace.veth("eth0", "p0", "172.18.0.4/16");
     namespace.ip("addr add fd00::4/64 dev eth0 nodad");
@@ -129,14 +129,14 @@ pub(super) fn kernel(namespace: &Namespace) {
 }
 
 /// The host with its etcd.
-pub(super) struct Host {
-    pub(super) namespace: Namespace,
-    pub(super) etcd: Etcd,
+pub(crate) struct Host {
+    pub(crate) namespace: Namespace,
+    pub(crate) etcd: Etcd,
 }
 
 impl Host {
     /// All of it; `None` where there is no etcd.
-    pub(super) async fn start(namespace: Namespace) -> Option<Host> {
+    pub(crate) async fn start(namespace: Namespace) -> Option<Host> {
         kernel(&namespace);
         let etcd = Etcd::start().await?;
         etcd.put_all(&datastore()).await;
@@ -144,14 +144,14 @@ impl Host {
     }
 
     /// An exporter that polls nothing and waits so long before a difference is a fault.
-    pub(super) fn exporter(&self, grace: &str) -> Exporter {
+    pub(crate) fn exporter(&self, grace: &str) -> Exporter {
         let url = self.etcd.url();
         let arguments = ["--etcd.endpoints", &url, "--node.name", "h1", "--datastore.resync", "1h"];
         Exporter::start(&[&arguments[..], &["--routes.grace", grace]].concat())
     }
 
     /// One whose differences are soon faults, and that has found none yet.
-    pub(super) fn healthy(&self) -> Exporter {
+    pub(crate) fn healthy(&self) -> Exporter {
         let exporter = self.exporter("1s");
         exporter.until_ready();
         assert_eq!(exporter.findings(), [""; 0]);

@@ -7,7 +7,7 @@ mod block;
 mod churn;
 mod events;
 mod forms;
-mod host;
+pub(crate) mod host;
 mod outage;
 mod reads_only;
 mod recordings;
