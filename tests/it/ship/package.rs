@@ -41,7 +41,7 @@ fn the_package_has_what_an_operator_needs() {
         ("usr/share/calico-exporter/alerts/calico.rules.yml", 0o644),
         ("usr/share/calico-exporter/dashboards/calico-host.json", 0o644),
         ("usr/share/doc/calico-exporter/copyright", 0o644),
-        ("usr/share/doc/calico-exporter/runbook.md", 0o644),
+        ("usr/share/doc/calico-exporter/docs/runbook.md", 0o644),
     ] {
         let found = std::fs::metadata(at(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
         assert_eq!(found.permissions().mode() & 0o777, mode, "{path}");
