@@ -92,6 +92,10 @@ pub struct SourceArgs {
     /// Whether BIRD is meant to run on this host; auto tells from its routes and the cluster's type.
     #[arg(long = "calico.backend", value_name = "BACKEND", env = "CALICO_NETWORKING_BACKEND", default_value = "auto")]
     pub backend: BackendArg,
+    /// Which blocks the routes collector follows: all of them, or, for thousands of hosts, affinity keys and this host's
+    /// own blocks alone (with --no-collector.ipam; see docs/scale.md).
+    #[arg(long = "routes.watch", value_name = "WHAT", default_value = "blocks")]
+    pub routes_watch: WatchArg,
     /// Audit the cluster's IPAM; once per cluster is enough.
     #[arg(long = "collector.ipam", overrides_with = "no_collector_ipam", hide = true)]
     pub collector_ipam: bool,
@@ -158,6 +162,15 @@ pub enum BackendArg {
     Vxlan,
     /// Neither.
     None,
+}
+
+/// `--routes.watch`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WatchArg {
+    /// Every block.
+    Blocks,
+    /// Affinity keys and this host's own blocks.
+    Affinities,
 }
 
 /// `--log.level`.

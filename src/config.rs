@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::audit::Backend;
-use crate::cli::{BackendArg, SourceArgs};
+use crate::cli::{BackendArg, SourceArgs, WatchArg};
 use crate::model::Name;
 use crate::source::etcd::settings::{Credentials, Identity, Pem, Settings, SettingsError, read_password};
 use crate::source::kubernetes::Convention;
+use crate::state::Follow;
 
 mod datastore_type;
 #[cfg(feature = "kubernetes")]
@@ -91,6 +92,8 @@ pub struct Sources {
     pub node: Option<Name>,
     /// Whether BIRD is meant to run here.
     pub backend: Backend,
+    /// Only affinity keys and this host's blocks are followed.
+    pub by_affinities: bool,
 }
 
 /// The environment, as a function: tests have their own.
@@ -150,6 +153,7 @@ impl Sources {
                 .to_owned(),
             ));
         }
+        let by_affinities = by_affinities(args, collectors)?;
         let from_dump = matches!(kernel, Some(KernelSource::Files { .. }));
         let node = node_name(args, environment, from_dump)?;
         let backend = match args.backend {
@@ -158,12 +162,30 @@ impl Sources {
             BackendArg::Vxlan => Backend::Vxlan,
             BackendArg::None => Backend::None,
         };
-        Ok(Sources { datastore, convention, kernel, collectors, node, backend })
+        Ok(Sources { datastore, convention, kernel, collectors, node, backend, by_affinities })
+    }
+
+    /// Which blocks are followed, for host `node`.
+    pub fn follow(&self, node: &Name) -> Follow {
+        if self.by_affinities { Follow::Affinities(node.clone()) } else { Follow::Blocks }
     }
 
     /// Whether everything comes from dumps: nothing moves, and everything is judged at once (J6).
     pub fn is_dump(&self) -> bool {
         matches!(self.datastore, DatastoreSource::Files(_)) && !matches!(self.kernel, Some(KernelSource::Netlink))
+    }
+}
+
+/// Whether `--routes.watch` says so, and can.
+fn by_affinities(args: &SourceArgs, collectors: Collectors) -> Result<bool, ConfigError> {
+    match (args.routes_watch, collectors.ipam) {
+        (WatchArg::Blocks, _) => Ok(false),
+        (WatchArg::Affinities, false) => Ok(true),
+        (WatchArg::Affinities, true) => Err(ConfigError::Flags(
+            "--routes.watch affinities: the IPAM collector needs every block; give --no-collector.ipam with it, or \
+             leave it out where --collector.ipam runs"
+                .to_owned(),
+        )),
     }
 }
 
@@ -327,6 +349,10 @@ mod tests {
             (&["--links.file", "l.json"], &["--links.file", "--routes.file"]),
             (&["--datastore.file", "d", "--etcd.endpoints", "http://a:1"], &["--etcd.endpoints", "http://a:1"]),
             (&["--datastore.file", "d", "--no-collector.ipam"], &["nothing to do"]),
+            (
+                &["--etcd.endpoints", "http://a:1", "--routes.watch", "affinities"],
+                &["--routes.watch", "--collector.ipam"],
+            ),
             (&["--etcd.endpoints", "nonsense"], &["--etcd.endpoints", "nonsense"]),
             (
                 &["--etcd.endpoints", "https://a:1", "--etcd.ca-file", "/nowhere/ca.pem"],

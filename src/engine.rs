@@ -1,7 +1,7 @@
 //! The one task that owns the state: it folds events in, has the audits look, and publishes what they found. Readers
 //! clone an `Arc`; no lock is on the way to a scrape.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,19 +11,18 @@ use tracing::{info, warn};
 use crate::audit::sweep::Swept;
 use crate::audit::{AuditOptions, Auditor, HostBlocks, Now};
 use crate::metrics::{Published, SourceStatus};
-use crate::model::{EndpointId, Name};
-use crate::state::{Event, Side, State, SyncState, Unreadable};
+use crate::model::Name;
+use crate::state::{Event, Follow, Lookup, ObjectId, ReadBlock, Side, State, SyncState, Unreadable};
 
 /// The least time between two looks: a burst of events is one look. The time that a look takes is added four times, so
 /// that looking never takes more than a fifth of a processor.
 const LEAST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest time between two looks: so old is a report of a cluster in which nothing happens.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// The first pause before an endpoint is looked up again, doubled up to [`LOOKUP_CAP`].
-const LOOKUP_PAUSE: Duration = Duration::from_secs(2);
-const LOOKUP_CAP: Duration = Duration::from_secs(64);
-
+mod ask;
 mod question;
+
+use ask::Asking;
 
 pub use question::{Inquiry, Question, Unanswered, inquiry};
 
@@ -35,6 +34,8 @@ pub struct EngineOptions {
     pub audit: AuditOptions,
     /// Whether the datastore's lists name endpoints and handles.
     pub lists_endpoints: bool,
+    /// Which blocks the datastore's events tell of.
+    pub follow: Follow,
     /// The sources that send events.
     pub sources: Vec<SourceStatus>,
     /// The time of day of a dump, which stands still (J6).
@@ -47,19 +48,14 @@ pub struct Wiring {
     pub events: mpsc::Receiver<Vec<Event>>,
     /// Sweeps, where they are made.
     pub sweeps: mpsc::Receiver<Swept>,
-    /// Endpoints to look up.
-    pub lookups: mpsc::Sender<EndpointId>,
+    /// What to look up.
+    pub lookups: mpsc::Sender<Lookup>,
     /// Questions that a report does not answer.
     pub questions: mpsc::Receiver<Question>,
     /// Reports.
     pub published: watch::Sender<Arc<Published>>,
     /// Becomes true at the end.
     pub stop: watch::Receiver<bool>,
-}
-
-struct Asked {
-    next: Duration,
-    pause: Duration,
 }
 
 /// The owner of the state.
@@ -69,7 +65,7 @@ pub struct Engine {
     published: Published,
     start: Instant,
     dumped_at: Option<SystemTime>,
-    asked: HashMap<EndpointId, Asked>,
+    asking: Asking,
     /// Sides that are being read in full.
     listing: HashSet<Side>,
 }
@@ -78,12 +74,12 @@ impl Engine {
     /// An engine that has seen nothing.
     pub fn new(options: EngineOptions) -> Engine {
         Engine {
-            state: State::new(options.lists_endpoints),
+            state: State::new(options.lists_endpoints).following(options.follow),
             auditor: Auditor::new(options.audit),
             published: Published::starting(options.node, options.sources),
             start: Instant::now(),
             dumped_at: options.dumped_at,
-            asked: HashMap::new(),
+            asking: Asking::default(),
             listing: HashSet::new(),
         }
     }
@@ -142,8 +138,7 @@ impl Engine {
     /// When to look although nothing happened.
     fn wake(&self, next_look: Duration) -> Duration {
         let due = self.auditor.next_due(self.now());
-        let asked = self.asked.values().map(|asked| asked.next).min();
-        let soonest = [due, asked].into_iter().flatten().min().unwrap_or(Duration::MAX);
+        let soonest = [due, self.asking.next()].into_iter().flatten().min().unwrap_or(Duration::MAX);
         soonest.max(next_look).min(next_look + LONGEST_PAUSE)
     }
 
@@ -194,7 +189,8 @@ impl Engine {
                 }
             }
             Event::Unreadable { id, key, why } => {
-                let known = self.state.datastore.unreadable().get(id).is_some_and(|value| value.why == *why);
+                let asked = matches!(id, ObjectId::Block(cidr) if self.state.datastore.read(cidr).is_some_and(ReadBlock::is_dark));
+                let known = asked || self.state.datastore.unreadable().get(id).is_some_and(|value| value.why == *why);
                 if !known {
                     say_unreadable(key, why);
                 }
@@ -227,7 +223,7 @@ impl Engine {
         }
         self.look_for_node();
         wiring.published.send_replace(Arc::new(self.published.clone()));
-        self.ask(&wiring.lookups, now.monotonic);
+        self.asking.ask(&self.auditor, &mut self.state, &wiring.lookups, now.monotonic);
         began.elapsed()
     }
 
@@ -264,23 +260,6 @@ impl Engine {
                 let read = *self.state.sync(Side::Datastore) != SyncState::Waiting;
                 let findings = &self.published.report.findings;
                 let _ = reply.send(read.then(|| self.auditor.explain(&self.state, findings, &subject)));
-            }
-        }
-    }
-
-    /// Has the endpoints looked up that decide about a missing route; each again after a while, since an endpoint is
-    /// written after its address is allocated.
-    fn ask(&mut self, lookups: &mpsc::Sender<EndpointId>, now: Duration) {
-        if self.state.datastore.knows_endpoints() || !self.state.in_sync(Side::Datastore) {
-            return;
-        }
-        let wanted: HashSet<&EndpointId> = self.auditor.lookups().collect();
-        self.asked.retain(|id, _| wanted.contains(id));
-        for id in wanted {
-            let asked = self.asked.entry(id.clone()).or_insert(Asked { next: now, pause: LOOKUP_PAUSE });
-            if asked.next <= now && lookups.try_send(id.clone()).is_ok() {
-                asked.next = now + asked.pause;
-                asked.pause = (asked.pause * 2).min(LOOKUP_CAP);
             }
         }
     }

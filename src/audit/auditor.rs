@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
+use super::doubts::Urgency;
 use super::explain::{Explanation, Known, Subject, explain};
 use super::finding::{Finding, Metric};
 use super::grace::Standing;
@@ -16,7 +19,7 @@ use super::rows::RoutePage;
 use super::sweep::{Persistence, Sweep, Swept};
 use super::{tunnel_addresses, unreadable};
 use crate::model::{EndpointId, Name, Node, Selector};
-use crate::state::{Changes, Datastore, ObjectId, Side, State, Unreadable, UnreadableValue};
+use crate::state::{Changes, Datastore, Lookup, ObjectId, Side, State, Unreadable, UnreadableValue};
 
 /// What runs, and how patiently.
 #[derive(Debug, Clone)]
@@ -122,7 +125,7 @@ impl Auditor {
         if first || changes.everything {
             self.node_tunnels = datastore.nodes().values().flat_map(|node| node.tunnels.values()).copied().collect();
         }
-        let concerns = |cidr: &ipnet::IpNet| {
+        let concerns = |cidr: &IpNet| {
             self.node_tunnels.range(cidr.network()..).next().is_some_and(|address| cidr.contains(address))
         };
         // An endpoint that takes or leaves a tunnel's address says as much as the block does (J13).
@@ -250,6 +253,21 @@ impl Auditor {
             ipam: self.ipam.as_ref().map_or(0, |ipam| ipam.judged),
             routes: self.routes.as_ref().map_or(0, |routes| routes.judged),
         }
+    }
+
+    /// Blocks of other hosts to read, where they are not followed, with how much each matters.
+    pub fn questions(&self) -> BTreeMap<IpNet, Urgency> {
+        self.routes.as_ref().map(RouteAudit::questions).unwrap_or_default()
+    }
+
+    /// Everything that the picture leaves open and a source can answer, were it asked now.
+    pub fn wanted(&self, state: &State) -> Vec<Lookup> {
+        if state.datastore.knows_endpoints() {
+            return Vec::new();
+        }
+        let held = |cidr: &IpNet| state.datastore.read(cidr).is_some();
+        let blocks = self.questions().into_keys().map(|cidr| Lookup::Block { cidr, held: held(&cidr) });
+        blocks.chain(self.lookups().cloned().map(Lookup::Endpoint)).collect()
     }
 
     /// Endpoints that decide whether a route that is not there has to be.

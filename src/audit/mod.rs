@@ -11,6 +11,7 @@ pub mod tunnel_addresses;
 
 mod auditor;
 mod bgp;
+mod doubts;
 mod expect;
 mod finding;
 mod grace;
@@ -36,6 +37,7 @@ pub(crate) mod testing;
 
 pub use auditor::{AuditOptions, Auditor, Judged};
 pub use bgp::{Reach, Sessions};
+pub use doubts::Urgency;
 pub use finding::{Finding, Labels, Metric};
 pub use grace::Standing;
 pub use ipam::{

@@ -237,6 +237,9 @@ impl Histogram {
 /// This host's routes.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RoutesReport {
+    /// Only affinity keys are followed: borrowed addresses that have no route are not known, so that how many are
+    /// expected is not told.
+    pub partial: bool,
     /// Destinations the kernel has.
     pub actual: ClassCounts,
     /// Destinations it ought to have, permitted ones while they are there included (J20).

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::bgp::Sessions;
+use super::doubts::{Doubts, Urgency};
 use super::expect::Context;
 use super::finding::{Finding, Metric};
 use super::grace::Standing;
@@ -92,6 +93,7 @@ pub struct RouteAudit {
     /// How many of them lie in a pool or block, by family (J24, J29).
     bird_inside: [BTreeSet<IpNet>; 2],
     lookups: BTreeMap<IpNet, EndpointId>,
+    doubts: Doubts,
     convergence: BTreeMap<RouteClass, Histogram>,
     changes: BTreeMap<RouteClass, (u64, u64)>,
     /// How many destinations the last look judged.
@@ -117,6 +119,7 @@ impl RouteAudit {
             bird_routes: BTreeSet::new(),
             bird_inside: Default::default(),
             lookups: BTreeMap::new(),
+            doubts: Doubts::default(),
             // From the start, or a rate would not see the first observation.
             convergence: fault_classes().map(|class| (class, Histogram::default())).collect(),
             changes: BTreeMap::new(),
@@ -152,7 +155,11 @@ impl RouteAudit {
             setting: &derived.setting,
             sessions: &derived.sessions,
             bird_meant,
+            reads: true,
         };
+        if !first && !state.datastore.follows_blocks() {
+            changes.destinations.iter().for_each(|it| self.doubts.note_change(*it, now.monotonic));
+        }
         let dirty = if everything {
             self.all_destinations(&context)
         } else {
@@ -160,7 +167,8 @@ impl RouteAudit {
         };
         self.judged = dirty.len();
         for destination in dirty {
-            self.replace(destination, context.judge(&destination), now, !first);
+            let verdict = context.judge(&destination, self.doubts.changed(&destination));
+            self.replace(destination, verdict, now, !first);
         }
         if everything || !changes.is_empty() {
             self.look_at_host(state, &derived.setting, now);
@@ -260,6 +268,7 @@ impl RouteAudit {
         {
             self.convergence.entry(class).or_default().observe(age.as_secs_f64());
         }
+        self.doubts.note(&destination, &verdict);
         match &verdict.lookup {
             Some(id) => drop(self.lookups.insert(destination, id.clone())),
             None => drop(self.lookups.remove(&destination)),
@@ -295,7 +304,9 @@ impl RouteAudit {
     }
 
     pub(super) fn is_fault(&self, destination: &IpNet, difference: &Difference, now: Now) -> bool {
-        self.differing.is_due(destination, self.grace(destination, difference), now)
+        let doubt = self.verdicts.get(destination).and_then(|verdict| verdict.doubt.as_ref());
+        let unconfirmed = doubt.is_some_and(|doubt| doubt.is_unconfirmed()) && !self.doubts.believes_keys();
+        !unconfirmed && self.differing.is_due(destination, self.grace(destination, difference), now)
     }
 
     /// What is wrong by now.
@@ -329,6 +340,7 @@ impl RouteAudit {
             setting: &derived.setting,
             sessions: &derived.sessions,
             bird_meant: derived.bird_meant,
+            reads: true,
         })
     }
 
@@ -359,9 +371,15 @@ impl RouteAudit {
                 *pending.entry(difference.class).or_default() += 1;
             }
         }
+        let partial = !state.datastore.follows_blocks();
+        let mut expected = self.totals.expected.clone();
+        if partial {
+            expected.retain(|(class, _), _| *class != RouteClass::Borrowed);
+        }
         RoutesReport {
+            partial,
             actual: self.totals.actual.clone(),
-            expected: self.totals.expected.clone(),
+            expected,
             pending,
             convergence: self.convergence.clone(),
             changes: self.changes.clone(),
@@ -373,6 +391,11 @@ impl RouteAudit {
     /// Endpoints to look up: those that decide whether a route that is not there has to be.
     pub fn lookups(&self) -> impl Iterator<Item = &EndpointId> + '_ {
         self.lookups.values()
+    }
+
+    /// Blocks of other hosts to read, where they are not followed, with how much each matters.
+    pub fn questions(&self) -> BTreeMap<IpNet, Urgency> {
+        self.doubts.questions(|destination| self.verdicts.get(destination))
     }
 
     /// When the next young difference becomes a fault (monotonic).
@@ -388,7 +411,7 @@ impl RouteAudit {
 
 /// Whether a route's destination lies in a pool or in a block.
 fn is_inside(state: &State, destination: &IpNet) -> bool {
-    state.datastore.pool_of(destination).is_some() || state.datastore.block_around(destination).is_some()
+    state.datastore.pool_of(destination).is_some() || state.datastore.is_in_block(destination)
 }
 
 fn family_index(net: &IpNet) -> usize {

@@ -26,7 +26,7 @@ pub enum RouteState {
     /// Not judged by itself: the tunnel device that it needs is down or missing, which is one fault for all its routes
     /// (J19).
     NoDevice(Name),
-    /// It changed since the last look, a moment ago.
+    /// It changed since the last look, a moment ago; or another host's block is being read to judge it.
     Unsettled,
 }
 
@@ -125,7 +125,9 @@ impl Context<'_> {
         let met = expectations.iter().find(meets);
         let told = met.or(expectations.first());
         let needed = told.map(|it| needed_devices(&it.form)).unwrap_or_default();
+        let undecided = verdict.doubt.as_ref().is_some_and(|doubt| !doubt.told);
         let state = match (met, told, needed.first()) {
+            (None, ..) if undecided => RouteState::Unsettled,
             // What nobody expects and is no fault, or what is as it ought to be.
             (_, None, _) | (Some(_), ..) => RouteState::Ok,
             (None, _, Some(device)) if !self.is_any_up(&needed) => RouteState::NoDevice(device.clone()),

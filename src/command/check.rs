@@ -6,17 +6,14 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::read;
+use super::picture::picture;
+use super::read::{self, Dump};
 use crate::audit::{AuditOptions, Auditor, Finding, IpamOptions, Metric, Now, Report, RouteOptions};
 use crate::cli::{CheckArgs, Output};
-use crate::config::{ConfigError, DatastoreSource, KernelSource, Sources};
+use crate::config::{ConfigError, Sources};
 use crate::metrics::InSync;
 use crate::model::Name;
-use crate::source::etcd;
-#[cfg(feature = "kubernetes")]
-use crate::source::kubernetes;
-use crate::source::netlink;
-use crate::state::{Event, Side, State};
+use crate::state::{Follow, Lookup, Side, State};
 use crate::web::findings_json;
 
 /// How long a person waits without a word.
@@ -30,11 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub async fn check(args: &CheckArgs, sources: Sources) -> Result<ExitCode, ConfigError> {
     let dump = read::dump(&sources)?;
     let now = Now { monotonic: Duration::ZERO, wall: dump.newest.unwrap_or_else(SystemTime::now) };
-    let first = picture(&sources, &dump.events).await?;
-    let (mut report, in_sync) = judge(&sources, &dump.node, first, now);
+    let (mut report, in_sync) = judge(&sources, &dump, now).await?;
     if !sources.is_dump() && !report.findings.is_empty() {
         patiently("waiting for differences to settle (--settle)", tokio::time::sleep(args.settle)).await;
-        let (second, _) = judge(&sources, &dump.node, picture(&sources, &dump.events).await?, now);
+        let (second, _) = judge(&sources, &dump, now).await?;
         let standing: BTreeSet<_> = report.findings.iter().map(identity).collect();
         let findings = second.findings.iter().filter(|it| standing.contains(&identity(it))).cloned().collect();
         report = Report { findings, ..second };
@@ -56,7 +52,7 @@ fn identity(finding: &Finding) -> Identity<'_> {
 }
 
 /// Says on a terminal what takes so long.
-async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
+pub(super) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
     let mut work = std::pin::pin!(work);
     let began = Instant::now();
     loop {
@@ -70,44 +66,24 @@ async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
     }
 }
 
-/// One whole picture: what was dumped, and what is read now.
-pub(super) async fn picture(sources: &Sources, dumped: &[Event]) -> Result<Vec<Event>, ConfigError> {
-    let mut events = dumped.to_vec();
-    match &sources.datastore {
-        DatastoreSource::Etcd(settings) => {
-            let objects = patiently("reading etcd", etcd::snapshot(settings, etcd::Timeouts::default()));
-            events.extend(objects.await.map_err(|error| ConfigError::Flags(error.to_string()))?);
-        }
-        #[cfg(feature = "kubernetes")]
-        DatastoreSource::Kubernetes(config) => {
-            let objects = patiently("reading the Kubernetes API", kubernetes::snapshot(config));
-            events.extend(objects.await.map_err(|error| ConfigError::Flags(error.to_string()))?);
-        }
-        DatastoreSource::Files(_) => {}
-    }
-    if matches!(sources.kernel, Some(KernelSource::Netlink)) {
-        let kernel = netlink::snapshot().await;
-        events.extend(kernel.map_err(|error| ConfigError::Flags(format!("this host's kernel: {error}")))?);
-    }
-    Ok(events)
-}
-
-fn judge(sources: &Sources, node: &Name, events: Vec<Event>, now: Now) -> (Report, InSync) {
-    let (state, auditor) = look(sources, node, events, now);
+async fn judge(sources: &Sources, dump: &Dump, now: Now) -> Result<(Report, InSync), ConfigError> {
+    let (state, auditor) = look(sources, dump, now).await?;
     let in_sync = InSync { datastore: state.in_sync(Side::Datastore), kernel: state.in_sync(Side::Kernel) };
-    (auditor.report(&state, now), in_sync)
+    Ok((auditor.report(&state, now), in_sync))
 }
 
-/// Everything that a picture shows is judged at once: live, a second look says what stands.
-pub(super) fn look(sources: &Sources, node: &Name, events: Vec<Event>, now: Now) -> (State, Auditor) {
-    let mut state = State::new(true);
+/// Takes a picture and judges everything that it shows at once: live, a second look says what stands.
+pub(super) async fn look(sources: &Sources, dump: &Dump, now: Now) -> Result<(State, Auditor), ConfigError> {
+    let (events, mut answers) = picture(sources, dump).await?;
+    let follow = sources.follow(&dump.node);
+    let mut state = State::new(follow == Follow::Blocks).following(follow);
     for event in events {
         state.apply(event, now.monotonic);
     }
     let mut auditor = Auditor::new(AuditOptions {
         ipam: sources.collectors.ipam.then_some(IpamOptions { live: false, affinity_grace: Duration::ZERO }),
         routes: sources.collectors.routes.then(|| RouteOptions {
-            node: node.clone(),
+            node: dump.node.clone(),
             backend: sources.backend,
             grace: None,
         }),
@@ -115,7 +91,18 @@ pub(super) fn look(sources: &Sources, node: &Name, events: Vec<Event>, now: Now)
         leak_grace: Duration::ZERO,
     });
     auditor.look(&mut state, now);
-    (state, auditor)
+    let mut asked = BTreeSet::new();
+    loop {
+        let lookups: Vec<Lookup> = auditor.wanted(&state).into_iter().filter(|it| asked.insert(it.id())).collect();
+        if lookups.is_empty() {
+            break;
+        }
+        for event in patiently("reading etcd", answers.answer(&lookups)).await? {
+            state.apply(event, now.monotonic);
+        }
+        auditor.look(&mut state, now);
+    }
+    Ok((state, auditor))
 }
 
 /// For people: grouped by the series that counts them.

@@ -16,11 +16,12 @@ use crate::config::{ConfigError, DatastoreSource, KernelSource, Sources};
 use crate::engine::{Engine, EngineOptions, Wiring, inquiry};
 use crate::metrics::{SourceStatus, Vitals};
 use crate::model::Detail;
+use crate::source::archive::Archive;
 use crate::source::etcd;
 #[cfg(feature = "kubernetes")]
 use crate::source::kubernetes;
 use crate::source::netlink;
-use crate::state::Side;
+use crate::state::{Event, Follow, Lookup, Side};
 use crate::web::{Access, ListenAddress, Server, ServerConfig, WebConfig, WebState};
 
 /// How long key and block may contradict each other: a claim is three writes, done within milliseconds.
@@ -56,6 +57,7 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed("SIGINT", &error))?;
 
     let dump = read::dump(&sources)?;
+    let follow = sources.follow(&dump.node);
     let (events, received) = mpsc::channel(QUEUE);
     let (lookups, lookup_requests) = mpsc::channel(QUEUE);
     let (found, sweeps) = mpsc::channel(1);
@@ -63,7 +65,8 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
     let engine = Engine::new(EngineOptions {
         node: dump.node.clone(),
         audit: audit_options(args, &sources, &dump.node),
-        lists_endpoints: matches!(sources.datastore, DatastoreSource::Files(_)),
+        lists_endpoints: matches!(sources.datastore, DatastoreSource::Files(_)) && follow == Follow::Blocks,
+        follow: follow.clone(),
         sources: statuses(&sources),
         dumped_at: dump.newest.filter(|_| sources.is_dump()),
     });
@@ -78,20 +81,17 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
 
     let mut tasks = JoinSet::new();
     tasks.spawn(engine.run(Wiring { events: received, sweeps, lookups, questions, published, stop: stopped.clone() }));
+    let mut lookup_requests = Some(lookup_requests);
     if !dump.events.is_empty() {
-        let events = events.clone();
-        let mut stopped = stopped.clone();
-        tasks.spawn(async move {
-            let _ = events.send(dump.events).await;
-            // The sender stays, or the engine would think that everything is over.
-            let _ = stopped.wait_for(|stop| *stop).await;
-        });
+        let asked = lookup_requests.take_if(|_| matches!(sources.datastore, DatastoreSource::Files(_)));
+        tasks.spawn(tell(dump.events, follow.clone(), asked, events.clone(), stopped.clone()));
     }
-    match &sources.datastore {
-        DatastoreSource::Etcd(settings) => {
+    match (&sources.datastore, lookup_requests) {
+        (DatastoreSource::Etcd(settings), Some(lookup_requests)) => {
             let mut config = etcd::Config::new(settings.as_ref().clone());
             config.resync = args.datastore_resync;
             config.detail = Detail::Rules(dump.node.clone());
+            config.follow = follow;
             tasks.spawn(etcd::run(config, events.clone(), lookup_requests, stopped.clone()));
             if sources.collectors.leaks {
                 let store = sweep::Store::Etcd(settings.clone());
@@ -99,7 +99,7 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
             }
         }
         #[cfg(feature = "kubernetes")]
-        DatastoreSource::Kubernetes(settings) => {
+        (DatastoreSource::Kubernetes(settings), Some(lookup_requests)) => {
             let mut config = settings.as_ref().clone();
             config.pace.check = args.datastore_resync;
             config.detail = Detail::Rules(dump.node.clone());
@@ -109,7 +109,7 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
                 tasks.spawn(sweep::run(store, args.leaks_interval, found, stopped.clone()));
             }
         }
-        DatastoreSource::Files(_) => {}
+        _ => {}
     }
     if matches!(sources.kernel, Some(KernelSource::Netlink)) {
         tasks.spawn(netlink::run(events.clone(), stopped.clone()));
@@ -140,6 +140,29 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
     }
     tasks.shutdown().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells what was dumped, and answers from the rest of it.
+async fn tell(
+    dumped: Vec<Event>,
+    follow: Follow,
+    lookups: Option<mpsc::Receiver<Lookup>>,
+    events: mpsc::Sender<Vec<Event>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let (told, archive) = Archive::split(dumped, &follow);
+    let _ = events.send(told).await;
+    let answered = async {
+        let Some(mut lookups) = lookups else { return };
+        while let Some(lookup) = lookups.recv().await {
+            let _ = events.send(vec![archive.answer(&lookup)]).await;
+        }
+    };
+    // The sender stays, or the engine would think that everything is over.
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = async { answered.await; std::future::pending().await } => {}
+    }
 }
 
 fn audit_options(args: &ServeArgs, sources: &Sources, node: &crate::model::Name) -> AuditOptions {

@@ -148,6 +148,10 @@ fn destinations(routes: &RoutesReport, out: &mut dyn Exposition) -> fmt::Result 
     for (series, counts) in [(&c::ROUTES, &routes.actual), (&c::ROUTES_EXPECTED, &routes.expected)] {
         out.series(series, &mut |samples| {
             for key @ (class, encapsulation) in &keys {
+                // What cannot be known is absent, not 0.
+                if routes.partial && *class == RouteClass::Borrowed && series.name == c::ROUTES_EXPECTED.name {
+                    continue;
+                }
                 let count = counts.get(key).copied().unwrap_or(0);
                 samples.sample(&[class.as_str(), encapsulation.as_str()], count.into())?;
             }
@@ -253,7 +257,10 @@ impl<'a> Counts<'a> {
     fn preset_routes(&mut self, routes: &RoutesReport) {
         self.preset(Metric::NodeFaults, Metric::NodeFaults.reasons().iter().map(|reason| [*reason, ""]));
         for class in RouteClass::ALL {
-            self.preset(Metric::RouteFaults, class.reasons().iter().map(|reason| [class.as_str(), *reason]));
+            // Where borrowed addresses without route are not known, some of them may be found missing all the same.
+            let told = |reason: &&&str| !(routes.partial && class == RouteClass::Borrowed && **reason == "missing");
+            let reasons = class.reasons().iter().filter(told);
+            self.preset(Metric::RouteFaults, reasons.map(|reason| [class.as_str(), *reason]));
         }
         for modes in routes.tunnel_modes.values() {
             let (device, pool_class) = match modes.configured {

@@ -1,6 +1,17 @@
 //! Where the pictures come from. A source reads what Calico stores or what Linux routes and says it as
 //! [`Event`](crate::state::Event)s; nothing above this module knows a key, a byte or a socket.
 //!
+//! # What a datastore's source owes to the engine
+//! - Whole pictures and what changes after that, as [`Event`](crate::state::Event)s: a list between `Resync` and
+//!   `Synced`, then single objects; `Lost` when it is not current.
+//! - [`Follow`](crate::state::Follow) says how much: with `Affinities(me)` no word of other hosts' blocks, of endpoints or
+//!   of handles, and what is said of a block of this host comes after the key that claims it, the block as it is when the
+//!   key comes included, be it that there is none.
+//! - Answers to [`Lookup`](crate::state::Lookup)s, among the events; none is owed while the datastore is away. `Same` is
+//!   an answer only to a question that says that the last answer is still known.
+//!
+//! # Sources
+//! - [`archive`]: a picture read once, in the place of a source.
 //! - `calico`: Calico's JSON, as far as both datastores write it alike.
 //! - [`etcd`]: Calico's etcd datastore, live.
 //! - [`backoff`]: how long to wait before a lost source is tried again.
@@ -9,6 +20,7 @@
 //! - [`kubernetes`]: Calico's objects behind the Kubernetes API.
 //! - [`netlink`]: this host's kernel, followed.
 
+pub mod archive;
 pub mod backoff;
 mod calico;
 pub mod etcd;

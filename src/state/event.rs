@@ -212,6 +212,8 @@ pub enum Event {
     },
     /// An object does not exist any more (or is marked `deleted`: J2).
     Delete(ObjectId),
+    /// An object that was asked for is what it was when it was last read: see [`Lookup`](super::Lookup).
+    Same(ObjectId),
     /// A device exists with these attributes.
     Link(Link),
     /// A device is gone, by `ifindex`.

@@ -6,12 +6,14 @@ mod changes;
 mod claims;
 mod datastore;
 mod event;
+mod follow;
 mod kernel;
 mod prefix;
 
 pub use changes::Changes;
-pub use datastore::{AffinityEntry, Datastore, UnreadableValue};
+pub use datastore::{AffinityEntry, Datastore, ReadBlock, UnreadableValue};
 pub use event::{Event, Kind, Object, ObjectId, Side, Unreadable};
+pub use follow::{Follow, Lookup};
 pub use kernel::Kernel;
 pub use prefix::PrefixMap;
 
@@ -45,6 +47,13 @@ impl State {
         let mut state = State::default();
         state.datastore.lists_endpoints = lists_endpoints;
         state
+    }
+
+    /// The same picture of a source that tells of no more than this.
+    #[must_use]
+    pub fn following(mut self, follow: Follow) -> State {
+        self.datastore.follow = follow;
+        self
     }
 
     /// How current a side is.
@@ -89,6 +98,7 @@ impl State {
                 self.datastore.unreadable_value(id, UnreadableValue { key, why }, now);
             }
             Event::Delete(id) => self.datastore.delete(&id, now),
+            Event::Same(id) => self.datastore.take_same(&id, now),
             Event::Link(link) => self.kernel.put_link(link),
             Event::LinkGone(index) => self.kernel.remove_link(index),
             Event::Route(route) => self.kernel.put_route(route),

@@ -11,7 +11,7 @@ use calico_exporter::model::{
     AffinityState, AllocationBlock, Attribute, AttributeKind, BlockAffinity, BlockOwner, Name, Node, NodeBgp,
 };
 use calico_exporter::source::{file, iproute};
-use calico_exporter::state::{Event, Object, Side};
+use calico_exporter::state::{Event, Follow, Object, Side};
 use calico_exporter::web::{Server, ServerConfig, WebConfig, WebState};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -46,6 +46,7 @@ impl Exporter {
                 leak_grace: Duration::ZERO,
             },
             lists_endpoints: true,
+            follow: Follow::Blocks,
             sources,
             dumped_at: None,
         });

@@ -100,6 +100,7 @@ fn routes() -> RoutesReport {
         convergence.observe(seconds);
     }
     RoutesReport {
+        partial: false,
         actual: BTreeMap::from([
             ((RouteClass::LocalWorkload, Encapsulation::None), 3),
             ((RouteClass::RemoteBlock, Encapsulation::None), 1),

@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::{Context, Device, Expectation, Form, Gateway, Need};
 use crate::audit::report::{Encapsulation, RouteClass};
 use crate::audit::setting::Programmer;
-use crate::model::{AllocationBlock, EncapMode, Family, IpPool, Name, PoolClass, TunnelKind, host_route};
+use crate::model::{EncapMode, Family, IpPool, Name, PoolClass, TunnelKind, host_route};
 
 impl Context<'_> {
     pub(super) fn felix_programs(&self, pool: &IpPool) -> bool {
@@ -13,12 +15,11 @@ impl Context<'_> {
             && !self.setting.ownership_unknown_for(pool.class())
     }
 
-    pub(super) fn felix_block(&self, block: &AllocationBlock, pool: &IpPool, found: &mut Vec<Expectation>) {
-        let Some(host) = block.host() else { return };
-        let family = Family::of_net(&block.cidr);
+    pub(super) fn felix_block(&self, cidr: &IpNet, host: &Name, pool: &IpPool, found: &mut Vec<Expectation>) {
+        let family = Family::of_net(cidr);
         if host == self.me {
             // A single address needs no blackhole: nothing of it is left over.
-            if host_route(&block.cidr).is_some() {
+            if host_route(cidr).is_some() {
                 return;
             }
             found.push(Expectation {
@@ -31,7 +32,7 @@ impl Context<'_> {
             });
             return;
         }
-        let tunnel_address = host_route(&block.cidr).filter(|address| {
+        let tunnel_address = host_route(cidr).filter(|address| {
             self.datastore.nodes().get(host).is_some_and(|node| node.tunnels.values().any(|it| it == address))
         });
         let Some(form) = self.felix_form(pool, host, tunnel_address) else { return };

@@ -8,15 +8,16 @@ use ipnet::IpNet;
 use super::bgp::Sessions;
 use super::report::{Encapsulation, RouteClass};
 use super::setting::{Programmer, Setting};
-use crate::model::{
-    AllocationBlock, Attribute, AttributeKind, EndpointId, Family, Name, Node, PoolClass, host_route, ordinal_of,
-};
+use crate::model::{AllocationBlock, Attribute, AttributeKind, EndpointId, Family, Name, Node, host_route, ordinal_of};
 use crate::state::{Datastore, Kernel, Kind};
 
 mod bird;
 mod candidates;
 mod felix;
+mod sight;
 mod single;
+
+use sight::Sight;
 
 /// Whether a route has to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,6 +105,8 @@ pub(super) struct Context<'a> {
     pub sessions: &'a Sessions,
     /// BIRD is meant to run here (J24).
     pub bird_meant: bool,
+    /// Blocks that are not followed count as they were when they were read.
+    pub reads: bool,
 }
 
 impl<'a> Context<'a> {
@@ -142,8 +145,12 @@ impl<'a> Context<'a> {
 
     /// The route of a whole block (J21, J22).
     fn block(&self, cidr: &IpNet, found: &mut Vec<Expectation>) {
-        let block = self.datastore.block(cidr);
+        let sight = self.sight(cidr);
         let pool = self.datastore.pool_of(cidr);
+        let block = match sight {
+            Sight::Block(block) => block,
+            Sight::Keys => None,
+        };
         if block.is_none() && !self.datastore.has_affinity(cidr) {
             return;
         }
@@ -151,20 +158,21 @@ impl<'a> Context<'a> {
             found.push(self.unknown(cidr));
             return;
         }
-        if let (Some(block), Some(pool)) = (block, pool)
+        if let Sight::Keys = sight {
+            self.block_by_keys(cidr, pool, found);
+            return;
+        }
+        if let (Some(host), Some(pool)) = (block.and_then(AllocationBlock::host), pool)
             && self.felix_programs(pool)
         {
-            self.felix_block(block, pool, found);
+            self.felix_block(cidr, host, pool, found);
         }
         // A block whose key outlived its pool is exported whatever the classes are: no pool's filter holds it (J22).
         if pool.is_none_or(|pool| self.bird_may_program(pool.class())) {
             self.bird_block(cidr, block.is_some(), pool, found);
         }
-        // Nobody is configured to program the class: what is there is somebody's business, not a leftover of Calico's.
         if let (Some(block), Some(pool)) = (block, pool)
-            && matches!(pool.class(), PoolClass::Ipip | PoolClass::NoEncap)
-            && !self.setting.ownership.programs(Programmer::Felix, pool.class())
-            && !self.setting.ownership.programs(Programmer::Bird, pool.class())
+            && self.is_nobodys(pool)
             && block.owner.is_some()
         {
             found.push(self.unknown(cidr));
@@ -194,6 +202,7 @@ impl<'a> Context<'a> {
             return None;
         }
         let address = host_route(destination)?;
+        // Only what is followed says that an address is in use now.
         let block = self.datastore.block_around(destination)?;
         let attribute = holder(block, address)?;
         let node = user(block, attribute)?;

@@ -14,7 +14,7 @@ use crate::model::{
 impl Context<'_> {
     /// Local workloads (J25).
     pub(super) fn local_workload(&self, address: IpAddr, found: &mut Vec<Expectation>) {
-        let block = self.datastore.block_around(&host_net(address));
+        let block = self.block_around(&host_net(address));
         let holder = block.and_then(|block| holder(block, address));
         // The host's own addresses, its tunnels' among them, are nobody's workload (J16).
         let allocated_here = !self.is_own(address)
@@ -34,7 +34,8 @@ impl Context<'_> {
         if !known && !allocated_here && !floating {
             return;
         }
-        let required = known && ready && self.setting.felix_routes_blocks;
+        let current = block.is_none_or(|block| self.is_current(block, address));
+        let required = known && ready && current && self.setting.felix_routes_blocks;
         found.push(Expectation {
             class: RouteClass::LocalWorkload,
             need: if required { Need::Required } else { Need::Permitted },
@@ -59,7 +60,7 @@ impl Context<'_> {
     pub(super) fn single_address(&self, address: IpAddr, found: &mut Vec<Expectation>) {
         let net = host_net(address);
         let pool = self.datastore.pool_of(&net);
-        if let Some(block) = self.datastore.block_around(&net)
+        if let Some(block) = self.block_around(&net)
             && let Some(attribute) = holder(block, address)
             && let Some(user) = user(block, attribute)
             && user != self.me
@@ -93,7 +94,10 @@ impl Context<'_> {
             let form = self.felix_form(pool, user, Some(address));
             found.extend(form.map(|form| Expectation {
                 class: RouteClass::Borrowed,
-                need: self.felix_need(&form, Family::of(address)),
+                need: match self.is_current(block, address) {
+                    true => self.felix_need(&form, Family::of(address)),
+                    false => Need::Permitted,
+                },
                 programmer: Programmer::Felix,
                 host: Some(user.clone()),
                 form,
@@ -135,6 +139,7 @@ impl Context<'_> {
         let used = self.datastore.endpoints_at(address).any(|endpoint| endpoint.node == *user);
         let lends = |host: &str| self.confirms(host, &block.cidr);
         let required = used
+            && self.is_current(block, address)
             && form != Form::Unknown
             && self.bird_requires(pool, user, self.sessions.reach_borrowed(user, self.me, family, &lends));
         found.push(Expectation {

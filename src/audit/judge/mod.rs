@@ -10,7 +10,10 @@ use super::setting::{Programmer, device_encapsulation};
 use super::words;
 use crate::model::{EndpointId, Name, NextHop, Protocol, Route, RouteType};
 
+mod sight;
 mod unexpected;
+
+pub(super) use sight::Doubt;
 
 /// Why a route is a fault; the label `reason` of `calico_route_faults`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,6 +99,8 @@ pub(super) struct Verdict {
     pub needs_device: Vec<Name>,
     /// The endpoint that decides whether a route has to be there.
     pub lookup: Option<EndpointId>,
+    /// What others' blocks have to say of it, where they are not followed.
+    pub doubt: Option<Box<Doubt>>,
 }
 
 /// Whether an address is link-local: nobody's own.
@@ -107,10 +112,10 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 impl Context<'_> {
-    /// Judges one destination.
-    pub(super) fn judge(&self, destination: &IpNet) -> Verdict {
+    /// Judges one destination by what is known.
+    fn judge_known(&self, destination: &IpNet) -> Verdict {
         // Nothing follows from a block that cannot be read (J1).
-        if self.datastore.is_dark(destination) {
+        if self.is_dark(destination) {
             return Verdict::default();
         }
         let route = self.kernel.route(destination);
@@ -200,6 +205,7 @@ impl Context<'_> {
             evidence,
             needs_device,
             lookup: None,
+            doubt: None,
         }
     }
 

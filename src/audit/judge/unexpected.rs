@@ -25,8 +25,10 @@ impl Context<'_> {
         let on_workload = devices().any(|device| self.setting.is_workload_device(device));
         let through_calico = devices().any(|device| self.setting.is_calico_device(device));
         let pool = self.datastore.pool_of(destination);
-        let block = self.datastore.block_around(destination);
-        let known = pool.is_some() || block.is_some();
+        let block = self.block_around(destination);
+        // Until its block was read a key stands for it.
+        let claimed = !self.reads && self.datastore.is_in_block(destination);
+        let known = pool.is_some() || block.is_some() || claimed;
         let class = match route.kind {
             RouteType::Blackhole => RouteClass::LocalBlock,
             _ if on_workload => RouteClass::LocalWorkload,
@@ -52,7 +54,10 @@ impl Context<'_> {
             // A pool that cannot be read may be the one that the route belongs to (J1).
             let uncertain = !known && self.datastore.has_unreadable(Kind::Pool);
             // Where endpoints are not listed, IPAM says nothing of an address outside all pools.
-            let unjudged = !known && on_workload && !self.datastore.knows_endpoints();
+            let single = host_route(destination).is_some();
+            // Nor is it known which block holds an address outside all of them, where only keys are followed.
+            let unjudged = !known && (on_workload || single && !self.datastore.follows_blocks());
+            let unjudged = unjudged && !self.datastore.knows_endpoints();
             if !suspect || uncertain || unjudged || self.is_excused(route, on_workload) {
                 return Verdict::default();
             }

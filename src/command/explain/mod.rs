@@ -24,8 +24,9 @@ pub async fn explain(args: &ExplainArgs, sources: Sources) -> Result<ExitCode, C
     let subject: Subject = args.what.parse().map_err(|error| ConfigError::Flags(format!("explain: {error}")))?;
     let dump = read::dump(&sources)?;
     let now = Now { monotonic: Duration::ZERO, wall: dump.newest.unwrap_or_else(SystemTime::now) };
-    let events = check::picture(&sources, &dump.events).await?;
-    let (state, auditor) = check::look(&sources, &dump.node, events, now);
+    // One address is told of by every block, whatever is followed.
+    let sources = Sources { by_affinities: false, ..sources };
+    let (state, auditor) = check::look(&sources, &dump, now).await?;
     let findings = auditor.report(&state, now).findings;
     let explained = auditor.explain(&state, &findings, &subject);
     let text = match args.output {

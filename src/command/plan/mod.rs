@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{check, read};
+use super::{picture, read};
 use crate::audit::plan::{Fit, Newcomers, Plan, PlanQuestion};
 use crate::cli::{Output, PlanArgs};
 use crate::config::{ConfigError, Sources};
@@ -23,7 +23,7 @@ pub async fn plan(args: &PlanArgs, sources: Sources) -> Result<ExitCode, ConfigE
     let question = PlanQuestion { newcomers: newcomers(args)?, sizes: args.block_size };
     // The plan is the cluster's: of this host's kernel it asks nothing.
     let sources = Sources { kernel: None, ..sources };
-    let events = check::picture(&sources, &read::datastore(&sources)?.0).await?;
+    let events = picture::whole(&sources, &read::datastore(&sources)?.0).await?;
     let mut state = State::new(true);
     for event in events {
         state.apply(event, Duration::ZERO);

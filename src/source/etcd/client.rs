@@ -42,6 +42,16 @@ impl Default for Timeouts {
     }
 }
 
+/// What a single key was found to be.
+pub(super) enum Found {
+    /// It has this value.
+    Value(KeyValue),
+    /// It was not written since.
+    Same,
+    /// It does not exist.
+    Nothing,
+}
+
 /// A connection to one etcd server; clones share it.
 #[derive(Clone)]
 pub struct Connection {
@@ -119,18 +129,26 @@ impl Connection {
         within(&self.peer, self.timeouts.request, &doing, kv.get(start, Some(options))).await
     }
 
-    /// The newest values of single keys, in one request; `None` for a key that does not exist.
-    pub(super) async fn read(&self, keys: &[String]) -> Result<Vec<Option<KeyValue>>, EtcdError> {
-        let reads: Vec<TxnOp> = keys.iter().map(|key| TxnOp::get(key.as_str(), None)).collect();
-        let doing = "reading workload endpoints";
+    /// Single keys as they are now, in one request, and as of which revision. A key that is given with a revision is
+    /// sent only if it was written after that.
+    pub(super) async fn read(&self, keys: &[(String, Option<i64>)]) -> Result<(Vec<Found>, i64), EtcdError> {
+        let since = |known: i64| GetOptions::new().with_min_mod_revision(known + 1);
+        let reads: Vec<TxnOp> = keys.iter().map(|(key, known)| TxnOp::get(key.as_str(), known.map(since))).collect();
+        let doing = "reading single keys";
         let mut kv = self.kv.clone();
         let txn = Txn::new().and_then(reads);
         let answer = within(&self.peer, self.timeouts.request, doing, kv.txn(txn)).await?;
+        let revision = answer.header().map_or(0, ResponseHeader::revision);
         let values = answer.op_responses().into_iter().map(|response| match response {
-            TxnOpResponse::Get(mut found) => found.take_kvs().pop(),
-            _ => None,
+            // etcd counts the keys before it leaves out what was not written since.
+            TxnOpResponse::Get(mut found) => match (found.take_kvs().pop(), found.count()) {
+                (Some(kv), _) => Found::Value(kv),
+                (None, 0) => Found::Nothing,
+                (None, _) => Found::Same,
+            },
+            _ => Found::Nothing,
         });
-        Ok(values.collect())
+        Ok((values.collect(), revision))
     }
 
     /// Asks for next to nothing, to see whether the server still answers, and for which cluster, at which revision.
@@ -147,15 +165,11 @@ impl Connection {
         let Some((first, others)) = ranges.split_first() else {
             return Err(EtcdError::Settings("nothing to watch".to_owned()));
         };
-        // Fragments: without them, an answer to a watch that lags holds a thousand revisions, whatever their size.
-        let options = |range: &KeyRange| {
-            WatchOptions::new().with_range(range.end.clone()).with_start_revision(revision).with_fragment()
-        };
         let mut watch = self.watch.clone();
         let open = async {
-            let mut stream = watch.watch(first.start.clone(), Some(options(first))).await?;
+            let mut stream = watch.watch(first.start.clone(), Some(watch_options(first, revision))).await?;
             for range in others {
-                stream.watch(range.start.clone(), Some(options(range))).await?;
+                stream.watch(range.start.clone(), Some(watch_options(range, revision))).await?;
             }
             Ok(stream)
         };
@@ -165,6 +179,12 @@ impl Connection {
     pub(super) fn request_timeout(&self) -> Duration {
         self.timeouts.request
     }
+}
+
+/// Watches a range from `revision` on. In fragments: without them, an answer to a watch that lags holds a thousand
+/// revisions, whatever their size.
+pub(super) fn watch_options(range: &KeyRange, revision: i64) -> WatchOptions {
+    WatchOptions::new().with_range(range.end.clone()).with_start_revision(revision).with_fragment()
 }
 
 /// Runs a request within `timeout` and says what its error means.

@@ -3,9 +3,12 @@
 use super::client::{Connection, Timeouts};
 use super::error::EtcdError;
 use super::list::Lister;
+use super::lookup::{self, Revisions};
+use super::own::OwnBlocks;
 use super::range::{KeyRange, Swept};
 use super::settings::Settings;
-use crate::state::{Event, Side};
+use crate::model::{Detail, Name};
+use crate::state::{Event, Lookup, Side};
 
 /// How often [`snapshot`] begins again when etcd compacts the revision that it reads.
 const ATTEMPTS: usize = 3;
@@ -50,6 +53,54 @@ pub async fn snapshot(settings: &Settings, timeouts: Timeouts) -> Result<Vec<Eve
             Err(error) => return Err(error),
         }
     }
+}
+
+/// A connection over which single objects are asked for, beside what was listed.
+pub struct Reader {
+    connection: Connection,
+    revisions: Revisions,
+}
+
+impl Reader {
+    /// What is asked, as it is now.
+    ///
+    /// # Errors
+    /// Any [`EtcdError`].
+    pub async fn answer(&mut self, lookups: &[Lookup]) -> Result<Vec<Event>, EtcdError> {
+        let mut events = Vec::new();
+        for lookups in lookups.chunks(lookup::AT_ONCE) {
+            events.extend(lookup::answer(&self.connection, lookups, &Detail::Full, &mut self.revisions).await?);
+        }
+        Ok(events)
+    }
+}
+
+/// What an exporter on host `me` lists that follows affinity keys, as of one revision, and the means to ask for more:
+/// [`Event::Resync`], the objects, this host's blocks, [`Event::Synced`].
+///
+/// # Errors
+/// Any [`EtcdError`]; [`EtcdError::Compacted`] only if it happened three times in a row.
+pub async fn affinities(settings: &Settings, timeouts: Timeouts, me: &Name) -> Result<(Vec<Event>, Reader), EtcdError> {
+    let connection = connect(settings, timeouts).await?;
+    let mut attempt = 1;
+    loop {
+        match affinities_once(&connection, me).await {
+            Ok(events) => return Ok((events, Reader { connection, revisions: Revisions::default() })),
+            Err(EtcdError::Compacted { .. }) if attempt < ATTEMPTS => attempt += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn affinities_once(connection: &Connection, me: &Name) -> Result<Vec<Event>, EtcdError> {
+    let mut events = vec![Event::Resync(Side::Datastore)];
+    let mut own = OwnBlocks::new(me, &Detail::Full);
+    let keys = Lister::new(connection, KeyRange::watched_by_affinities(), None);
+    let revision = collect(keys, |batch| events.extend(batch)).await?;
+    own.note(&events);
+    collect(Lister::new(connection, own.ranges(), Some(revision)), |batch| events.extend(batch)).await?;
+    events.push(Event::Synced(Side::Datastore));
+    Ok(events)
 }
 
 /// Reads all objects of some numerous kinds in pages, as of `revision` or, if it is `None`, of the newest, and hands

@@ -6,6 +6,7 @@
 use ipnet::IpNet;
 
 use super::key;
+use crate::state::Follow;
 
 /// The keys `start <= key < end`, and how many of them to ask for at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,22 @@ impl KeyRange {
             KeyRange::affinities(),
         ];
         ranges.extend(RESOURCES.map(|prefix| KeyRange::prefix(prefix, PAGE_OF_SMALL)));
+        ranges
+    }
+
+    /// What is listed and watched in full. A host's own blocks come to it, where others' are left out.
+    pub fn followed(follow: &Follow) -> Vec<KeyRange> {
+        match follow {
+            Follow::Blocks => KeyRange::watched(),
+            Follow::Affinities(_) => KeyRange::watched_by_affinities(),
+        }
+    }
+
+    /// What an exporter lists and watches that follows affinity keys alone: the same without blocks. Its host's own
+    /// blocks are known once the keys are.
+    pub fn watched_by_affinities() -> Vec<KeyRange> {
+        let mut ranges = KeyRange::watched();
+        ranges[0] = KeyRange { start: key::IPAM_CONFIG.into(), end: key::HANDLES.into(), page: PAGE_OF_SMALL };
         ranges
     }
 

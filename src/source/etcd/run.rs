@@ -11,12 +11,13 @@ use super::client::{Connection, Timeouts};
 use super::error::EtcdError;
 use super::list::{BATCH, Lister};
 use super::lookup;
+use super::own::OwnBlocks;
 use super::range::KeyRange;
 use super::settings::Settings;
 use super::watch::{Probe, Watch};
-use crate::model::{Detail, EndpointId};
+use crate::model::Detail;
 use crate::source::backoff::{Backoff, around};
-use crate::state::{Event, Side};
+use crate::state::{Event, Follow, Lookup, Side};
 
 /// A watch that ends sooner than this was no success: what follows it counts as a failure.
 const SUCCESS: Duration = Duration::from_secs(5);
@@ -30,8 +31,8 @@ const MOST_REASONS: usize = 32;
 pub struct Config {
     /// Where etcd is and how to be let in.
     pub settings: Settings,
-    /// What is listed and watched: see [`KeyRange::watched`].
-    pub ranges: Vec<KeyRange>,
+    /// Which blocks are listed and watched.
+    pub follow: Follow,
     /// How much of each block is kept.
     pub detail: Detail,
     /// Time between two full lists, against drift; each is drawn from ±10 % around it.
@@ -45,12 +46,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults for `settings`: [`KeyRange::watched`], a list every 10 minutes, half a second to 30 seconds
+    /// The defaults for `settings`: all blocks, a list every 10 minutes, half a second to 30 seconds
     /// between attempts.
     pub fn new(settings: Settings) -> Config {
         Config {
             settings,
-            ranges: KeyRange::watched(),
+            follow: Follow::Blocks,
             detail: Detail::Full,
             resync: Duration::from_secs(600),
             probe: Probe::default(),
@@ -69,17 +70,20 @@ impl Config {
 /// - [`Event::Lost`] when the picture cannot be trusted to be current, and again for each new reason that it stays so.
 ///   A periodic list is not a loss.
 ///
-/// `lookups` are workload endpoints to be read once, and each is answered by a put, an unreadable or a delete among
-/// the events. They are dropped without an answer while etcd is away; give the channel a bound and use `try_send`.
+/// With [`Follow::Affinities`] no other host's block is read or watched, and what is said of this host's blocks comes
+/// after the keys that claim them.
+///
+/// `lookups` are answered among the events, each as [`Lookup`] says. They are dropped without an answer while etcd is away; give the channel a bound and use `try_send`.
 ///
 /// A full channel of events stops the reading: nothing piles up here.
 pub async fn run(
     config: Config,
     events: mpsc::Sender<Vec<Event>>,
-    lookups: mpsc::Receiver<EndpointId>,
+    lookups: mpsc::Receiver<Lookup>,
     mut stop: watch::Receiver<bool>,
 ) {
     let (connected, connections) = watch::channel(None);
+    let detail = config.detail.clone();
     let mut follower = Follower {
         backoff: config.backoff.clone(),
         events: events.clone(),
@@ -93,7 +97,7 @@ pub async fn run(
         _ = stop.wait_for(|stop| *stop) => {}
         () = events.closed() => {}
         _ = follower.follow() => {}
-        () = lookup::serve(connections, lookups, events.clone()) => {}
+        () = lookup::serve(connections, lookups, events.clone(), detail) => {}
     }
 }
 
@@ -168,33 +172,43 @@ impl Follower {
 
     /// A list and a watch from where it ends, until the next list is due.
     async fn list_and_watch(&mut self, connection: &Connection) -> Result<(), EtcdError> {
-        let (revision, cluster) = self.list(connection).await?;
+        let (revision, cluster, mut own) = self.list(connection).await?;
         // The watch before this list was ended first: its events can therefore not follow what is newer.
-        let Config { ranges, probe, detail, .. } = &self.config;
-        let (mut watch, events) = Watch::open(connection, ranges, revision, cluster, *probe, detail).await?;
+        let Config { follow, probe, detail, .. } = &self.config;
+        let ranges = KeyRange::followed(follow);
+        let (mut watch, mut events) = Watch::open(connection, &ranges, revision, cluster, *probe, detail).await?;
+        if let Some(own) = &mut own {
+            events.extend(own.open(&mut watch, revision).await?);
+            events = own.take(connection, &mut watch, events).await?;
+        }
         self.deliver_in_batches(events).await;
         self.deliver(vec![Event::Synced(Side::Datastore)]).await;
         self.found(connection, revision).await;
 
         let due = Instant::now() + around(self.config.resync);
         while let Ok(events) = timeout_at(due, watch.next()).await {
-            self.deliver_in_batches(events?).await;
+            let events = match &mut own {
+                Some(own) => own.take(connection, &mut watch, events?).await?,
+                None => events?,
+            };
+            self.deliver_in_batches(events).await;
         }
         Ok(())
     }
 
-    /// Lists everything. Returns the revision and whose it is.
-    async fn list(&self, connection: &Connection) -> Result<(i64, u64), EtcdError> {
+    /// Lists everything that is followed. Returns the revision and whose it is, and this host's blocks where others'
+    /// are not followed.
+    async fn list(&self, connection: &Connection) -> Result<(i64, u64, Option<OwnBlocks>), EtcdError> {
         let mut attempt = 1;
         loop {
             self.deliver(vec![Event::Resync(Side::Datastore)]).await;
-            let mut list = Lister::new(connection, self.config.ranges.clone(), None).in_detail(&self.config.detail);
-            let error = loop {
-                match list.next().await {
-                    Ok(Some(batch)) => self.deliver(batch).await,
-                    Ok(None) => return Ok((list.revision().unwrap_or_default(), list.cluster())),
-                    Err(error) => break error,
-                }
+            let mut own = match &self.config.follow {
+                Follow::Blocks => None,
+                Follow::Affinities(me) => Some(OwnBlocks::new(me, &self.config.detail)),
+            };
+            let error = match self.list_once(connection, &mut own).await {
+                Ok((revision, cluster)) => return Ok((revision, cluster, own)),
+                Err(error) => error,
             };
             match error {
                 // No reason to alarm anybody: Calico itself has etcd compacted every ten minutes.
@@ -202,6 +216,24 @@ impl Follower {
                 error => return Err(error),
             }
         }
+    }
+
+    async fn list_once(&self, connection: &Connection, own: &mut Option<OwnBlocks>) -> Result<(i64, u64), EtcdError> {
+        let lister = |ranges, revision| Lister::new(connection, ranges, revision).in_detail(&self.config.detail);
+        let mut list = lister(KeyRange::followed(&self.config.follow), None);
+        while let Some(batch) = list.next().await? {
+            if let Some(own) = own {
+                own.note(&batch);
+            }
+            self.deliver(batch).await;
+        }
+        if let Some(own) = own {
+            let mut blocks = lister(own.ranges(), list.revision());
+            while let Some(batch) = blocks.next().await? {
+                self.deliver(batch).await;
+            }
+        }
+        Ok((list.revision().unwrap_or_default(), list.cluster()))
     }
 
     /// Notes that the picture is current.

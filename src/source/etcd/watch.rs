@@ -5,7 +5,7 @@ use std::time::Duration;
 use etcd_client::{EventType, ResponseHeader, WatchRequestSender, WatchResponse, WatchResponseStream};
 use tokio::time::timeout;
 
-use super::client::Connection;
+use super::client::{Connection, watch_options};
 use super::decode;
 use super::error::EtcdError;
 use super::range::KeyRange;
@@ -41,8 +41,11 @@ pub(super) struct Watch {
     /// The revision of the list that this watch continues: no answer can be older.
     since: i64,
     cluster: u64,
-    /// Ranges whose watch etcd has confirmed.
+    /// Ranges whose watch etcd has confirmed, and the last one's number.
     created: usize,
+    last_created: i64,
+    /// The watch that is being ended.
+    ending: Option<i64>,
     /// The newest revision of which an event was seen.
     seen: i64,
     /// [`Watch::seen`] when progress was last asked for. The answer cannot be older. (Revisions in other headers
@@ -74,6 +77,8 @@ impl Watch {
             since,
             cluster,
             created: 0,
+            last_created: 0,
+            ending: None,
             seen: since,
             seen_when_asked: since,
             answers_progress: false,
@@ -94,6 +99,47 @@ impl Watch {
         // The first answer tells whether later ones can be counted on.
         watch.ask_progress().await?;
         Ok((watch, events))
+    }
+
+    /// Watches one range more, from `revision` on. Returns the number of its watch, and the events that came meanwhile.
+    /// (One at a time: etcd's `grpc-proxy` confirms watches in no order.)
+    pub(super) async fn add(&mut self, range: &KeyRange, revision: i64) -> Result<(i64, Vec<Event>), EtcdError> {
+        let mut events = Vec::new();
+        let created = self.created;
+        let limit = self.connection.request_timeout();
+        let confirmed = async {
+            let asked = self.requests.watch(range.start.clone(), Some(watch_options(range, revision))).await;
+            asked.map_err(|error| self.connection.peer.explain(&error, "watching"))?;
+            while self.created == created {
+                let response = self.receive().await?;
+                self.absorb(&response, &mut events)?;
+            }
+            Ok(self.last_created)
+        };
+        match timeout(limit, confirmed).await {
+            Ok(number) => Ok((number?, events)),
+            Err(_) => Err(self.connection.peer.timed_out("opening a watch", limit)),
+        }
+    }
+
+    /// Ends the watch of this number. Returns the events that came until it was: no more of it come after that.
+    pub(super) async fn end(&mut self, number: i64) -> Result<Vec<Event>, EtcdError> {
+        let mut events = Vec::new();
+        self.ending = Some(number);
+        let limit = self.connection.request_timeout();
+        let confirmed = async {
+            let asked = self.requests.cancel(number).await;
+            asked.map_err(|error| self.connection.peer.explain(&error, "watching"))?;
+            while self.ending.is_some() {
+                let response = self.receive().await?;
+                self.absorb(&response, &mut events)?;
+            }
+            Ok(events)
+        };
+        match timeout(limit, confirmed).await {
+            Ok(events) => events,
+            Err(_) => Err(self.connection.peer.timed_out("ending a watch", limit)),
+        }
     }
 
     /// What happens next, in order; never empty.
@@ -168,6 +214,10 @@ impl Watch {
     /// Judges a response and appends its events.
     fn absorb(&mut self, response: &WatchResponse, events: &mut Vec<Event>) -> Result<(), EtcdError> {
         let peer = &self.connection.peer;
+        if response.canceled() && self.ending == Some(response.watch_id()) {
+            self.ending = None;
+            return Ok(());
+        }
         if response.canceled() {
             return Err(if response.compact_revision() > 0 {
                 peer.compacted("watching")
@@ -177,7 +227,10 @@ impl Watch {
         }
         let is_progress = response.events().is_empty() && !response.created();
         self.judge(response.header(), if is_progress { self.seen_when_asked } else { self.since })?;
-        self.created += usize::from(response.created());
+        if response.created() {
+            self.created += 1;
+            self.last_created = response.watch_id();
+        }
         self.answers_progress |= is_progress;
         for event in response.events() {
             let Some(kv) = event.kv() else { continue };

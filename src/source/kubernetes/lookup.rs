@@ -9,14 +9,14 @@ use super::error::KubernetesError;
 use super::objects::Decoder;
 use super::sync::Sync;
 use crate::model::EndpointId;
-use crate::state::{Event, ObjectId};
+use crate::state::{Event, Lookup, ObjectId};
 
 /// Pods asked for at once, over one connection.
 const AT_ONCE: usize = 16;
 
 /// Answers `lookups`, for ever. If reading fails they are dropped: an answer that comes late is worth less than a new
 /// question.
-pub(super) async fn serve(client: &Client, decoder: Decoder, mut lookups: mpsc::Receiver<EndpointId>, sync: &Sync) {
+pub(super) async fn serve(client: &Client, decoder: Decoder, mut lookups: mpsc::Receiver<Lookup>, sync: &Sync) {
     let mut asked = Vec::with_capacity(AT_ONCE);
     let mut failing = false;
     loop {
@@ -27,7 +27,13 @@ pub(super) async fn serve(client: &Client, decoder: Decoder, mut lookups: mpsc::
         }
         let mut events = Vec::new();
         let mut failed = None;
-        for answer in join_all(asked.drain(..).map(|id| look_up(client, &decoder, id))).await {
+        for answer in join_all(asked.drain(..).filter_map(|lookup| match lookup {
+            Lookup::Endpoint(id) => Some(look_up(client, &decoder, id)),
+            // Asked only where other hosts' blocks are not followed; here all of them are.
+            Lookup::Block { .. } => None,
+        }))
+        .await
+        {
             match answer {
                 Ok(answer) => events.extend(answer),
                 Err(error) => failed = Some(error),

@@ -15,9 +15,9 @@ use super::objects::Decoder;
 use super::settings::Settings;
 use super::sync::Sync;
 use super::{ApiGroup, Convention, Resource};
-use crate::model::{Detail, EndpointId};
+use crate::model::Detail;
 use crate::source::backoff::{Backoff, around};
-use crate::state::Event;
+use crate::state::{Event, Lookup};
 
 /// What is followed, besides what sweeps read. All but the first three came to Calico later, or may be left out of an
 /// installation.
@@ -120,7 +120,7 @@ impl std::fmt::Debug for Config {
 pub async fn run(
     config: Config,
     events: mpsc::Sender<Vec<Event>>,
-    lookups: mpsc::Receiver<EndpointId>,
+    lookups: mpsc::Receiver<Lookup>,
     mut stop: watch::Receiver<bool>,
 ) {
     let client = config.client.clone();

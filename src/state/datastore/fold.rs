@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::read::Content;
 use super::{AffinityEntry, Datastore, UnreadableValue};
 use crate::model::{AllocationBlock, BlockOwner, EndpointId, Name};
 use crate::state::claims::Claims;
@@ -20,10 +21,15 @@ impl Datastore {
 
     /// Forgets what the list did not name.
     pub(in crate::state) fn end_list(&mut self, now: Duration) {
+        self.end_own_list();
         let Some(seen) = self.seen.take() else { return };
         let listed = |id: &ObjectId| self.lists_endpoints || !matches!(id.kind(), Kind::Endpoint | Kind::Handle);
         let gone: Vec<ObjectId> = self.ids().filter(|id| listed(id) && !seen.contains(id)).collect();
         for id in gone {
+            // A block that went with its key is nothing that anybody asked about.
+            if matches!(&id, ObjectId::Block(cidr) if self.is_answer(cidr)) {
+                continue;
+            }
             self.delete(&id, now);
         }
         self.names.retain(|name| Arc::strong_count(name) > 1);
@@ -48,6 +54,12 @@ impl Datastore {
     }
 
     pub(in crate::state) fn put(&mut self, object: Object, now: Duration) {
+        let object = match object {
+            Object::Block(block) if self.is_answer(&block.cidr) => {
+                return self.take_answer(block.cidr, Content::Block(Box::new(block)), now);
+            }
+            object => object,
+        };
         let id = object.id();
         if let Some(seen) = &mut self.seen {
             seen.insert(id.clone());
@@ -56,10 +68,12 @@ impl Datastore {
             return;
         }
         self.changes.object(&id);
+        let had_key = matches!(&id, ObjectId::Affinity(_, cidr) if self.has_own_key(cidr));
         self.forget_unreadable(&id);
         match object {
             Object::Block(mut block) => {
                 self.share_names(&mut block);
+                self.awaited.remove(&block.cidr);
                 self.blocks.insert(block.cidr, Box::new(block));
             }
             Object::Affinity(affinity) => {
@@ -73,6 +87,7 @@ impl Datastore {
                 if let Some(owners) = self.affinities.get_mut(&affinity.cidr) {
                     owners.insert(owner, AffinityEntry { state: affinity.state, since: now });
                 }
+                self.key_changed(&affinity.cidr, had_key);
             }
             Object::Handle(handle) => {
                 self.handles.insert(handle.id.clone(), handle);
@@ -123,7 +138,7 @@ impl Datastore {
         }
     }
 
-    fn share_names(&mut self, block: &mut AllocationBlock) {
+    pub(super) fn share_names(&mut self, block: &mut AllocationBlock) {
         if let Some(BlockOwner::Host(name)) = &mut block.owner {
             self.share(name);
         }
@@ -155,33 +170,42 @@ impl Datastore {
     }
 
     pub(in crate::state) fn unreadable_value(&mut self, id: ObjectId, value: UnreadableValue, now: Duration) {
+        if let ObjectId::Block(cidr) = id
+            && self.is_answer(&cidr)
+        {
+            return self.take_answer(cidr, Content::Unreadable, now);
+        }
         if let Some(seen) = &mut self.seen {
             seen.insert(id.clone());
         }
         if self.unreadable.get(&id) == Some(&value) {
             return;
         }
+        self.changes.object(&id);
+        if let Some(known) = self.unreadable.get_mut(&id) {
+            *known = value;
+            return;
+        }
+        if let ObjectId::Affinity(owner, cidr) = &id {
+            // It claims the block all the while.
+            let had_key = self.has_own_key(cidr);
+            if self.dark_affinities.get(cidr).is_none() {
+                self.dark_affinities.insert(*cidr, BTreeSet::new());
+            }
+            if let Some(owners) = self.dark_affinities.get_mut(cidr) {
+                owners.insert(owner.clone());
+            }
+            self.key_changed(cidr, had_key);
+        }
         // What it said before says nothing now.
         self.delete(&id, now);
-        match &id {
-            ObjectId::Block(cidr) => {
-                self.dark_blocks.insert(*cidr, ());
-            }
-            ObjectId::Affinity(owner, cidr) => {
-                if self.dark_affinities.get(cidr).is_none() {
-                    self.dark_affinities.insert(*cidr, BTreeSet::new());
-                }
-                if let Some(owners) = self.dark_affinities.get_mut(cidr) {
-                    owners.insert(owner.clone());
-                }
-            }
-            _ => {}
+        if let ObjectId::Block(cidr) = &id {
+            self.dark_blocks.insert(*cidr, ());
         }
-        self.changes.object(&id);
         self.unreadable.insert(id, value);
     }
 
-    fn forget_unreadable(&mut self, id: &ObjectId) {
+    pub(super) fn forget_unreadable(&mut self, id: &ObjectId) {
         if self.unreadable.remove(id).is_none() {
             return;
         }
@@ -202,11 +226,18 @@ impl Datastore {
         }
     }
 
-    pub(in crate::state) fn delete(&mut self, id: &ObjectId, _now: Duration) {
+    pub(in crate::state) fn delete(&mut self, id: &ObjectId, now: Duration) {
+        if let ObjectId::Block(cidr) = id
+            && self.is_answer(cidr)
+        {
+            return self.take_answer(*cidr, Content::Absent, now);
+        }
+        let had_key = matches!(id, ObjectId::Affinity(_, cidr) if self.has_own_key(cidr));
         self.changes.object(id);
         self.forget_unreadable(id);
         match id {
             ObjectId::Block(cidr) => {
+                self.awaited.remove(cidr);
                 self.blocks.remove(cidr);
             }
             ObjectId::Affinity(owner, cidr) => {
@@ -217,6 +248,7 @@ impl Datastore {
                 if empty {
                     self.affinities.remove(cidr);
                 }
+                self.key_changed(cidr, had_key);
             }
             ObjectId::Handle(name) => {
                 self.handles.remove(name);

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::changes::Changes;
 use super::claims::Claims;
 use super::event::{Kind, ObjectId, Unreadable};
+use super::follow::Follow;
 use super::prefix::PrefixMap;
 use crate::model::{
     AffinityState, AllocationBlock, BgpConfiguration, BgpPeer, BlockOwner, ClusterInformation, EndpointId,
@@ -16,6 +17,9 @@ use crate::model::{
 };
 
 mod fold;
+mod read;
+
+pub use read::ReadBlock;
 
 /// A value that says nothing, and where it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +69,12 @@ pub struct Datastore {
     seen: Option<HashSet<ObjectId>>,
     /// Endpoints and handles come in the list, rather than by look-ups or not at all.
     pub(in crate::state) lists_endpoints: bool,
+    /// Which blocks events tell of.
+    pub(in crate::state) follow: Follow,
+    /// Others' blocks that were read, where they are not followed.
+    reads: PrefixMap<ReadBlock>,
+    /// This host's blocks of which nothing was said yet, where others' are not followed.
+    awaited: BTreeSet<IpNet>,
     pub(in crate::state) changes: Changes,
 }
 

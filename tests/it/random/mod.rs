@@ -1,5 +1,6 @@
 //! Random clusters, judged a second time by a reading of the judgement that shares no code with the audit.
 
+mod affinities;
 mod build;
 mod devices;
 mod dump;

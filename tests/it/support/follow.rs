@@ -9,7 +9,7 @@ use calico_exporter::source::etcd::settings::Settings;
 use calico_exporter::source::etcd::{Config, Probe, Timeouts, run};
 #[cfg(feature = "kubernetes")]
 use calico_exporter::source::kubernetes;
-use calico_exporter::state::{Event, ObjectId, Side};
+use calico_exporter::state::{Event, Lookup, ObjectId, Side};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -27,6 +27,8 @@ pub(crate) struct Picture {
     pub(crate) lost: Vec<String>,
     /// What may not be read.
     pub(crate) denied: Vec<String>,
+    /// What was asked and is as it was.
+    pub(crate) same: Vec<ObjectId>,
     /// Deletions said one by one.
     pub(crate) deletions: usize,
 }
@@ -63,6 +65,7 @@ impl Picture {
                 self.deletions += 1;
             }
             Event::Denied(Side::Datastore, what) => self.denied = what.iter().map(ToString::to_string).collect(),
+            Event::Same(id) => self.same.push(id),
             other => panic!("not the datastore's: {other:?}"),
         }
     }
@@ -97,7 +100,7 @@ pub(crate) fn config(settings: Settings) -> Config {
 /// A source at work.
 pub(crate) struct Source {
     events: mpsc::Receiver<Vec<Event>>,
-    lookups: mpsc::Sender<EndpointId>,
+    lookups: mpsc::Sender<Lookup>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     pub(crate) picture: Picture,
@@ -115,7 +118,7 @@ impl Source {
     }
 
     fn wire(
-        spawn: impl FnOnce(mpsc::Sender<Vec<Event>>, mpsc::Receiver<EndpointId>, watch::Receiver<bool>) -> JoinHandle<()>,
+        spawn: impl FnOnce(mpsc::Sender<Vec<Event>>, mpsc::Receiver<Lookup>, watch::Receiver<bool>) -> JoinHandle<()>,
     ) -> Source {
         let (sender, events) = mpsc::channel(4);
         let (lookups, asked) = mpsc::channel(16);
@@ -153,7 +156,11 @@ impl Source {
     }
 
     pub(crate) async fn look_up(&self, id: EndpointId) {
-        self.lookups.send(id).await.unwrap();
+        self.ask(Lookup::Endpoint(id)).await;
+    }
+
+    pub(crate) async fn ask(&self, lookup: Lookup) {
+        self.lookups.send(lookup).await.unwrap();
     }
 
     /// Asks it to stop, and sees that it does.

@@ -1,0 +1,87 @@
+//! One whole picture: what was dumped, and what is read now; and whoever can say more.
+
+use super::check::patiently;
+use super::read::Dump;
+use crate::config::{ConfigError, DatastoreSource, KernelSource, Sources};
+use crate::source::archive::Archive;
+#[cfg(feature = "kubernetes")]
+use crate::source::kubernetes;
+use crate::source::{etcd, netlink};
+use crate::state::{Event, Follow, Lookup};
+
+/// Where questions are answered that a picture leaves open.
+pub(super) enum Answers {
+    /// From the rest of a dump, if it has more.
+    Archive(Archive),
+    /// By etcd.
+    Etcd(Box<etcd::Reader>),
+}
+
+impl Answers {
+    /// An answer to each.
+    ///
+    /// # Errors
+    ///
+    /// etcd does not answer.
+    pub(super) async fn answer(&mut self, lookups: &[Lookup]) -> Result<Vec<Event>, ConfigError> {
+        match self {
+            Answers::Archive(archive) => Ok(lookups.iter().map(|lookup| archive.answer(lookup)).collect()),
+            Answers::Etcd(reader) => {
+                reader.answer(lookups).await.map_err(|error| ConfigError::Flags(error.to_string()))
+            }
+        }
+    }
+}
+
+/// Everything that was dumped, and that is not and is read now.
+///
+/// # Errors
+///
+/// A source cannot be read.
+pub(super) async fn whole(sources: &Sources, dumped: &[Event]) -> Result<Vec<Event>, ConfigError> {
+    let mut events = dumped.to_vec();
+    match &sources.datastore {
+        DatastoreSource::Etcd(settings) => {
+            let objects = patiently("reading etcd", etcd::snapshot(settings, etcd::Timeouts::default()));
+            events.extend(objects.await.map_err(|error| ConfigError::Flags(error.to_string()))?);
+        }
+        #[cfg(feature = "kubernetes")]
+        DatastoreSource::Kubernetes(config) => {
+            let objects = patiently("reading the Kubernetes API", kubernetes::snapshot(config));
+            events.extend(objects.await.map_err(|error| ConfigError::Flags(error.to_string()))?);
+        }
+        DatastoreSource::Files(_) => {}
+    }
+    events.extend(kernel(sources).await?);
+    Ok(events)
+}
+
+async fn kernel(sources: &Sources) -> Result<Vec<Event>, ConfigError> {
+    if !matches!(sources.kernel, Some(KernelSource::Netlink)) {
+        return Ok(Vec::new());
+    }
+    let kernel = netlink::snapshot().await;
+    kernel.map_err(|error| ConfigError::Flags(format!("this host's kernel: {error}")))
+}
+
+/// The same as far as it is followed (`--routes.watch`), and whoever can answer for the rest.
+///
+/// # Errors
+///
+/// A source cannot be read.
+pub(super) async fn picture(sources: &Sources, dump: &Dump) -> Result<(Vec<Event>, Answers), ConfigError> {
+    let follow = sources.follow(&dump.node);
+    let Follow::Affinities(me) = &follow else {
+        return Ok((whole(sources, &dump.events).await?, Answers::Archive(Archive::default())));
+    };
+    let (mut events, archive) = Archive::split(dump.events.clone(), &follow);
+    let mut answers = Answers::Archive(archive);
+    if let DatastoreSource::Etcd(settings) = &sources.datastore {
+        let read = patiently("reading etcd", etcd::affinities(settings, etcd::Timeouts::default(), me)).await;
+        let (told, reader) = read.map_err(|error| ConfigError::Flags(error.to_string()))?;
+        events.extend(told);
+        answers = Answers::Etcd(Box::new(reader));
+    }
+    events.extend(kernel(sources).await?);
+    Ok((events, answers))
+}
