@@ -95,6 +95,53 @@ async fn every_recording_is_clean_from_files_and_from_etcd() {
     }
 }
 
+/// What `check --routes.watch affinities` says.
+fn check_by_affinities(datastore: [&str; 2], kernel: &Kernel) -> Output {
+    let mut arguments = vec!["check", datastore[0], datastore[1], "--output", "json", "--settle", "0s"];
+    arguments.extend(["--no-collector.ipam", "--routes.watch", "affinities", "--node.name", &kernel.host]);
+    let (routes, links) = (kernel.routes.to_str().unwrap(), kernel.links.to_str().unwrap());
+    arguments.extend(["--routes.file", routes, "--links.file", links]);
+    run(&arguments)
+}
+
+#[tokio::test]
+async fn every_recording_is_clean_by_affinities_from_files_and_from_etcd() {
+    let Some(etcd) = Etcd::start().await else { return };
+    for (name, hosts) in RECORDED {
+        load(&etcd, &dumped(name)).await;
+        let file = folder(name).join("etcd.json");
+        for host in *hosts {
+            let kernel = Kernel::of(name, host);
+            let from_file = check_by_affinities(["--datastore.file", file.to_str().unwrap()], &kernel);
+            assert_eq!(from_file.status.code(), Some(0), "{name} {host}: {from_file:?}");
+            assert!(from_file.stderr.is_empty(), "{name} {host}: {from_file:?}");
+            let from_etcd = check_by_affinities(["--etcd.endpoints", &etcd.url()], &kernel);
+            assert_eq!(from_etcd, from_file, "{name} {host}");
+        }
+    }
+}
+
+/// What is missing by a key or in an own block is seen; a borrowed address of another host's block is not.
+#[tokio::test]
+async fn by_affinities_a_route_taken_out_is_one_finding_where_that_can_be_known() {
+    let Some(etcd) = Etcd::start().await else { return };
+    load(&etcd, &dumped("three-hosts")).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = folder("three-hosts").join("etcd.json");
+    for (destination, finding) in [
+        ("10.202.1.64/26", Some("remote_block missing 10.202.1.64/26")),
+        ("10.204.0.128/26", Some("local_block missing 10.204.0.128/26")),
+        ("10.200.0.129", Some("local_workload missing 10.200.0.129")),
+        ("10.205.0.26", None),
+    ] {
+        let kernel = reroute(&Kernel::of("three-hosts", "h1"), dir.path(), destination, &[]);
+        let from_file = check_by_affinities(["--datastore.file", file.to_str().unwrap()], &kernel);
+        assert_eq!(from_file.status.code(), Some(i32::from(finding.is_some())), "{from_file:?}");
+        assert_eq!(findings(std::str::from_utf8(&from_file.stdout).unwrap()), Vec::from_iter(finding));
+        assert_eq!(check_by_affinities(["--etcd.endpoints", &etcd.url()], &kernel), from_file);
+    }
+}
+
 /// Changes a value of the first key that begins with this.
 fn change(entries: &mut [KeyValue], prefix: &str, how: impl FnOnce(&mut Value)) {
     let (_, value) = entries.iter_mut().find(|(key, _)| key.starts_with(prefix)).unwrap();

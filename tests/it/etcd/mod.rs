@@ -1,6 +1,7 @@
 //! The live etcd source against a real etcd.
 
 mod access;
+mod affinities;
 mod faults;
 mod follow;
 mod load;

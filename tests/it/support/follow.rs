@@ -104,6 +104,8 @@ pub(crate) struct Source {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     pub(crate) picture: Picture,
+    /// Events received.
+    pub(crate) told: usize,
 }
 
 impl Source {
@@ -124,7 +126,7 @@ impl Source {
         let (lookups, asked) = mpsc::channel(16);
         let (stop, stopped) = watch::channel(false);
         let task = spawn(sender, asked, stopped);
-        Source { events, lookups, stop, task, picture: Picture::default() }
+        Source { events, lookups, stop, task, picture: Picture::default(), told: 0 }
     }
 
     /// Receives until the picture is as wanted.
@@ -133,6 +135,7 @@ impl Source {
             while !is_so(&self.picture) {
                 let batch = self.events.recv().await.expect("the source runs");
                 assert!(!batch.is_empty() && batch.len() <= 64, "a batch of {}", batch.len());
+                self.told += batch.len();
                 batch.into_iter().for_each(|event| self.picture.apply(event));
             }
         };
