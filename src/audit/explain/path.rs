@@ -101,7 +101,7 @@ impl Known<'_> {
         // The most specific first: it is the one that decides.
         let mut nets: Vec<IpNet> = nets.into_iter().filter(|it| it.contains(&net)).collect();
         nets.sort_by_key(|it| std::cmp::Reverse(it.prefix_len()));
-        let judged = nets.iter().filter_map(|it| Some((it, context.judge(it).difference?)));
+        let judged = nets.iter().filter_map(|it| Some((it, context.judge(it, None).difference?)));
         judged.map(|(net, difference)| routes.finding(net, &difference)).collect()
     }
 
