@@ -154,6 +154,13 @@ impl Sources {
             ));
         }
         let by_affinities = by_affinities(args, collectors)?;
+        #[cfg(feature = "kubernetes")]
+        if by_affinities && matches!(datastore, DatastoreSource::Kubernetes(_)) {
+            return Err(ConfigError::Flags(
+                "--routes.watch affinities: of the Kubernetes API (--datastore.type) every block is followed; leave it out"
+                    .to_owned(),
+            ));
+        }
         let from_dump = matches!(kernel, Some(KernelSource::Files { .. }));
         let node = node_name(args, environment, from_dump)?;
         let backend = match args.backend {
