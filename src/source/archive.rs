@@ -60,14 +60,12 @@ fn id_of(event: &Event) -> Option<ObjectId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::testing;
-    use crate::model::{AffinityState, BlockAffinity};
+    use crate::model::{AffinityState, AllocationBlock, BlockAffinity};
     use crate::state::Object;
 
     #[test]
     fn others_blocks_are_kept_back_and_answer() {
-        let mine = testing::Block::of("host:h1", "10.0.0.0/26").build();
-        let others = testing::Block::of("host:h2", "10.0.0.64/26").build();
+        let [mine, others] = ["10.0.0.0/26", "10.0.0.64/26"].map(|cidr| AllocationBlock::new(cidr.parse().unwrap()));
         let key = |host: &str, cidr: &str| {
             Event::Put(Box::new(Object::Affinity(BlockAffinity {
                 owner: BlockOwner::Host(host.into()),
@@ -75,7 +73,7 @@ mod tests {
                 state: AffinityState::Confirmed,
             })))
         };
-        let put = |block: &crate::model::AllocationBlock| Event::Put(Box::new(Object::Block(block.clone())));
+        let put = |block: &AllocationBlock| Event::Put(Box::new(Object::Block(block.clone())));
         let events = vec![put(&mine), put(&others), key("h1", "10.0.0.0/26"), key("h2", "10.0.0.64/26")];
         let (told, archive) = Archive::split(events, &Follow::Affinities("h1".into()));
         assert_eq!(told, [key("h1", "10.0.0.0/26"), key("h2", "10.0.0.64/26"), put(&mine)]);
