@@ -103,6 +103,37 @@ impl Running {
         memory(self.child.id())
     }
 
+    /// An `etcd grpc-proxy` before `etcd`.
+    pub fn proxy(etcd: &Running) -> Result<Running, Failure> {
+        let address = free()?;
+        let child = Command::new("etcd")
+            .args(["grpc-proxy", "start", "--endpoints", &etcd.url(), "--listen-addr", &address.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let running = Running { child, address };
+        running.until(|it| get(it.address, "/health", false).is_ok_and(|answer| answer.status == 200))?;
+        Ok(running)
+    }
+
+    /// Bytes that an etcd has sent to its clients.
+    pub fn sent(&self) -> Result<f64, Failure> {
+        let text = String::from_utf8(get(self.address, "/metrics", false)?.body)?;
+        let value = text.lines().find_map(|line| line.strip_prefix("etcd_network_client_grpc_sent_bytes_total "));
+        Ok(value.ok_or("etcd does not say what it sent")?.parse()?)
+    }
+
+    /// How often its threads gave up the processor to wait for something: the number of times that they were woken.
+    pub fn wakes(&self) -> Result<f64, Failure> {
+        let mut wakes = 0.0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let status = std::fs::read_to_string(thread?.path().join("status"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            wakes += line.ok_or("no context switches")?.trim().parse::<f64>()?;
+        }
+        Ok(wakes)
+    }
+
     /// Processor time in seconds so far.
     pub fn processor(&self) -> Result<f64, Failure> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;

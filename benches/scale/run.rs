@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 
+#[allow(unreachable_pub, reason = "a module of a program")]
+mod affinities;
 #[allow(unreachable_pub, dead_code, reason = "shared with the generator")]
 mod cluster;
 #[allow(unreachable_pub, reason = "a module of a program")]
@@ -21,6 +23,8 @@ mod idle;
 mod load;
 #[allow(unreachable_pub, reason = "a module of a program")]
 mod process;
+#[allow(unreachable_pub, reason = "a module of a program")]
+mod proxy;
 #[allow(unreachable_pub, reason = "a module of a program")]
 mod routes;
 #[allow(unreachable_pub, reason = "a module of a program")]
@@ -54,7 +58,7 @@ struct Arguments {
     /// What serves the same series through client_golang (benches/peer, built).
     #[arg(long)]
     peer: Option<PathBuf>,
-    /// Only measurements of these names: start, scrape, routes, latency, writes, idle, sweep, affinities, twice.
+    /// Only measurements of these names: start, scrape, routes, latency, writes, idle, sweep, affinities, proxy, twice.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Already inside a namespace.
@@ -72,6 +76,8 @@ struct Bench {
     directory: PathBuf,
     runtime: tokio::runtime::Runtime,
     table: Table,
+    /// The kernel has its routes.
+    programmed: bool,
 }
 
 fn main() -> Result<(), Failure> {
@@ -85,14 +91,26 @@ fn main() -> Result<(), Failure> {
     to_the_end("ip", &["link", "set", "lo", "up"])?;
     let directory = tempfile::tempdir()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let shape = Shape { hosts: it.hosts, blocks: 3, used: 32, faults: 24, endpoints: true };
+    // Only a sweep reads endpoints, half of all keys.
+    let endpoints = !it.only.iter().all(|only| matches!(only.as_str(), "affinities" | "proxy")) || it.only.is_empty();
+    let shape = Shape { hosts: it.hosts, blocks: 3, used: 32, faults: 24, endpoints };
     let etcd = Running::etcd(&directory.path().join("etcd"))?;
     let (keys, bytes) = runtime.block_on(load::into_etcd(&etcd.url(), shape.keys()))?;
     eprintln(&format!("{} hosts, {keys} keys, {} MB of values", it.hosts, bytes / 1_000_000));
     let directory_path = directory.path().to_owned();
     let (runs, seconds) = (it.runs, it.seconds);
     let table = Table::begin()?;
-    let mut bench = Bench { runs, seconds, shape, etcd, peer: it.peer, directory: directory_path, runtime, table };
+    let mut bench = Bench {
+        runs,
+        seconds,
+        shape,
+        etcd,
+        peer: it.peer,
+        directory: directory_path,
+        runtime,
+        table,
+        programmed: false,
+    };
     let wanted = |name: &str| it.only.is_empty() || it.only.iter().any(|only| only == name);
     let mut once = (f64::NAN, f64::NAN);
     if wanted("start") || wanted("twice") {
@@ -115,6 +133,12 @@ fn main() -> Result<(), Failure> {
     }
     if wanted("routes") {
         routes::measure(&mut bench)?;
+    }
+    if wanted("affinities") {
+        affinities::measure(&mut bench)?;
+    }
+    if wanted("proxy") {
+        proxy::measure(&mut bench)?;
     }
     if wanted("twice") {
         let shape = Shape { hosts: it.hosts * 2, endpoints: false, ..shape };
