@@ -66,7 +66,7 @@ fn in_a_healthy_cluster_no_link_of_any_chain_is_at_fault() {
             let explained = looked.explain(&subject);
             // No rule asks for a pod's device (J25), and nothing reaches a pod without one.
             let is_gone = |link: &Link| {
-                link.kind == LinkKind::WorkloadDevice && !world.link(&link.subject).is_some_and(|it| !it.no_carrier)
+                link.kind == LinkKind::WorkloadDevice && world.link(&link.subject).is_none_or(|it| it.no_carrier)
             };
             let faulty: Vec<_> =
                 explained.links.iter().filter(|it| it.state == LinkState::Fault && !is_gone(it)).collect();
