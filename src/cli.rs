@@ -86,6 +86,15 @@ pub struct SourceArgs {
     /// A dump instead of the kernel's devices: `ip -j -d addr show`.
     #[arg(long = "links.file", value_name = "FILE")]
     pub links_file: Option<PathBuf>,
+    /// A dump instead of the tunnels' neighbours: `ip -j -d -s neigh show nud all`.
+    #[arg(long = "neighbours.file", value_name = "FILE")]
+    pub neighbours_file: Option<PathBuf>,
+    /// A dump instead of the tunnels' forwarding entries: `bridge -j -d fdb show`.
+    #[arg(long = "fdb.file", value_name = "FILE")]
+    pub fdb_file: Option<PathBuf>,
+    /// A dump instead of the policy rules: `ip -j rule show`, then another of `ip -6 -j rule show`.
+    #[arg(long = "rules.file", value_name = "FILE")]
+    pub rules_file: Vec<PathBuf>,
     /// This host's Calico node name [env: NODENAME, then /var/lib/calico/nodename, then the lower-case host name].
     #[arg(long = "node.name", value_name = "NAME")]
     pub node_name: Option<String>,
@@ -108,6 +117,12 @@ pub struct SourceArgs {
     /// Leave this host's routes out.
     #[arg(long = "no-collector.routes", overrides_with = "collector_routes")]
     pub no_collector_routes: bool,
+    /// Audit what is beneath the routes: the tunnels' neighbours and forwarding entries, and policy rules.
+    #[arg(long = "collector.tunnels", overrides_with = "no_collector_tunnels", hide = true)]
+    pub collector_tunnels: bool,
+    /// Leave neighbours, forwarding entries and policy rules out.
+    #[arg(long = "no-collector.tunnels", overrides_with = "collector_tunnels")]
+    pub no_collector_tunnels: bool,
     /// Look for leaked addresses and broken handles, with the IPAM collector.
     #[arg(long = "collector.leaks", overrides_with = "no_collector_leaks", hide = true)]
     pub collector_leaks: bool,

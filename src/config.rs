@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::audit::Backend;
+use crate::audit::{Backend, FelixOverrides};
 use crate::cli::{BackendArg, SourceArgs, WatchArg};
 use crate::model::Name;
 use crate::source::etcd::settings::{Credentials, Identity, Pem, Settings, SettingsError, read_password};
+use crate::source::iproute::Files;
 use crate::source::kubernetes::Convention;
 use crate::state::Follow;
 
@@ -58,12 +59,7 @@ pub enum KernelSource {
     /// This host's kernel.
     Netlink,
     /// Dumps.
-    Files {
-        /// `ip -j -d route show table all`.
-        routes: PathBuf,
-        /// `ip -j -d addr show`.
-        links: Option<PathBuf>,
-    },
+    Files(Files),
 }
 
 /// Which audits run.
@@ -73,6 +69,8 @@ pub struct Collectors {
     pub ipam: bool,
     /// This host's routes.
     pub routes: bool,
+    /// What is beneath them: neighbours and forwarding entries of the tunnels, and policy rules.
+    pub tunnels: bool,
     /// Leaks and handles, with IPAM.
     pub leaks: bool,
 }
@@ -94,6 +92,8 @@ pub struct Sources {
     pub backend: Backend,
     /// Only affinity keys and this host's blocks are followed.
     pub by_affinities: bool,
+    /// What Felix's environment on this host says, which the datastore does not show.
+    pub felix: FelixOverrides,
 }
 
 /// The environment, as a function: tests have their own.
@@ -110,6 +110,16 @@ impl Sources {
             return Err(ConfigError::Flags(
                 "--links.file needs --routes.file: devices of another host say nothing of this one's routes".to_owned(),
             ));
+        }
+        for (name, given) in [("--neighbours.file", &args.neighbours_file), ("--fdb.file", &args.fdb_file)] {
+            if given.is_some() && args.links_file.is_none() {
+                return Err(ConfigError::Flags(format!(
+                    "{name} needs --links.file: its entries are of devices, and say nothing without them"
+                )));
+            }
+        }
+        if !args.rules_file.is_empty() && args.routes_file.is_none() {
+            return Err(ConfigError::Flags("--rules.file needs --routes.file of the same host".to_owned()));
         }
         #[cfg_attr(not(feature = "kubernetes"), allow(unused_mut))]
         let mut convention = datastore_type::convention(args, environment)?;
@@ -133,7 +143,13 @@ impl Sources {
             }
         };
         let kernel = match (&args.routes_file, &datastore) {
-            (Some(routes), _) => Some(KernelSource::Files { routes: routes.clone(), links: args.links_file.clone() }),
+            (Some(routes), _) => Some(KernelSource::Files(Files {
+                routes: routes.clone(),
+                links: args.links_file.clone(),
+                neighbours: args.neighbours_file.clone(),
+                fdb: args.fdb_file.clone(),
+                rules: args.rules_file.clone(),
+            })),
             // The kernel here is not the dumped cluster's.
             (None, DatastoreSource::Files(_)) => None,
             (None, _) => Some(KernelSource::Netlink),
@@ -141,7 +157,17 @@ impl Sources {
         let kernel = kernel.filter(|_| !args.no_collector_routes);
         // Host-local IPAM keeps nothing in the datastore that could be audited.
         let ipam = !args.no_collector_ipam && !convention.use_pod_cidr;
-        let collectors = Collectors { ipam, routes: kernel.is_some(), leaks: ipam && !args.no_collector_leaks };
+        let has_tunnels = match &kernel {
+            Some(KernelSource::Netlink) => true,
+            Some(KernelSource::Files(files)) => files.has_tunnels(),
+            None => false,
+        };
+        let collectors = Collectors {
+            ipam,
+            routes: kernel.is_some(),
+            tunnels: has_tunnels && !args.no_collector_tunnels,
+            leaks: ipam && !args.no_collector_leaks,
+        };
         if !collectors.ipam && !collectors.routes {
             return Err(ConfigError::Flags(
                 match convention.use_pod_cidr {
@@ -161,7 +187,7 @@ impl Sources {
                     .to_owned(),
             ));
         }
-        let from_dump = matches!(kernel, Some(KernelSource::Files { .. }));
+        let from_dump = matches!(kernel, Some(KernelSource::Files(_)));
         let node = node_name(args, environment, from_dump)?;
         let backend = match args.backend {
             BackendArg::Auto => Backend::Auto,
@@ -169,7 +195,8 @@ impl Sources {
             BackendArg::Vxlan => Backend::Vxlan,
             BackendArg::None => Backend::None,
         };
-        Ok(Sources { datastore, convention, kernel, collectors, node, backend, by_affinities })
+        let felix = felix_overrides(environment)?;
+        Ok(Sources { datastore, convention, kernel, collectors, node, backend, by_affinities, felix })
     }
 
     /// Which blocks are followed, for host `node`.
@@ -194,6 +221,24 @@ fn by_affinities(args: &SourceArgs, collectors: Collectors) -> Result<bool, Conf
                 .to_owned(),
         )),
     }
+}
+
+/// Felix takes its environment over everything that the datastore says (`felix/config/config_params.go`).
+fn felix_overrides(environment: Environment<'_>) -> Result<FelixOverrides, ConfigError> {
+    fn number<T: std::str::FromStr>(
+        environment: Environment<'_>,
+        name: &'static str,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(text) = environment(name).filter(|text| !text.trim().is_empty()) else { return Ok(None) };
+        text.trim()
+            .parse()
+            .map(Some)
+            .map_err(|_| flag(name, text, "not a number in range; Felix reads the same variable"))
+    }
+    Ok(FelixOverrides {
+        vxlan_vni: number(environment, "FELIX_VXLANVNI")?,
+        vxlan_port: number(environment, "FELIX_VXLANPORT")?,
+    })
 }
 
 fn etcd_flag(args: &SourceArgs) -> Option<(&'static str, String)> {
@@ -345,15 +390,37 @@ mod tests {
     fn a_dump_of_the_datastore_alone_has_no_routes_to_audit() {
         let dump = sources(&["--datastore.file", "d.json"], &[]).unwrap();
         assert!(dump.kernel.is_none() && dump.is_dump());
-        assert_eq!(dump.collectors, Collectors { ipam: true, routes: false, leaks: true });
+        assert_eq!(dump.collectors, Collectors { ipam: true, routes: false, tunnels: false, leaks: true });
         let both = sources(&["--datastore.file", "d.json", "--routes.file", "r.json"], &[]).unwrap();
         assert!(both.collectors.routes && both.is_dump() && both.node.is_none());
+        assert!(!both.collectors.tunnels, "nothing was given to tell of them");
+    }
+
+    #[test]
+    fn tunnels_are_audited_with_the_routes_and_from_what_is_given() {
+        let etcd = ["--etcd.endpoints", "http://a:1"];
+        assert!(sources(&etcd, &[]).unwrap().collectors.tunnels);
+        for without in ["--no-collector.tunnels", "--no-collector.routes"] {
+            assert!(!sources(&[&etcd[..], &[without]].concat(), &[]).unwrap().collectors.tunnels, "{without}");
+        }
+        let files = ["--datastore.file", "d", "--routes.file", "r", "--links.file", "l"];
+        assert!(!sources(&files, &[]).unwrap().collectors.tunnels);
+        for flag in ["--neighbours.file", "--fdb.file", "--rules.file"] {
+            assert!(sources(&[&files[..], &[flag, "x"]].concat(), &[]).unwrap().collectors.tunnels, "{flag}");
+        }
+        let felix = sources(&files, &[("FELIX_VXLANVNI", "4097"), ("FELIX_VXLANPORT", "")]).unwrap().felix;
+        assert_eq!(felix, FelixOverrides { vxlan_vni: Some(4097), vxlan_port: None });
+        let error = sources(&files, &[("FELIX_VXLANPORT", "70000")]).unwrap_err();
+        assert!(error.contains("FELIX_VXLANPORT") && error.contains("70000"), "{error}");
     }
 
     #[test]
     fn errors_name_the_flag_and_the_value() {
         let table: &[(&[&str], &[&str])] = &[
             (&["--links.file", "l.json"], &["--links.file", "--routes.file"]),
+            (&["--routes.file", "r", "--neighbours.file", "n"], &["--neighbours.file", "--links.file"]),
+            (&["--routes.file", "r", "--fdb.file", "n"], &["--fdb.file", "--links.file"]),
+            (&["--rules.file", "n"], &["--rules.file", "--routes.file"]),
             (&["--datastore.file", "d", "--etcd.endpoints", "http://a:1"], &["--etcd.endpoints", "http://a:1"]),
             (&["--datastore.file", "d", "--no-collector.ipam"], &["nothing to do"]),
             (

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use calico_exporter::audit::{AuditOptions, Auditor, Backend, Now, RouteOptions};
+use calico_exporter::audit::{AuditOptions, Auditor, Backend, Now, RouteOptions, TunnelOptions};
 use calico_exporter::model::Detail;
 use calico_exporter::source::etcd::{KeyRange, Lister, Timeouts, connect, settings::Settings};
 use calico_exporter::source::netlink;
@@ -76,7 +76,12 @@ fn dump_and_audit(bench: &mut Bench) -> Result<(), Failure> {
         datastore.apply(Event::Synced(Side::Datastore), Duration::ZERO);
         Ok::<_, Failure>(())
     })?;
-    let options = RouteOptions { node, backend: Backend::Auto, grace: Some(Duration::from_secs(120)) };
+    let options = RouteOptions {
+        node,
+        backend: Backend::Auto,
+        grace: Some(Duration::from_secs(120)),
+        tunnels: TunnelOptions::default(),
+    };
     let options =
         AuditOptions { ipam: None, routes: Some(options), leaks: false, leak_grace: Duration::from_secs(900) };
     let (mut ours, mut dumps, mut peers) = (Runs::default(), Runs::default(), Runs::default());

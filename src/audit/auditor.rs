@@ -17,6 +17,7 @@ use super::report::Report;
 use super::routes::{RouteAudit, RouteOptions};
 use super::rows::RoutePage;
 use super::sweep::{Persistence, Sweep, Swept};
+use super::tunnel_entries::TunnelAudit;
 use super::{tunnel_addresses, unreadable};
 use crate::model::{EndpointId, Name, Node, Selector};
 use crate::state::{Changes, Datastore, Lookup, ObjectId, Side, State, Unreadable, UnreadableValue};
@@ -41,6 +42,8 @@ pub struct Judged {
     pub ipam: usize,
     /// Destinations of routes.
     pub routes: usize,
+    /// Entries of the tunnels' tables.
+    pub tunnels: usize,
 }
 
 /// The audits and what they know.
@@ -49,11 +52,15 @@ pub struct Auditor {
     options: AuditOptions,
     ipam: Option<IpamAudit>,
     routes: Option<RouteAudit>,
+    beneath: Option<TunnelAudit>,
     /// Each has looked at least once.
     ipam_looked: bool,
     routes_looked: bool,
+    beneath_looked: bool,
     /// What the routes' audit has not seen while the kernel was not in sync.
     owed: Changes,
+    /// The same of what is beneath.
+    owed_beneath: Changes,
     leaks: Vec<Finding>,
     leaks_judged: bool,
     /// Handles and endpoints that the last sweep could not read.
@@ -76,10 +83,13 @@ impl Auditor {
         Auditor {
             ipam: options.ipam.map(IpamAudit::new),
             routes: options.routes.clone().map(RouteAudit::new),
+            beneath: options.routes.clone().filter(|routes| routes.tunnels.entries).map(TunnelAudit::new),
             options,
             ipam_looked: false,
             routes_looked: false,
+            beneath_looked: false,
             owed: Changes::default(),
+            owed_beneath: Changes::default(),
             leaks: Vec::new(),
             leaks_judged: false,
             swept_unreadable: BTreeMap::new(),
@@ -97,7 +107,8 @@ impl Auditor {
             return false;
         }
         let mut judged = false;
-        let changes = state.take_changes();
+        let mut changes = state.take_changes();
+        let beneath = changes.take_beneath();
         if self.ipam.is_some() {
             self.look_at_ipam(&state.datastore, &changes, now);
             judged = true;
@@ -109,6 +120,14 @@ impl Auditor {
             routes.refresh(state, &std::mem::take(&mut self.owed), now);
             self.routes_looked = true;
             judged = true;
+        }
+        if let Some(audit) = &mut self.beneath {
+            self.owed_beneath.merge(beneath);
+            if state.in_sync(Side::Kernel) && state.in_sync(Side::Tunnels) {
+                audit.refresh(state, &std::mem::take(&mut self.owed_beneath), now);
+                self.beneath_looked = true;
+                judged = true;
+            }
         }
         judged
     }
@@ -206,6 +225,10 @@ impl Auditor {
         if let Some(routes) = routes {
             findings.extend(routes.findings(now));
         }
+        let beneath = self.beneath.as_ref().filter(|_| self.beneath_looked);
+        if let Some(beneath) = beneath {
+            findings.extend(beneath.findings(state, now));
+        }
         if ipam.is_none() && state.in_sync(Side::Datastore) {
             let unreadable = unreadable(&state.datastore);
             findings.extend(unreadable.filter(|finding| finding.metric == Metric::UndecodableKeys));
@@ -214,6 +237,7 @@ impl Auditor {
         Report {
             ipam: ipam.map(IpamAudit::report),
             routes: routes.map(|routes| routes.report(state, now)),
+            tunnels: beneath.map(|beneath| beneath.report(state, now)),
             leaks: self.leaks_judged,
             findings,
         }
@@ -242,6 +266,7 @@ impl Auditor {
             .iter()
             .filter_map(IpamAudit::next_due)
             .chain(self.routes.iter().filter_map(|routes| routes.next_due(now)))
+            .chain(self.beneath.iter().filter_map(|beneath| beneath.next_due(now)))
             .chain(tunnels)
             .filter(|due| *due > now.monotonic)
             .min()
@@ -252,6 +277,7 @@ impl Auditor {
         Judged {
             ipam: self.ipam.as_ref().map_or(0, |ipam| ipam.judged),
             routes: self.routes.as_ref().map_or(0, |routes| routes.judged),
+            tunnels: self.beneath.as_ref().map_or(0, |beneath| beneath.judged),
         }
     }
 

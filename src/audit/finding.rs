@@ -23,6 +23,8 @@ pub enum Metric {
     LeakedAddresses,
     /// `calico_tunnel_faults`.
     TunnelFaults,
+    /// `calico_tunnel_entry_faults`.
+    TunnelEntryFaults,
     /// `calico_node_faults`.
     NodeFaults,
     /// `calico_route_faults`.
@@ -33,7 +35,7 @@ pub enum Metric {
 
 impl Metric {
     /// All of them, in the order in which findings are listed.
-    pub const ALL: [Metric; 10] = [
+    pub const ALL: [Metric; 11] = [
         Metric::UndecodableKeys,
         Metric::MismatchedAddresses,
         Metric::InvalidBlocks,
@@ -41,6 +43,7 @@ impl Metric {
         Metric::HandleFaults,
         Metric::LeakedAddresses,
         Metric::TunnelFaults,
+        Metric::TunnelEntryFaults,
         Metric::NodeFaults,
         Metric::RouteFaults,
         Metric::OwnerFaults,
@@ -56,6 +59,7 @@ impl Metric {
             Metric::HandleFaults => "calico_ipam_handle_faults",
             Metric::LeakedAddresses => "calico_ipam_leaked_addresses",
             Metric::TunnelFaults => "calico_tunnel_faults",
+            Metric::TunnelEntryFaults => "calico_tunnel_entry_faults",
             Metric::NodeFaults => "calico_node_faults",
             Metric::RouteFaults => "calico_route_faults",
             Metric::OwnerFaults => "calico_cluster_routes_owner_faults",

@@ -23,6 +23,8 @@ mod report;
 mod routes;
 mod rows;
 mod setting;
+mod tunnel_devices;
+mod tunnel_entries;
 mod tunnels;
 mod words;
 
@@ -46,11 +48,12 @@ pub use ipam::{
 };
 pub use judge::RouteReason;
 pub use now::Now;
-pub use reasons::{Part, TUNNEL_ADDRESS_REASONS, TUNNEL_DEVICE_REASONS};
+pub use reasons::{Part, RULE_REASONS};
 pub use report::{
-    ClassCounts, Encapsulation, Histogram, HostFigures, IpamReport, PoolFigures, Report, RouteClass, RoutesReport,
-    TunnelMode, TunnelModes,
+    ClassCounts, Encapsulation, EntryCounts, Histogram, HostFigures, IpamReport, PoolFigures, Report, RouteClass,
+    RoutesReport, TunnelMode, TunnelModes, TunnelsReport,
 };
-pub use routes::{RouteAudit, RouteOptions};
+pub use routes::{RouteAudit, RouteOptions, TunnelOptions};
 pub use rows::{RoutePage, RouteRow, RouteState};
-pub use setting::Backend;
+pub use setting::{Backend, FelixOverrides};
+pub use tunnel_entries::{Entry, EntryReason, Peer, Tunnel, TunnelAudit, tunnels};

@@ -2,6 +2,7 @@
 
 use super::finding::Metric;
 use super::report::RouteClass;
+use crate::model::TunnelKind;
 
 /// A part of the audit: it reports once everything that it reads has been in sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -12,16 +13,60 @@ pub enum Part {
     Ipam,
     /// This host's routes.
     Routes,
+    /// What is beneath them.
+    Tunnels,
     /// The sweep over handles and endpoints.
     Leaks,
 }
 
-/// What may be wrong with a tunnel as this host's devices show it (J13).
-pub const TUNNEL_DEVICE_REASONS: [&str; 5] =
-    ["missing", "down", "address_missing", "address_differs", "address_unexpected"];
+/// What may be wrong with a tunnel as this host's devices show it (J13), whatever kind it is of.
+const DEVICE_REASONS: [&str; 6] =
+    ["missing", "down", "address_missing", "address_differs", "address_unexpected", "mtu_too_high"];
 
-/// What may be wrong with a Node's tunnel address in the cluster's IPAM (J13).
-pub const TUNNEL_ADDRESS_REASONS: [&str; 3] = ["not_allocated", "owned_by_pod", "duplicate"];
+/// The same with a VXLAN device, which has more to be wrong.
+const VXLAN_DEVICE_REASONS: [&str; 11] = [
+    DEVICE_REASONS[0],
+    DEVICE_REASONS[1],
+    DEVICE_REASONS[2],
+    DEVICE_REASONS[3],
+    DEVICE_REASONS[4],
+    DEVICE_REASONS[5],
+    "wrong_vni",
+    "wrong_port",
+    "wrong_local_address",
+    "wrong_parent",
+    "wrong_mac",
+];
+
+/// What may be wrong with the policy rules that send traffic into a WireGuard device.
+pub const RULE_REASONS: [&str; 1] = ["rule_missing"];
+
+/// What may be wrong with Nodes' tunnel addresses in the cluster's IPAM (J13).
+const ADDRESS_REASONS: [&str; 3] = ["not_allocated", "owned_by_pod", "duplicate"];
+
+/// The same with those of VXLAN, whose ends have MACs beside.
+const VXLAN_ADDRESS_REASONS: [&str; 4] = [ADDRESS_REASONS[0], ADDRESS_REASONS[1], ADDRESS_REASONS[2], "duplicate_mac"];
+
+/// What may be wrong with an entry of the tables beneath a VXLAN device.
+const ENTRY_REASONS: [&str; 4] = ["missing", "wrong", "stale", "not_permanent"];
+
+impl TunnelKind {
+    /// What may be wrong with its device on this host (J13).
+    pub fn device_reasons(self) -> &'static [&'static str] {
+        match self {
+            TunnelKind::VxlanV4 | TunnelKind::VxlanV6 => &VXLAN_DEVICE_REASONS,
+            TunnelKind::Ipip | TunnelKind::WireguardV4 | TunnelKind::WireguardV6 => &DEVICE_REASONS,
+        }
+    }
+
+    /// What may be wrong with its addresses anywhere in the cluster (J13).
+    pub fn address_reasons(self) -> &'static [&'static str] {
+        match self {
+            TunnelKind::VxlanV4 | TunnelKind::VxlanV6 => &VXLAN_ADDRESS_REASONS,
+            TunnelKind::Ipip | TunnelKind::WireguardV4 | TunnelKind::WireguardV6 => &ADDRESS_REASONS,
+        }
+    }
+}
 
 /// What may be wrong with a route (J16–J19).
 const ROUTE_REASONS: [&str; 8] =
@@ -39,6 +84,7 @@ impl Metric {
             | Metric::NodeFaults => &["reason"],
             Metric::LeakedAddresses => &["ippool", "reason"],
             Metric::TunnelFaults => &["device", "reason"],
+            Metric::TunnelEntryFaults => &["device", "table", "reason"],
             Metric::RouteFaults => &["class", "reason"],
             Metric::OwnerFaults => &["pool_class", "reason"],
         }
@@ -85,15 +131,24 @@ impl Metric {
                 "in_use_not_allocated",
             ],
             Metric::TunnelFaults => &[
-                TUNNEL_DEVICE_REASONS[0],
-                TUNNEL_DEVICE_REASONS[1],
-                TUNNEL_DEVICE_REASONS[2],
-                TUNNEL_DEVICE_REASONS[3],
-                TUNNEL_DEVICE_REASONS[4],
-                TUNNEL_ADDRESS_REASONS[0],
-                TUNNEL_ADDRESS_REASONS[1],
-                TUNNEL_ADDRESS_REASONS[2],
+                "missing",
+                "down",
+                "address_missing",
+                "address_differs",
+                "address_unexpected",
+                "mtu_too_high",
+                "wrong_vni",
+                "wrong_port",
+                "wrong_local_address",
+                "wrong_parent",
+                "wrong_mac",
+                RULE_REASONS[0],
+                "not_allocated",
+                "owned_by_pod",
+                "duplicate",
+                "duplicate_mac",
             ],
+            Metric::TunnelEntryFaults => &ENTRY_REASONS,
             // J30
             Metric::NodeFaults => &["address_missing", "prefix_differs"],
             Metric::RouteFaults => &ROUTE_REASONS,
@@ -102,13 +157,14 @@ impl Metric {
         }
     }
 
-    /// The part of the audit that judges it. A tunnel is judged twice (J13): its devices with the routes, which is the
-    /// answer here, and [`TUNNEL_ADDRESS_REASONS`] with the IPAM.
+    /// The part of the audit that judges it. A tunnel is judged more than once (J13): its devices with the routes, which
+    /// is the answer here, [`TunnelKind::address_reasons`] with the IPAM, and [`RULE_REASONS`] with what is beneath.
     pub fn part(self) -> Part {
         match self {
             Metric::UndecodableKeys => Part::Sources,
             Metric::MismatchedAddresses | Metric::InvalidBlocks | Metric::AffinityFaults => Part::Ipam,
             Metric::HandleFaults | Metric::LeakedAddresses => Part::Leaks,
+            Metric::TunnelEntryFaults => Part::Tunnels,
             Metric::TunnelFaults | Metric::NodeFaults | Metric::RouteFaults | Metric::OwnerFaults => Part::Routes,
         }
     }
@@ -135,6 +191,8 @@ impl RouteClass {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -144,6 +202,13 @@ mod tests {
                 assert!(Metric::RouteFaults.reasons().contains(reason), "{reason} of {}", class.as_str());
             }
         }
+    }
+
+    #[test]
+    fn tunnels_have_reasons_of_the_metric_only_and_it_has_no_other() {
+        let of = |kind: TunnelKind| [kind.device_reasons(), kind.address_reasons(), &RULE_REASONS].concat();
+        let all: BTreeSet<_> = TunnelKind::ALL.into_iter().flat_map(of).collect();
+        assert_eq!(all, Metric::TunnelFaults.reasons().iter().copied().collect());
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What an audit found: numbers and findings as plain data, without a word of Prometheus.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use super::finding::Finding;
-use crate::model::{IpPool, Name, PoolClass};
+use crate::model::{IpPool, Name, PoolClass, TunnelKind};
+use crate::state::Table;
 
 /// What a route is for (J15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -250,10 +251,36 @@ pub struct RoutesReport {
     pub convergence: BTreeMap<RouteClass, Histogram>,
     /// Destinations that came and went in the kernel: adds and deletes.
     pub changes: BTreeMap<RouteClass, (u64, u64)>,
+    /// The tunnels that pools' packets go through, if configured so.
+    pub devices: BTreeSet<TunnelKind>,
     /// Tunnel modes by pool.
     pub tunnel_modes: BTreeMap<Name, TunnelModes>,
     /// Who is configured to program which class of pools: `felix` or `bird`.
     pub owners: Vec<(&'static str, PoolClass)>,
+}
+
+/// Entries of one table of one tunnel device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EntryCounts {
+    /// Those that the kernel has for good, whoever made them.
+    pub actual: u64,
+    /// Those that it ought to have.
+    pub expected: u64,
+    /// Differences younger than the grace period.
+    pub pending: u64,
+    /// Missing and wrong ones, older than that, that a route of the main table needs now.
+    pub faults_in_use: u64,
+}
+
+/// What is beneath this host's routes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TunnelsReport {
+    /// By device and table: of tunnels that Felix has here, and of tables that are known.
+    pub entries: BTreeMap<(Name, Table), EntryCounts>,
+    /// How long differences took to settle.
+    pub convergence: BTreeMap<Table, Histogram>,
+    /// WireGuard devices whose policy rules were judged.
+    pub rules: BTreeSet<TunnelKind>,
 }
 
 /// What an audit found. A part is absent until every source that it reads has been in sync once.
@@ -263,6 +290,8 @@ pub struct Report {
     pub ipam: Option<IpamReport>,
     /// This host's routes.
     pub routes: Option<RoutesReport>,
+    /// What is beneath them.
+    pub tunnels: Option<TunnelsReport>,
     /// Leaks and handles have been judged: a sweep saw all of them.
     pub leaks: bool,
     /// Everything that is wrong, sorted.

@@ -15,9 +15,9 @@ use super::grace::Standing;
 use super::judge::{Difference, Evidence, Verdict};
 use super::now::Now;
 use super::report::{ClassCounts, Histogram, RouteClass, RoutesReport};
-use super::setting::{Backend, Programmer, Setting};
+use super::setting::{Backend, FelixOverrides, Programmer, Setting};
 use super::{tunnels, words};
-use crate::model::{EndpointId, Family, Name, Protocol, Route, TABLE_MAIN, host_net};
+use crate::model::{EndpointId, Family, IpPool, Name, Protocol, Route, TABLE_MAIN, host_net};
 use crate::state::{Changes, State};
 
 /// J29: while BIRD has written nothing here, it may be waiting for a peer: 240 s and its start.
@@ -32,6 +32,17 @@ pub struct RouteOptions {
     pub backend: Backend,
     /// How long a difference stands before it is a fault; `None` for dumps, where it is one at once.
     pub grace: Option<Duration>,
+    /// What is beneath the routes.
+    pub tunnels: TunnelOptions,
+}
+
+/// How what is beneath the routes is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TunnelOptions {
+    /// Whether neighbours, forwarding entries and policy rules are.
+    pub entries: bool,
+    /// What Felix's environment says on this host.
+    pub felix: FelixOverrides,
 }
 
 /// Sums over verdicts, kept by adding and taking away.
@@ -134,7 +145,7 @@ impl RouteAudit {
         let mut derived = match self.derived.take() {
             Some(derived) if !everything => derived,
             _ => Derived {
-                setting: Setting::of(&state.datastore, &self.options.node),
+                setting: Setting::of(&state.datastore, &self.options.node).overridden(&self.options.tunnels.felix),
                 sessions: Sessions::new(&state.datastore),
                 bird_meant: false,
             },
@@ -384,6 +395,7 @@ impl RouteAudit {
             convergence: self.convergence.clone(),
             changes: self.changes.clone(),
             tunnel_modes: tunnels::modes(&state.datastore, &self.totals.evidence),
+            devices: state.datastore.pools().values().filter_map(IpPool::tunnel).collect(),
             owners: self.derived.as_ref().map(|derived| tunnels::owners(&derived.setting)).unwrap_or_default(),
         }
     }

@@ -2,9 +2,14 @@
 
 use super::report::Encapsulation;
 use crate::model::{
-    FelixConfiguration, Link, Name, Node, PoolClass, ProgramClusterRoutes, Protocol, Selector, TunnelKind,
+    EncapMode, Family, FelixConfiguration, Link, Name, Node, PoolClass, ProgramClusterRoutes, Protocol, Selector,
+    TunnelKind,
 };
-use crate::state::{Datastore, ObjectId};
+use crate::state::{Datastore, Kind, ObjectId};
+
+/// `vxlanVNI` and `vxlanPort` where nobody says otherwise (`felix/config/config_params.go`).
+const VXLAN_VNI: u32 = 4096;
+const VXLAN_PORT: u16 = 4789;
 
 /// Whether BIRD is meant to run on this host (J24): `CALICO_NETWORKING_BACKEND`, which is not in the datastore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,6 +23,15 @@ pub enum Backend {
     Vxlan,
     /// Neither.
     None,
+}
+
+/// What Felix's own environment says on this host. It is stronger than the datastore, which does not show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FelixOverrides {
+    /// `FELIX_VXLANVNI`.
+    pub vxlan_vni: Option<u32>,
+    /// `FELIX_VXLANPORT`.
+    pub vxlan_port: Option<u16>,
 }
 
 /// Who programs a route.
@@ -109,6 +123,14 @@ pub(super) struct Setting {
     pub wireguard: bool,
     /// eBPF: one VXLAN device carries both families, and may have no address.
     pub bpf: bool,
+    /// Whether Felix has a VXLAN tunnel, of IPv4 and of IPv6.
+    pub vxlan: [bool; 2],
+    /// The tunnels' network number; `None` where a configuration cannot be read that may say another.
+    pub vxlan_vni: Option<u32>,
+    /// Their UDP port; likewise.
+    pub vxlan_port: Option<u16>,
+    /// Whether Felix encrypts, IPv4 and IPv6.
+    pub wireguard_of: [bool; 2],
     /// Who programs what.
     pub ownership: Ownership,
     /// A configuration that decides who programs what cannot be read: only VXLAN is certain.
@@ -148,8 +170,19 @@ impl Setting {
             .find_map(|config| config.program_cluster_routes);
         let minor =
             minor_version(datastore.cluster().map(|cluster| cluster.calico_version.as_str()).unwrap_or_default());
-        let wireguard = first(&sources, |it| it.wireguard_enabled).unwrap_or(false)
-            || first(&sources, |it| it.wireguard_enabled_v6).unwrap_or(false);
+        let wireguard_of = [
+            first(&sources, |it| it.wireguard_enabled).unwrap_or(false),
+            first(&sources, |it| it.wireguard_enabled_v6).unwrap_or(false),
+        ];
+        let wireguard = wireguard_of.contains(&true);
+        // `felix/calc/encapsulation_resolver.go`: disabled pools count, and `vxlanEnabled` is about IPv4 alone.
+        let has_vxlan =
+            |family| datastore.pools().values().any(|pool| pool.family() == family && pool.vxlan != EncapMode::Never);
+        let vxlan = [
+            first(&sources, |it| it.vxlan_enabled).unwrap_or_else(|| has_vxlan(Family::V4)),
+            has_vxlan(Family::V6) && first(&sources, |it| it.ipv6_support).unwrap_or(true),
+        ];
+        let certain = !datastore.has_unreadable(Kind::Felix);
         let any_tunnel = wireguard
             || datastore.pools().values().any(|pool| matches!(pool.class(), PoolClass::Vxlan | PoolClass::Ipip));
         let prefixes = first(&sources, |it| it.interface_prefix.clone()).unwrap_or_else(|| "cali".to_owned());
@@ -169,10 +202,26 @@ impl Setting {
             felix_routes_blocks: !first(&sources, |it| it.route_sync_disabled).unwrap_or(false)
                 && source.is_none_or(|source| source != "WorkloadIPs"),
             wireguard,
+            vxlan,
+            vxlan_vni: certain.then(|| first(&sources, |it| it.vxlan_vni).unwrap_or(VXLAN_VNI)),
+            vxlan_port: certain.then(|| first(&sources, |it| it.vxlan_port).unwrap_or(VXLAN_PORT)),
+            wireguard_of,
             bpf: first(&sources, |it| it.bpf_enabled).unwrap_or(false),
             ownership: Ownership::of(first(&sources, |it| it.program_cluster_routes), bgp, minor, any_tunnel),
             ownership_unknown: unreadable(&own) || unreadable("default"),
         }
+    }
+
+    /// The same on a host whose Felix has this in its environment.
+    pub(super) fn overridden(mut self, felix: &FelixOverrides) -> Setting {
+        self.vxlan_vni = felix.vxlan_vni.or(self.vxlan_vni);
+        self.vxlan_port = felix.vxlan_port.or(self.vxlan_port);
+        self
+    }
+
+    /// Whether Felix has a VXLAN tunnel of the family here.
+    pub(super) fn has_vxlan(&self, family: Family) -> bool {
+        self.vxlan[family as usize]
     }
 
     /// Whether it cannot be known who programs pools of this class; VXLAN is always Felix's.

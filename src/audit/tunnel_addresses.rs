@@ -1,6 +1,6 @@
 //! Every Node's tunnel addresses against IPAM (J13; invariant I13, and what `calicoctl ipam check` does not see of IPv6).
 //!
-//! An address has one finding at most. Where J13 leaves room, this was decided:
+//! A MAC that two Nodes' VXLAN tunnels have is a finding of its own. An address has one finding at most. Where J13 leaves room, this was decided:
 //!
 //! - `duplicate`: two Nodes have the address, or one Node has it for two devices. Host and device are those of the first
 //!   claim by node name and kind.
@@ -19,11 +19,11 @@ use std::net::IpAddr;
 
 use super::leaks::{Holder, Place, owner};
 use super::{Finding, Metric};
-use crate::model::{Attribute, EndpointId, Name, TunnelKind, host_net};
+use crate::model::{Attribute, EndpointId, Family, Mac, Name, TunnelKind, host_net};
 use crate::state::Datastore;
 
 /// Those reasons of `calico_tunnel_faults` that are judged here.
-pub const REASONS: [&str; 3] = ["not_allocated", "owned_by_pod", "duplicate"];
+pub const REASONS: [&str; 4] = ["not_allocated", "owned_by_pod", "duplicate", "duplicate_mac"];
 
 /// One Node's claim to an address for one of its devices.
 type Claim<'a> = (&'a Name, TunnelKind);
@@ -51,8 +51,36 @@ pub fn judge_with<'a>(datastore: &'a Datastore, user: impl Fn(IpAddr) -> Option<
             [] => None,
         })
         .collect();
+    found.extend(Family::ALL.into_iter().flat_map(|family| duplicate_macs(datastore, family)));
     found.sort_unstable();
     found
+}
+
+/// MACs that more than one Node's tunnel end point has, each once: every other host keeps one forwarding entry for such
+/// a MAC (`felix/vxlanfdb/vxlan_fdb.go`, `SetVTEPs`), and which Node it leads to differs from host to host.
+fn duplicate_macs(datastore: &Datastore, family: Family) -> impl Iterator<Item = Finding> {
+    let mut nodes: BTreeMap<Mac, Vec<&Name>> = BTreeMap::new();
+    for (name, node) in datastore.nodes().iter().filter(|(_, node)| node.vtep(family).is_some()) {
+        nodes.entry(node.vxlan_mac(name, family)).or_default().push(name);
+    }
+    let several = nodes.into_iter().filter(|(_, nodes)| nodes.len() > 1);
+    several.map(move |(mac, nodes)| {
+        let who = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let kind = TunnelKind::vxlan(family);
+        let labels = vec![("device", Cow::Borrowed(kind.device())), ("reason", Cow::Borrowed("duplicate_mac"))];
+        let field = match family {
+            Family::V4 => "vxlanTunnelMACAddr",
+            Family::V6 => "vxlanTunnelMACAddrV6",
+        };
+        Finding::new(Metric::TunnelFaults, labels, mac)
+            .host(nodes.first().map(|name| (*name).clone()))
+            .detail(format!(
+                "{mac} is the MAC of {} on {who}: each other host sends what is meant for them to one of them alone.",
+                kind.device()
+            ))
+            .expected("one Node", who)
+            .action(format!("Give each of these Nodes a spec.{field} of its own, or none: Felix derives one then."))
+    })
 }
 
 fn judge_claim(datastore: &Datastore, address: IpAddr, claim: Claim<'_>, user: Option<&EndpointId>) -> Option<Finding> {

@@ -1,4 +1,4 @@
-//! This host's tunnel devices (J13), its Node against its interfaces (J30), who programs which routes (J27), and the
+//! This host's tunnel devices and their addresses (J13), its Node against its interfaces (J30), who programs which routes (J27), and the
 //! tunnel mode that the routes show (J26).
 
 use std::borrow::Cow;
@@ -9,17 +9,11 @@ use super::finding::{Finding, Metric};
 use super::judge::Evidence;
 use super::report::{Encapsulation, TunnelMode, TunnelModes};
 use super::setting::{Programmer, Setting, tunnel_class};
+use super::tunnel_devices;
 use crate::model::{EncapMode, Family, IpPool, Link, Name, PoolClass, TunnelKind};
 use crate::state::{Datastore, Kernel};
 
-fn tunnel_family(kind: TunnelKind) -> Family {
-    match kind {
-        TunnelKind::Ipip | TunnelKind::VxlanV4 | TunnelKind::WireguardV4 => Family::V4,
-        TunnelKind::VxlanV6 | TunnelKind::WireguardV6 => Family::V6,
-    }
-}
-
-fn tunnel_fault(device: &str, reason: &'static str, host: &Name) -> Finding {
+pub(super) fn tunnel_fault(device: &str, reason: &'static str, host: &Name) -> Finding {
     let labels = vec![("device", Cow::Owned(device.to_owned())), ("reason", Cow::Borrowed(reason))];
     Finding::new(Metric::TunnelFaults, labels, device).host(Some(host.clone()))
 }
@@ -41,7 +35,7 @@ pub(super) fn devices(
     for (kind, address) in node.map(|node| &node.tunnels).into_iter().flatten() {
         let in_use = match tunnel_class(*kind) {
             Some(class) => {
-                datastore.pools().values().any(|pool| pool.class() == class && pool.family() == tunnel_family(*kind))
+                datastore.pools().values().any(|pool| pool.class() == class && pool.family() == kind.family())
             }
             None => setting.wireguard,
         };
@@ -57,24 +51,31 @@ pub(super) fn devices(
         }
     }
     let mut findings = Vec::new();
+    let mut links: BTreeMap<u32, (&Link, Vec<IpAddr>)> = BTreeMap::new();
     for (names, addresses) in wanted {
-        let Some(link) = names.iter().find_map(|name| kernel.link(name)) else {
-            findings.push(missing(&names, me));
-            continue;
-        };
-        if !link.is_up() {
-            findings.push(
-                tunnel_fault(&link.name, "down", me)
-                    .detail(format!("tunnel device {} is down or has no carrier: no route through it works", link.name))
-                    .expected("up", if link.admin_up { "no carrier" } else { "down" })
-                    .action(format!("ip link set {} up, and see why calico-node did not", link.name)),
-            );
+        match names.iter().find_map(|name| kernel.link(name)) {
+            Some(link) => links.entry(link.index).or_insert((link, Vec::new())).1.extend(addresses),
+            None => findings.push(missing(&names, me)),
+        }
+    }
+    for (link, addresses) in links.into_values() {
+        if link.is_up() {
+            findings.extend(tunnel_devices::attributes(datastore, kernel, me, setting, link));
+        } else {
+            findings.push(down(link, me));
         }
         if !addresses.is_empty() {
             findings.extend(device_addresses(link, &addresses, me, setting));
         }
     }
     findings
+}
+
+fn down(link: &Link, me: &Name) -> Finding {
+    tunnel_fault(&link.name, "down", me)
+        .detail(format!("tunnel device {} is down or has no carrier: no route through it works", link.name))
+        .expected("up", if link.admin_up { "no carrier" } else { "down" })
+        .action(format!("ip link set {} up, and see why calico-node did not", link.name))
 }
 
 fn missing(names: &[Name], me: &Name) -> Finding {
@@ -97,7 +98,10 @@ fn device_addresses(link: &Link, wanted: &[IpAddr], me: &Name, setting: &Setting
         let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         if texts.is_empty() { "no address".to_owned() } else { texts.join(", ") }
     };
-    let absent = wanted.iter().any(|address| !carried.contains(address));
+    // Where one device carries both families (eBPF), the other family's address may be there or not.
+    let family = TunnelKind::of_device(&link.name).map(TunnelKind::family);
+    let is_own = |address: &IpAddr| !setting.bpf || family.is_none_or(|family| family == Family::of(*address));
+    let absent = wanted.iter().filter(|address| is_own(address)).any(|address| !carried.contains(address));
     let extra = carried.iter().any(|address| !wanted.contains(address));
     let (reason, detail) = match (absent, extra) {
         (false, false) => return None,

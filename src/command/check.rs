@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::picture::picture;
 use super::read::{self, Dump};
-use crate::audit::{AuditOptions, Auditor, Finding, IpamOptions, Metric, Now, Report, RouteOptions};
+use crate::audit::{AuditOptions, Auditor, Finding, IpamOptions, Metric, Now, Report, RouteOptions, TunnelOptions};
 use crate::cli::{CheckArgs, Output};
 use crate::config::{ConfigError, Sources};
 use crate::metrics::InSync;
@@ -68,7 +68,9 @@ pub(super) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T
 
 async fn judge(sources: &Sources, dump: &Dump, now: Now) -> Result<(Report, InSync), ConfigError> {
     let (state, auditor) = look(sources, dump, now).await?;
-    let in_sync = InSync { datastore: state.in_sync(Side::Datastore), kernel: state.in_sync(Side::Kernel) };
+    let tunnels = !sources.collectors.tunnels || state.in_sync(Side::Tunnels);
+    let kernel = state.in_sync(Side::Kernel) && tunnels;
+    let in_sync = InSync { datastore: state.in_sync(Side::Datastore), kernel };
     Ok((auditor.report(&state, now), in_sync))
 }
 
@@ -86,6 +88,7 @@ pub(super) async fn look(sources: &Sources, dump: &Dump, now: Now) -> Result<(St
             node: dump.node.clone(),
             backend: sources.backend,
             grace: None,
+            tunnels: TunnelOptions { entries: sources.collectors.tunnels, felix: sources.felix },
         }),
         leaks: sources.collectors.leaks,
         leak_grace: Duration::ZERO,

@@ -8,7 +8,7 @@ use tracing::info;
 
 use crate::config::{ConfigError, DatastoreSource, KernelSource, Sources};
 use crate::model::{Family, Name};
-use crate::source::{file, iproute};
+use crate::source::file;
 use crate::state::{Event, Kind, Object};
 
 /// What the dumps say, if any are read, and the host that is judged.
@@ -28,9 +28,12 @@ pub(super) struct Dump {
 /// A file cannot be read, or it cannot be told whose routes it holds.
 pub(super) fn dump(sources: &Sources) -> Result<Dump, ConfigError> {
     let (mut events, newest) = datastore(sources)?;
-    if let Some(KernelSource::Files { routes, links }) = &sources.kernel {
-        let kernel = iproute::snapshot(routes, links.as_deref())
-            .map_err(|error| ConfigError::Flags(format!("--routes.file, --links.file: {error}")))?;
+    if let Some(KernelSource::Files(files)) = &sources.kernel {
+        let kernel = files.events().map_err(|error| {
+            ConfigError::Flags(format!(
+                "--routes.file, --links.file, --neighbours.file, --fdb.file, --rules.file: {error}"
+            ))
+        })?;
         events.extend(kernel);
     }
     let node = match &sources.node {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::{read, sweep};
-use crate::audit::{AuditOptions, IpamOptions, RouteOptions};
+use crate::audit::{AuditOptions, IpamOptions, RouteOptions, TunnelOptions};
 use crate::cli::ServeArgs;
 use crate::config::{ConfigError, DatastoreSource, KernelSource, Sources};
 use crate::engine::{Engine, EngineOptions, Wiring, inquiry};
@@ -173,6 +173,7 @@ fn audit_options(args: &ServeArgs, sources: &Sources, node: &crate::model::Name)
             node: node.clone(),
             backend: sources.backend,
             grace: live.then_some(args.routes_grace),
+            tunnels: TunnelOptions { entries: sources.collectors.tunnels, felix: sources.felix },
         }),
         leaks: sources.collectors.leaks,
         leak_grace: args.leaks_grace,
@@ -187,11 +188,15 @@ fn statuses(sources: &Sources) -> Vec<SourceStatus> {
         DatastoreSource::Files(_) => "file",
     };
     let mut statuses = vec![SourceStatus::waiting(datastore, Side::Datastore)];
-    match sources.kernel {
-        Some(KernelSource::Netlink) => statuses.push(SourceStatus::waiting("netlink", Side::Kernel)),
-        // One series speaks for both dumps.
-        Some(KernelSource::Files { .. }) => statuses.push(SourceStatus::waiting("file", Side::Kernel)),
-        None => {}
+    // One series speaks for all dumps.
+    let (kernel, tunnels) = match sources.kernel {
+        Some(KernelSource::Netlink) => ("netlink", "netlink_tunnels"),
+        Some(KernelSource::Files(_)) => ("file", "file"),
+        None => return statuses,
+    };
+    statuses.push(SourceStatus::waiting(kernel, Side::Kernel));
+    if sources.collectors.tunnels {
+        statuses.push(SourceStatus::waiting(tunnels, Side::Tunnels));
     }
     statuses
 }

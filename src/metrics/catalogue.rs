@@ -4,7 +4,7 @@
 //! from this list (`docs`).
 
 use crate::audit::{Encapsulation, Metric, RouteClass, TunnelMode};
-use crate::state::Kind as ObjectKind;
+use crate::state::{Kind as ObjectKind, Table};
 
 /// What a series is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum Collector {
     Leaks,
     /// `--collector.routes`.
     Routes,
+    /// `--collector.tunnels`.
+    Tunnels,
     /// Always there.
     Exporter,
 }
@@ -85,7 +87,7 @@ pub const MODE_SOURCES: [&str; 2] = ["configured", "observed"];
 /// What happens to a route.
 pub const OPERATIONS: [&str; 2] = ["add", "delete"];
 /// Names of sources.
-pub const SOURCES: [&str; 4] = ["etcd", "kubernetes", "netlink", "file"];
+pub const SOURCES: [&str; 5] = ["etcd", "kubernetes", "netlink", "netlink_tunnels", "file"];
 /// Who can program routes.
 pub const COMPONENTS: [&str; 2] = ["felix", "bird"];
 /// Classes of pools that have an owner of their routes.
@@ -104,6 +106,10 @@ fn classes() -> Vec<&'static str> {
 /// A foreign route is a fault of the class of its form (J17).
 fn fault_classes() -> Vec<&'static str> {
     RouteClass::ALL.into_iter().filter(|class| !class.reasons().is_empty()).map(RouteClass::as_str).collect()
+}
+
+fn tables() -> Vec<&'static str> {
+    Table::ALL.map(Table::as_str).to_vec()
 }
 
 fn encapsulations() -> Vec<&'static str> {
@@ -183,7 +189,19 @@ series! {
     TUNNEL_MODE = Gauge "calico_tunnel_mode" by Routes { ippool: open, mode: modes, source: || MODE_SOURCES.to_vec() }
         "The encapsulation of an IP pool, always 1: as configured, and as the routes to other hosts show it. `mixed` and `unknown` are only observed.";
     TUNNEL_FAULTS = Gauge "calico_tunnel_faults" by Routes { device: open, reason: || Metric::TunnelFaults.reasons().to_vec() }
-        "Tunnel devices and tunnel addresses that are not what the node says. A missing device stands for all its routes. `not_allocated`, `owned_by_pod` and `duplicate` come from the IPAM collector and cover every node.";
+        "Tunnel devices and tunnel addresses that are not what the node says. A missing device stands for all its routes; one with another VNI, port or MAC carries nothing. `not_allocated`, `owned_by_pod`, `duplicate` and `duplicate_mac` come from the IPAM collector and cover every node; `rule_missing` comes from the tunnels collector and means that traffic leaves unencrypted.";
+    TUNNEL_ENTRIES = Gauge "calico_tunnel_entries" by Tunnels { device: open, table: tables }
+        "Permanent entries of a VXLAN tunnel device that the kernel has: neighbours (who has which tunnel address) and forwarding entries (which host has which MAC).";
+    TUNNEL_ENTRIES_EXPECTED = Gauge "calico_tunnel_entries_expected" by Tunnels { device: open, table: tables }
+        "Entries that a VXLAN tunnel device ought to have, one for each other node with a tunnel. 0 while the device is missing or down.";
+    TUNNEL_ENTRIES_PENDING = Gauge "calico_tunnel_entries_pending" by Tunnels { device: open, table: tables }
+        "Entries of a VXLAN tunnel device that have differed for less than the grace period.";
+    TUNNEL_ENTRY_FAULTS = Gauge "calico_tunnel_entry_faults" by Tunnels { device: open, table: tables, reason: || Metric::TunnelEntryFaults.reasons().to_vec() }
+        "Entries of a VXLAN tunnel device that have differed from what the datastore says for longer than the grace period. To a node whose entry is missing or wrong nothing gets through, however right its routes are; a stale one is left over and mostly harmless.";
+    TUNNEL_ENTRY_FAULTS_IN_USE = Gauge "calico_tunnel_entry_faults_in_use" by Tunnels { device: open, table: tables }
+        "Of the entries that are missing or wrong, those that a route of the main table needs now: traffic is being lost.";
+    TUNNEL_ENTRY_CONVERGENCE = Histogram "calico_tunnel_entry_convergence_seconds" by Tunnels { table: tables }
+        "How long a difference between the datastore and an entry of a tunnel device lasted until it was settled.";
     NODE_FAULTS = Gauge "calico_node_faults" by Routes { reason: || Metric::NodeFaults.reasons().to_vec() }
         "Where this host's Node object and its interfaces differ. `prefix_differs` silently turns CrossSubnet into tunnels for all hosts or for none.";
     ROUTES = Gauge "calico_routes" by Routes { class: classes, encapsulation: encapsulations }
@@ -246,6 +264,7 @@ pub fn of(metric: Metric) -> &'static Series {
         Metric::HandleFaults => &HANDLE_FAULTS,
         Metric::LeakedAddresses => &LEAKED,
         Metric::TunnelFaults => &TUNNEL_FAULTS,
+        Metric::TunnelEntryFaults => &TUNNEL_ENTRY_FAULTS,
         Metric::NodeFaults => &NODE_FAULTS,
         Metric::RouteFaults => &ROUTE_FAULTS,
         Metric::OwnerFaults => &OWNER_FAULTS,

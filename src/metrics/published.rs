@@ -10,7 +10,7 @@ use crate::state::Side;
 /// How current one source is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceStatus {
-    /// `etcd`, `kubernetes`, `netlink` or `file`.
+    /// `etcd`, `kubernetes`, `netlink`, `netlink_tunnels` or `file`.
     pub name: &'static str,
     /// Which side it describes.
     pub side: Side,
@@ -55,7 +55,7 @@ impl SourceStatus {
 pub struct InSync {
     /// Calico's objects.
     pub datastore: bool,
-    /// Devices and routes.
+    /// Devices and routes, and what is beneath them where that is read.
     pub kernel: bool,
 }
 
@@ -95,10 +95,10 @@ impl Published {
 
     /// Which sides are current; a side that nobody reads is not.
     pub fn in_sync(&self) -> InSync {
-        let side = |side| {
-            let mut sources = self.enabled().filter(|source| source.side == side).peekable();
+        let sides = |sides: &[Side]| {
+            let mut sources = self.enabled().filter(|source| sides.contains(&source.side)).peekable();
             sources.peek().is_some() && sources.all(|source| source.in_sync)
         };
-        InSync { datastore: side(Side::Datastore), kernel: side(Side::Kernel) }
+        InSync { datastore: sides(&[Side::Datastore]), kernel: sides(&[Side::Kernel, Side::Tunnels]) }
     }
 }

@@ -7,10 +7,10 @@ use super::catalogue::{self as c, Series};
 use super::exposition::{Exposition, Value};
 use super::families::unix;
 use crate::audit::{
-    Encapsulation, HostFigures, IpamReport, Metric, PoolFigures, Report, RouteClass, RoutesReport,
-    TUNNEL_ADDRESS_REASONS, TUNNEL_DEVICE_REASONS, TunnelMode,
+    Encapsulation, EntryCounts, HostFigures, IpamReport, Metric, PoolFigures, RULE_REASONS, Report, RouteClass,
+    RoutesReport, TunnelMode, TunnelsReport,
 };
-use crate::model::{Family, PoolClass};
+use crate::model::PoolClass;
 use crate::state::Kind as ObjectKind;
 
 /// Writes all series of a report. Those of a part that has not reported are absent, not 0.
@@ -29,6 +29,13 @@ pub(super) fn write(report: &Report, out: &mut dyn Exposition) -> fmt::Result {
         tunnel_modes(routes, out)?;
     }
     counts.write(Metric::TunnelFaults, out)?;
+    if let Some(tunnels) = &report.tunnels {
+        entries(tunnels, out)?;
+    }
+    counts.write(Metric::TunnelEntryFaults, out)?;
+    if let Some(tunnels) = &report.tunnels {
+        entry_movement(tunnels, out)?;
+    }
     counts.write(Metric::NodeFaults, out)?;
     if let Some(routes) = &report.routes {
         destinations(routes, out)?;
@@ -136,6 +143,36 @@ fn tunnel_modes(routes: &RoutesReport, out: &mut dyn Exposition) -> fmt::Result 
     })
 }
 
+fn entries(tunnels: &TunnelsReport, out: &mut dyn Exposition) -> fmt::Result {
+    each_entry(tunnels, &c::TUNNEL_ENTRIES, |counts| counts.actual, out)?;
+    each_entry(tunnels, &c::TUNNEL_ENTRIES_EXPECTED, |counts| counts.expected, out)?;
+    each_entry(tunnels, &c::TUNNEL_ENTRIES_PENDING, |counts| counts.pending, out)
+}
+
+fn entry_movement(tunnels: &TunnelsReport, out: &mut dyn Exposition) -> fmt::Result {
+    each_entry(tunnels, &c::TUNNEL_ENTRY_FAULTS_IN_USE, |counts| counts.faults_in_use, out)?;
+    out.series(&c::TUNNEL_ENTRY_CONVERGENCE, &mut |samples| {
+        for (table, histogram) in &tunnels.convergence {
+            samples.histogram(&[table.as_str()], histogram)?;
+        }
+        Ok(())
+    })
+}
+
+fn each_entry(
+    tunnels: &TunnelsReport,
+    series: &'static Series,
+    value: fn(&EntryCounts) -> u64,
+    out: &mut dyn Exposition,
+) -> fmt::Result {
+    out.series(series, &mut |samples| {
+        for ((device, table), counts) in &tunnels.entries {
+            samples.sample(&[device, table.as_str()], value(counts).into())?;
+        }
+        Ok(())
+    })
+}
+
 /// What is there and what ought to be. Whatever one side has the other has too, be it 0: subtracting two series whose
 /// labels do not match gives nothing at all, and nothing is what an alert would then say.
 fn destinations(routes: &RoutesReport, out: &mut dyn Exposition) -> fmt::Result {
@@ -208,8 +245,8 @@ fn owners(routes: &RoutesReport, out: &mut dyn Exposition) -> fmt::Result {
     })
 }
 
-/// The values of a finding's labels, in the catalogue's order; no metric of findings has more than two.
-type LabelValues<'a> = [&'a str; 2];
+/// The values of a finding's labels, in the catalogue's order; no metric of findings has more than three.
+type LabelValues<'a> = [&'a str; 3];
 
 /// How many findings there are with given labels.
 #[derive(Default)]
@@ -221,28 +258,38 @@ struct Counts<'a> {
 impl<'a> Counts<'a> {
     fn of(report: &'a Report) -> Counts<'a> {
         let mut counts = Counts::default();
-        counts.preset(Metric::UndecodableKeys, ObjectKind::ALL.map(|kind| [kind.as_str(), ""]));
+        counts.preset(Metric::UndecodableKeys, ObjectKind::ALL.map(|kind| [kind.as_str(), "", ""]));
         if let Some(ipam) = &report.ipam {
             for metric in [Metric::MismatchedAddresses, Metric::InvalidBlocks, Metric::AffinityFaults] {
-                counts.preset(metric, metric.reasons().iter().map(|reason| [*reason, ""]));
+                counts.preset(metric, metric.reasons().iter().map(|reason| [*reason, "", ""]));
             }
             if report.leaks {
                 let reasons = Metric::HandleFaults.reasons();
-                counts.preset(Metric::HandleFaults, reasons.iter().map(|reason| [*reason, ""]));
+                counts.preset(Metric::HandleFaults, reasons.iter().map(|reason| [*reason, "", ""]));
                 for pool in ipam.pools.keys() {
                     let reasons = Metric::LeakedAddresses.reasons();
-                    counts.preset(Metric::LeakedAddresses, reasons.iter().map(|reason| [pool.as_ref(), *reason]));
+                    counts.preset(Metric::LeakedAddresses, reasons.iter().map(|reason| [pool.as_ref(), *reason, ""]));
                 }
             }
-            for device in ipam.pools.values().filter_map(|figures| tunnel_device(figures.pool.as_ref()?)) {
-                counts.preset(Metric::TunnelFaults, TUNNEL_ADDRESS_REASONS.map(|reason| [device, reason]));
+            for kind in ipam.pools.values().filter_map(|figures| figures.pool.as_ref()?.tunnel()) {
+                let reasons = kind.address_reasons().iter();
+                counts.preset(Metric::TunnelFaults, reasons.map(|reason| [kind.device(), *reason, ""]));
             }
         }
         if let Some(routes) = &report.routes {
             counts.preset_routes(routes);
         }
+        if let Some(tunnels) = &report.tunnels {
+            for (device, table) in tunnels.entries.keys() {
+                let reasons = Metric::TunnelEntryFaults.reasons().iter();
+                counts.preset(Metric::TunnelEntryFaults, reasons.map(|reason| [device, table.as_str(), *reason]));
+            }
+            for kind in &tunnels.rules {
+                counts.preset(Metric::TunnelFaults, RULE_REASONS.map(|reason| [kind.device(), reason, ""]));
+            }
+        }
         for finding in &report.findings {
-            let mut labels = [""; 2];
+            let mut labels = [""; 3];
             for (value, label) in labels.iter_mut().zip(finding.metric.labels()) {
                 *value = finding.label(label).unwrap_or_default();
             }
@@ -255,27 +302,31 @@ impl<'a> Counts<'a> {
     }
 
     fn preset_routes(&mut self, routes: &RoutesReport) {
-        self.preset(Metric::NodeFaults, Metric::NodeFaults.reasons().iter().map(|reason| [*reason, ""]));
+        self.preset(Metric::NodeFaults, Metric::NodeFaults.reasons().iter().map(|reason| [*reason, "", ""]));
         for class in RouteClass::ALL {
             // Where borrowed addresses without route are not known, some of them may be found missing all the same.
             let told = |reason: &&&str| !(routes.partial && class == RouteClass::Borrowed && **reason == "missing");
             let reasons = class.reasons().iter().filter(told);
-            self.preset(Metric::RouteFaults, reasons.map(|reason| [class.as_str(), *reason]));
+            self.preset(Metric::RouteFaults, reasons.map(|reason| [class.as_str(), *reason, ""]));
         }
         for modes in routes.tunnel_modes.values() {
-            let (device, pool_class) = match modes.configured {
-                TunnelMode::IpipAlways | TunnelMode::IpipCrossSubnet => (Some("tunl0"), Some("ipip")),
-                TunnelMode::VxlanAlways | TunnelMode::VxlanCrossSubnet => (Some("vxlan.calico"), None),
-                TunnelMode::None => (None, Some("none")),
-                TunnelMode::Mixed | TunnelMode::Unknown => (None, None),
+            let pool_class = match modes.configured {
+                TunnelMode::IpipAlways | TunnelMode::IpipCrossSubnet => Some("ipip"),
+                TunnelMode::None => Some("none"),
+                TunnelMode::VxlanAlways | TunnelMode::VxlanCrossSubnet | TunnelMode::Mixed | TunnelMode::Unknown => {
+                    None
+                }
             };
-            if let Some(device) = device {
-                self.preset(Metric::TunnelFaults, TUNNEL_DEVICE_REASONS.map(|reason| [device, reason]));
-            }
             // Only where there is such a pool (J27).
             if let Some(class) = pool_class {
-                self.preset(Metric::OwnerFaults, Metric::OwnerFaults.reasons().iter().map(|reason| [class, *reason]));
+                self.preset(
+                    Metric::OwnerFaults,
+                    Metric::OwnerFaults.reasons().iter().map(|reason| [class, *reason, ""]),
+                );
             }
+        }
+        for kind in &routes.devices {
+            self.preset(Metric::TunnelFaults, kind.device_reasons().iter().map(|reason| [kind.device(), *reason, ""]));
         }
     }
 
@@ -298,20 +349,10 @@ impl<'a> Counts<'a> {
     fn write_by_host(&self, metric: Metric, series: &'static Series, out: &mut dyn Exposition) -> fmt::Result {
         let labels = metric.labels().len();
         out.series(series, &mut |samples| {
-            for ((_, host, [first, second]), count) in self.hosts.iter().filter(|((of, ..), _)| *of == metric) {
-                samples.sample(&[*host, first, second][..=labels], (*count).into())?;
+            for ((_, host, [first, second, third]), count) in self.hosts.iter().filter(|((of, ..), _)| *of == metric) {
+                samples.sample(&[*host, first, second, third][..=labels], (*count).into())?;
             }
             Ok(())
         })
-    }
-}
-
-/// The device that a pool's packets go through.
-fn tunnel_device(pool: &crate::model::IpPool) -> Option<&'static str> {
-    match (pool.class(), pool.family()) {
-        (PoolClass::Ipip, _) => Some("tunl0"),
-        (PoolClass::Vxlan, Family::V4) => Some("vxlan.calico"),
-        (PoolClass::Vxlan, Family::V6) => Some("vxlan-v6.calico"),
-        (PoolClass::NoEncap | PoolClass::Unrouted, _) => None,
     }
 }

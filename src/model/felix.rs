@@ -46,6 +46,10 @@ pub struct FelixConfiguration {
     pub ipip_enabled: Option<bool>,
     /// `vxlanEnabled`; unset means derived from the pools.
     pub vxlan_enabled: Option<bool>,
+    /// `vxlanVNI`; 4096 by default.
+    pub vxlan_vni: Option<u32>,
+    /// `vxlanPort`; 4789 by default.
+    pub vxlan_port: Option<u16>,
     /// `ipv6Support`; true by default.
     pub ipv6_support: Option<bool>,
 }

@@ -1,7 +1,7 @@
 //! What Calico and Linux say, as types: plain data without I/O, clock or logging.
 //!
 //! Calico's objects ([`AllocationBlock`], [`BlockAffinity`], [`Handle`], [`IpPool`], [`Node`], …) carry Calico's names
-//! and only the fields that a rule reads; the kernel's ([`Route`], [`Link`]) carry Linux's. A value that cannot be
+//! and only the fields that a rule reads; the kernel's ([`Route`], [`Link`], [`Neighbour`], …) carry Linux's. A value that cannot be
 //! read never becomes one of these types: see [`crate::state::Event::Unreadable`].
 
 use std::sync::Arc;
@@ -17,9 +17,12 @@ mod felix;
 mod few;
 mod handle;
 mod link;
+mod mac;
+mod neighbour;
 mod node;
 mod pool;
 mod route;
+mod rule;
 mod selector;
 
 pub use address::{Family, address_at, address_count, host_net, host_route, ordinal_of};
@@ -33,10 +36,13 @@ pub use endpoint::{EndpointId, WorkloadEndpoint};
 pub use felix::{FelixConfiguration, ProgramClusterRoutes};
 pub use few::Few;
 pub use handle::Handle;
-pub use link::Link;
+pub use link::{Link, VxlanDevice};
+pub use mac::{Mac, MacError};
+pub use neighbour::{EntryState, FdbEntry, Neighbour};
 pub use node::{Node, NodeAddress, NodeAddressType, NodeBgp, TunnelKind};
 pub use pool::{EncapMode, IpPool, IpReservation, PoolClass};
 pub use route::{NextHop, Protocol, Route, RouteKey, RouteType, TABLE_MAIN};
+pub use rule::{PolicyRule, RuleAction};
 pub use selector::{Selector, SelectorError};
 
 /// A name as Calico or the kernel wrote it (a host, a pool, a device): shared, since one host is named by many objects.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Family, Name};
+use super::{Family, Mac, Name};
 
 /// `spec.bgp`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -56,6 +56,42 @@ pub enum TunnelKind {
 }
 
 impl TunnelKind {
+    /// All of them.
+    pub const ALL: [TunnelKind; 5] =
+        [TunnelKind::Ipip, TunnelKind::VxlanV4, TunnelKind::VxlanV6, TunnelKind::WireguardV4, TunnelKind::WireguardV6];
+
+    /// The tunnel whose device is called so.
+    pub fn of_device(name: &str) -> Option<TunnelKind> {
+        TunnelKind::ALL.into_iter().find(|kind| kind.device() == name)
+    }
+
+    /// The family of the packets that it carries, and of what it wraps them in.
+    pub fn family(self) -> Family {
+        match self {
+            TunnelKind::Ipip | TunnelKind::VxlanV4 | TunnelKind::WireguardV4 => Family::V4,
+            TunnelKind::VxlanV6 | TunnelKind::WireguardV6 => Family::V6,
+        }
+    }
+
+    /// Bytes that it adds to a packet (`felix/dataplane/linux/int_dataplane.go`, `ConfigureDefaultMTUs`).
+    pub fn overhead(self) -> u32 {
+        match self {
+            TunnelKind::Ipip => 20,
+            TunnelKind::VxlanV4 => 50,
+            TunnelKind::VxlanV6 => 70,
+            TunnelKind::WireguardV4 => 60,
+            TunnelKind::WireguardV6 => 80,
+        }
+    }
+
+    /// The VXLAN tunnel of a family.
+    pub fn vxlan(family: Family) -> TunnelKind {
+        match family {
+            Family::V4 => TunnelKind::VxlanV4,
+            Family::V6 => TunnelKind::VxlanV6,
+        }
+    }
+
     /// The device that carries the address, by its default name.
     pub fn device(self) -> &'static str {
         match self {
@@ -92,6 +128,10 @@ pub struct Node {
     pub addresses: Vec<NodeAddress>,
     /// The tunnel addresses it was given.
     pub tunnels: BTreeMap<TunnelKind, IpAddr>,
+    /// `spec.vxlanTunnelMACAddr`; usually absent, see [`Node::vxlan_mac`].
+    pub vxlan_mac_v4: Option<Mac>,
+    /// `spec.vxlanTunnelMACAddrV6`.
+    pub vxlan_mac_v6: Option<Mac>,
     /// `status.wireguardPublicKey`.
     pub wireguard_key_v4: Option<String>,
     /// `status.wireguardPublicKeyV6`.
@@ -128,11 +168,17 @@ impl Node {
     /// (`felix/calc/vxlan_resolver.go`, `hasVTEPInfo`).
     pub fn vtep(&self, family: Family) -> Option<IpAddr> {
         self.bgp_address(family)?;
-        let kind = match family {
-            Family::V4 => TunnelKind::VxlanV4,
-            Family::V6 => TunnelKind::VxlanV6,
+        self.tunnels.get(&TunnelKind::vxlan(family)).copied()
+    }
+
+    /// The MAC of its tunnel end point: as the Node says for this family, else derived from `name`, the name of the node
+    /// as stored.
+    pub fn vxlan_mac(&self, name: &str, family: Family) -> Mac {
+        let set = match family {
+            Family::V4 => self.vxlan_mac_v4,
+            Family::V6 => self.vxlan_mac_v6,
         };
-        self.tunnels.get(&kind).copied()
+        set.unwrap_or_else(|| Mac::derived(name, family))
     }
 
     /// Every address of the node that a route could lead to.

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::{Family, Name};
+use super::{Family, Name, TunnelKind};
 
 /// `ipipMode`, `vxlanMode`: when packets between hosts are encapsulated. Empty means [`EncapMode::Never`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -92,6 +92,15 @@ impl IpPool {
     /// When its packets are encapsulated: the mode of its class.
     pub fn mode(&self) -> EncapMode {
         if self.vxlan != EncapMode::Never { self.vxlan } else { self.ipip }
+    }
+
+    /// The tunnel that its packets go through, if they do.
+    pub fn tunnel(&self) -> Option<TunnelKind> {
+        match self.class() {
+            PoolClass::Ipip => Some(TunnelKind::Ipip),
+            PoolClass::Vxlan => Some(TunnelKind::vxlan(self.family())),
+            PoolClass::NoEncap | PoolClass::Unrouted => None,
+        }
     }
 
     /// The pool's family.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::event::ObjectId;
-use crate::model::Name;
+use crate::model::{Mac, Name};
 
 /// Places to look at again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +19,14 @@ pub struct Changes {
     pub destinations: BTreeSet<IpNet>,
     /// Devices that changed, came or went.
     pub devices: BTreeSet<Name>,
+    /// Neighbours that changed, by device and address.
+    pub neighbours: BTreeSet<(u32, IpAddr)>,
+    /// Forwarding entries that changed, by device and MAC.
+    pub fdb: BTreeSet<(u32, Mac)>,
+    /// Policy rules changed.
+    pub rules: bool,
+    /// A table of neighbours or of forwarding entries is known now.
+    pub tables: bool,
     /// Handles changed.
     pub handles: bool,
     /// Something that everything depends on changed: a pool, a node, a setting.
@@ -41,8 +49,26 @@ impl Changes {
         self.addresses.extend(other.addresses);
         self.destinations.extend(other.destinations);
         self.devices.extend(other.devices);
+        self.neighbours.extend(other.neighbours);
+        self.fdb.extend(other.fdb);
+        self.rules |= other.rules;
+        self.tables |= other.tables;
         self.handles |= other.handles;
         self.everything |= other.everything;
+    }
+
+    /// What concerns that which is beneath the routes; entries are taken out.
+    pub(crate) fn take_beneath(&mut self) -> Changes {
+        Changes {
+            neighbours: std::mem::take(&mut self.neighbours),
+            fdb: std::mem::take(&mut self.fdb),
+            devices: self.devices.clone(),
+            // A rule is right if it leads to a table with the right routes.
+            rules: std::mem::take(&mut self.rules) | !self.destinations.is_empty(),
+            tables: std::mem::take(&mut self.tables),
+            everything: self.everything,
+            ..Changes::default()
+        }
     }
 
     pub(super) fn object(&mut self, id: &ObjectId) {

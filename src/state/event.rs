@@ -1,12 +1,15 @@
 //! The only thing a source says: what was put, deleted, or could not be read, and how current the source is.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::tunnels::Table;
 use crate::model::{
-    AllocationBlock, BgpConfiguration, BgpPeer, BlockAffinity, BlockOwner, ClusterInformation, EndpointId,
-    FelixConfiguration, Handle, IpPool, IpReservation, IpamConfig, Link, Name, Node, Route, RouteKey, WorkloadEndpoint,
+    AllocationBlock, BgpConfiguration, BgpPeer, BlockAffinity, BlockOwner, ClusterInformation, EndpointId, Family,
+    FdbEntry, FelixConfiguration, Handle, IpPool, IpReservation, IpamConfig, Link, Mac, Name, Neighbour, Node,
+    PolicyRule, Route, RouteKey, WorkloadEndpoint,
 };
 
 /// Which side a source describes.
@@ -16,6 +19,8 @@ pub enum Side {
     Datastore,
     /// Links and routes.
     Kernel,
+    /// Neighbours and forwarding entries of the tunnel devices, and policy rules.
+    Tunnels,
 }
 
 /// An object of the datastore.
@@ -222,4 +227,16 @@ pub enum Event {
     Route(Route),
     /// A route is gone.
     RouteGone(RouteKey),
+    /// A neighbour of a tunnel device is as told.
+    Neighbour(Neighbour),
+    /// A neighbour is gone, by `ifindex` and address.
+    NeighbourGone(u32, IpAddr),
+    /// A forwarding entry of a tunnel device is as told.
+    Fdb(FdbEntry),
+    /// A forwarding entry is gone, by `ifindex` and MAC.
+    FdbGone(u32, Mac),
+    /// The family's policy rules, all of them, in the order in which they are asked.
+    Rules(Family, Vec<PolicyRule>),
+    /// The table is listed: what was not told of it before the side is [`Event::Synced`] is not there.
+    Listed(Table),
 }

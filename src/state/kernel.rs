@@ -1,12 +1,12 @@
 //! The kernel's picture: this host's devices and routes.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::changes::Changes;
-use crate::model::{Link, Name, Protocol, Route, RouteKey, TABLE_MAIN};
+use crate::model::{Link, Name, Protocol, Route, RouteKey, TABLE_MAIN, host_net};
 
 /// Devices and routes.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +15,8 @@ pub struct Kernel {
     by_name: BTreeMap<Name, u32>,
     /// By destination, each sorted by key: nearly all have one, for which a tree would keep room for eleven.
     routes: BTreeMap<IpNet, Vec<Route>>,
+    /// How many next hops of the main table lead to each gateway.
+    gateways: HashMap<IpAddr, usize>,
     addresses: BTreeSet<IpAddr>,
     seen_links: Option<HashSet<u32>>,
     seen_routes: Option<HashSet<RouteKey>>,
@@ -27,6 +29,11 @@ impl Kernel {
     /// The device of this name.
     pub fn link(&self, name: &str) -> Option<&Link> {
         self.links.get(self.by_name.get(name)?)
+    }
+
+    /// The device of this index.
+    pub fn link_at(&self, index: u32) -> Option<&Link> {
+        self.links.get(&index)
     }
 
     /// All devices by index.
@@ -92,6 +99,11 @@ impl Kernel {
             let of_table = routes.iter().filter(|route| route.table == table);
             of_table.min_by_key(|route| (route.metric, route.tos))
         })
+    }
+
+    /// Whether a route of the main table leads to the address: by it, or to it alone.
+    pub fn is_used(&self, address: IpAddr) -> bool {
+        self.gateways.contains_key(&address) || self.route(&host_net(address)).is_some_and(|it| it.kind.has_next_hops())
     }
 
     /// Whether the main table has a route of this protocol, of any metric, to exactly this destination.
@@ -166,8 +178,13 @@ impl Kernel {
         let routes = self.routes.entry(route.destination).or_default();
         match routes.binary_search_by(|it| it.key().cmp(&key)) {
             Ok(at) if routes[at] == route => return,
-            Ok(at) => routes[at] = route,
+            Ok(at) => {
+                count(&mut self.gateways, &route, true);
+                let old = std::mem::replace(&mut routes[at], route);
+                count(&mut self.gateways, &old, false);
+            }
             Err(at) => {
+                count(&mut self.gateways, &route, true);
                 routes.reserve_exact(1);
                 routes.insert(at, route);
             }
@@ -178,10 +195,25 @@ impl Kernel {
     pub(super) fn remove_route(&mut self, key: &RouteKey) {
         let Some(routes) = self.routes.get_mut(&key.destination) else { return };
         let Ok(at) = routes.binary_search_by(|it| it.key().cmp(key)) else { return };
-        routes.remove(at);
+        let old = routes.remove(at);
+        count(&mut self.gateways, &old, false);
         self.changes.destinations.insert(key.destination);
         if routes.is_empty() {
             self.routes.remove(&key.destination);
+        }
+    }
+}
+
+/// Counts a route's gateways in or out.
+fn count(gateways: &mut HashMap<IpAddr, usize>, route: &Route, add: bool) {
+    if route.table != TABLE_MAIN {
+        return;
+    }
+    for gateway in route.next_hops.iter().filter_map(|hop| hop.gateway) {
+        let number = gateways.entry(gateway).or_default();
+        *number = if add { *number + 1 } else { number.saturating_sub(1) };
+        if *number == 0 {
+            gateways.remove(&gateway);
         }
     }
 }

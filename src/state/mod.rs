@@ -1,4 +1,4 @@
-//! Both pictures, the datastore's and the kernel's, folded from [`Event`]s. Pure.
+//! The pictures, the datastore's and the kernel's, folded from [`Event`]s. Pure.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ mod event;
 mod follow;
 mod kernel;
 mod prefix;
+mod tunnels;
 
 pub use changes::Changes;
 pub use datastore::{AffinityEntry, Datastore, ReadBlock, UnreadableValue};
@@ -16,6 +17,7 @@ pub use event::{Event, Kind, Object, ObjectId, Side, Unreadable};
 pub use follow::{Follow, Lookup};
 pub use kernel::Kernel;
 pub use prefix::PrefixMap;
+pub use tunnels::{Table, Tunnels};
 
 /// How current a side's picture is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,15 +31,18 @@ pub enum SyncState {
     Lost(String),
 }
 
-/// Both pictures and how current they are.
+/// The pictures and how current they are.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     /// Calico's objects.
     pub datastore: Datastore,
     /// Devices and routes.
     pub kernel: Kernel,
+    /// Neighbours, forwarding entries and policy rules.
+    pub tunnels: Tunnels,
     datastore_sync: SyncState,
     kernel_sync: SyncState,
+    tunnels_sync: SyncState,
 }
 
 impl State {
@@ -61,6 +66,7 @@ impl State {
         match side {
             Side::Datastore => &self.datastore_sync,
             Side::Kernel => &self.kernel_sync,
+            Side::Tunnels => &self.tunnels_sync,
         }
     }
 
@@ -74,6 +80,7 @@ impl State {
         match event {
             Event::Resync(Side::Datastore) => self.datastore.begin_list(),
             Event::Resync(Side::Kernel) => self.kernel.begin_dump(),
+            Event::Resync(Side::Tunnels) => self.tunnels.begin_dump(),
             Event::Synced(Side::Datastore) => {
                 self.datastore.end_list(now);
                 self.datastore_sync = SyncState::InSync;
@@ -82,10 +89,15 @@ impl State {
                 self.kernel.end_dump();
                 self.kernel_sync = SyncState::InSync;
             }
+            Event::Synced(Side::Tunnels) => {
+                self.tunnels.end_dump();
+                self.tunnels_sync = SyncState::InSync;
+            }
             Event::Lost(side, why) => {
                 let sync = match side {
                     Side::Datastore => &mut self.datastore_sync,
                     Side::Kernel => &mut self.kernel_sync,
+                    Side::Tunnels => &mut self.tunnels_sync,
                 };
                 if *sync != SyncState::Waiting {
                     *sync = SyncState::Lost(why);
@@ -103,6 +115,12 @@ impl State {
             Event::LinkGone(index) => self.kernel.remove_link(index),
             Event::Route(route) => self.kernel.put_route(route),
             Event::RouteGone(key) => self.kernel.remove_route(&key),
+            Event::Neighbour(neighbour) => self.tunnels.put_neighbour(neighbour),
+            Event::NeighbourGone(device, address) => self.tunnels.remove_neighbour(device, address),
+            Event::Fdb(entry) => self.tunnels.put_fdb(entry),
+            Event::FdbGone(device, mac) => self.tunnels.remove_fdb(device, mac),
+            Event::Rules(family, rules) => self.tunnels.put_rules(family, rules),
+            Event::Listed(table) => self.tunnels.listed(table),
         }
     }
 
@@ -112,6 +130,7 @@ impl State {
         let mut kernel = std::mem::take(&mut self.kernel.changes);
         changes.destinations.append(&mut kernel.destinations);
         changes.devices.append(&mut kernel.devices);
+        changes.merge(std::mem::take(&mut self.tunnels.changes));
         changes
     }
 }

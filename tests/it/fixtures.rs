@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use calico_exporter::audit::{Backend, Finding, Now, RouteAudit, RouteClass, RouteOptions};
+use calico_exporter::audit::{Backend, Finding, Now, RouteAudit, RouteClass, RouteOptions, TunnelOptions};
 use calico_exporter::model::{FelixConfiguration, Name, NextHop, ProgramClusterRoutes, Route, RouteType, TABLE_MAIN};
 use calico_exporter::source::{file, iproute};
 use calico_exporter::state::{Event, Object, State};
@@ -44,7 +44,8 @@ fn state(events: impl IntoIterator<Item = Event>) -> State {
 
 fn audit(host: &str, state: &mut State) -> RouteAudit {
     let node: Name = host.into();
-    let mut audit = RouteAudit::new(RouteOptions { node, backend: Backend::Auto, grace: None });
+    let mut audit =
+        RouteAudit::new(RouteOptions { node, backend: Backend::Auto, grace: None, tunnels: TunnelOptions::default() });
     let changes = state.take_changes();
     audit.refresh(state, &changes, NOW);
     audit

@@ -33,4 +33,5 @@ mod ship;
 mod soak;
 mod store;
 mod support;
+mod tunnels;
 mod web;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use calico_exporter::audit::{Finding, HostFigures, IpamReport, Metric, Report, RoutesReport};
 use calico_exporter::metrics::catalogue::{ALL, Collector, Kind};
 use calico_exporter::metrics::{Format, Published, Scraper, SourceStatus, Vitals, docs_page, render};
+use calico_exporter::model::TunnelKind;
 use calico_exporter::state::Side;
 use flate2::read::GzDecoder;
 use proptest::prelude::*;
@@ -157,8 +158,16 @@ fn a_healthy_cluster_has_every_reason_at_0_and_no_fault_by_host() {
     }
     let never = [("class", "local_block"), ("reason", "multipath")];
     assert_eq!(shown.value("calico_route_faults", &never), None, "a blackhole has no next hop");
+    let ipip = [TunnelKind::Ipip.device_reasons(), TunnelKind::Ipip.address_reasons()].concat();
     for reason in Metric::TunnelFaults.reasons() {
-        assert_eq!(shown.value("calico_tunnel_faults", &[("device", "tunl0"), ("reason", reason)]), Some(0.0));
+        let zero = ipip.contains(reason).then_some(0.0);
+        assert_eq!(shown.value("calico_tunnel_faults", &[("device", "tunl0"), ("reason", reason)]), zero, "{reason}");
+    }
+    let rule = [("device", "wireguard.cali"), ("reason", "rule_missing")];
+    assert_eq!(shown.value("calico_tunnel_faults", &rule), Some(0.0));
+    for (table, reason) in [("neighbour", "wrong"), ("fdb", "not_permanent")] {
+        let labels = [("device", "vxlan.calico"), ("table", table), ("reason", reason)];
+        assert_eq!(shown.value("calico_tunnel_entry_faults", &labels), Some(0.0));
     }
     for reason in Metric::LeakedAddresses.reasons() {
         let labels = [("ippool", "main"), ("reason", *reason)];
@@ -199,6 +208,7 @@ fn a_part_without_report_is_absent_and_the_other_is_there() {
     for (present, absent, report) in [
         (Collector::Ipam, Collector::Routes, Report { routes: None, findings: Vec::new(), ..report() }),
         (Collector::Routes, Collector::Ipam, Report { ipam: None, findings: Vec::new(), ..report() }),
+        (Collector::Routes, Collector::Tunnels, Report { tunnels: None, findings: Vec::new(), ..report() }),
     ] {
         let shown = scrape(&published(report));
         let of = |collector| {
@@ -290,6 +300,7 @@ fn hostile() -> Report {
     Report {
         ipam: Some(IpamReport { pools: pools.into(), hosts: hosts.into(), ..IpamReport::default() }),
         routes: Some(RoutesReport::default()),
+        tunnels: None,
         leaks: true,
         findings,
     }
@@ -347,6 +358,7 @@ fn any_report() -> impl Strategy<Value = Report> {
         |(ipam, routes, findings)| Report {
             ipam,
             routes: routes.then(|| report().routes).flatten(),
+            tunnels: routes.then(|| report().tunnels).flatten(),
             leaks: true,
             findings,
         },

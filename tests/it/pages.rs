@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use calico_exporter::audit::{AuditOptions, Backend, IpamOptions, RouteOptions};
+use calico_exporter::audit::{AuditOptions, Backend, IpamOptions, RouteOptions, TunnelOptions};
 use calico_exporter::engine::{Engine, EngineOptions, Inquiry, Wiring, inquiry};
 use calico_exporter::metrics::{Published, SourceStatus, Vitals};
 use calico_exporter::model::{
@@ -41,7 +41,12 @@ impl Exporter {
             node: node.into(),
             audit: AuditOptions {
                 ipam: Some(IpamOptions { live: false, affinity_grace: Duration::ZERO }),
-                routes: Some(RouteOptions { node: node.into(), backend: Backend::Auto, grace: None }),
+                routes: Some(RouteOptions {
+                    node: node.into(),
+                    backend: Backend::Auto,
+                    grace: None,
+                    tunnels: TunnelOptions::default(),
+                }),
                 leaks: false,
                 leak_grace: Duration::ZERO,
             },

@@ -1,17 +1,17 @@
 //! A report with something of everything, made by hand.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use calico_exporter::audit::{
-    Encapsulation, Finding, Histogram, HostFigures, IpamReport, Metric, PoolFigures, Report, RouteClass, RoutesReport,
-    TunnelMode, TunnelModes,
+    Encapsulation, EntryCounts, Finding, Histogram, HostFigures, IpamReport, Metric, PoolFigures, Report, RouteClass,
+    RoutesReport, TunnelMode, TunnelModes, TunnelsReport,
 };
 use calico_exporter::metrics::{Build, Process, Published, SourceStatus, VitalSigns};
-use calico_exporter::model::{EncapMode, IpPool, Name, PoolClass};
-use calico_exporter::state::Side;
+use calico_exporter::model::{EncapMode, IpPool, Name, PoolClass, TunnelKind};
+use calico_exporter::state::{Side, Table};
 
 pub(crate) fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
@@ -113,11 +113,27 @@ fn routes() -> RoutesReport {
         pending: BTreeMap::from([(RouteClass::RemoteBlock, 1)]),
         convergence: BTreeMap::from([(RouteClass::RemoteBlock, convergence)]),
         changes: BTreeMap::from([(RouteClass::LocalWorkload, (7, 4))]),
+        devices: BTreeSet::from([TunnelKind::Ipip]),
         tunnel_modes: BTreeMap::from([
             ("main".into(), TunnelModes { configured: TunnelMode::IpipAlways, observed: TunnelMode::Mixed }),
             ("plain".into(), TunnelModes { configured: TunnelMode::None, observed: TunnelMode::Unknown }),
         ]),
         owners: vec![("felix", PoolClass::Ipip), ("bird", PoolClass::NoEncap)],
+    }
+}
+
+fn tunnels() -> TunnelsReport {
+    let mut convergence = Histogram::default();
+    convergence.observe(0.2);
+    let counts = EntryCounts { actual: 3, expected: 4, pending: 1, faults_in_use: 1 };
+    let device: Name = "vxlan.calico".into();
+    TunnelsReport {
+        entries: BTreeMap::from([
+            ((device.clone(), Table::Neighbours), EntryCounts { pending: 0, ..counts }),
+            ((device, Table::Fdb), counts),
+        ]),
+        convergence: BTreeMap::from([(Table::Fdb, convergence)]),
+        rules: BTreeSet::from([TunnelKind::WireguardV4]),
     }
 }
 
@@ -133,6 +149,9 @@ pub(crate) fn report() -> Report {
         finding(Metric::AffinityFaults, &["two_hosts"], "10.204.0.64/26"),
         finding(Metric::LeakedAddresses, &["main", "two_endpoints"], "10.204.0.5"),
         finding(Metric::TunnelFaults, &["tunl0", "down"], "tunl0"),
+        finding(Metric::TunnelEntryFaults, &["vxlan.calico", "neighbour", "missing"], "10.204.2.64")
+            .host(Some(h2.clone())),
+        finding(Metric::TunnelEntryFaults, &["vxlan.calico", "fdb", "stale"], "66:00:00:00:00:01"),
         finding(Metric::NodeFaults, &["prefix_differs"], "h1"),
         finding(Metric::RouteFaults, &["remote_block", "missing"], "10.204.1.64/26").host(Some(h2.clone())),
         finding(Metric::RouteFaults, &["remote_block", "missing"], "10.204.2.64/26").host(Some(h2)),
@@ -140,7 +159,7 @@ pub(crate) fn report() -> Report {
         finding(Metric::OwnerFaults, &["ipip", "both"], "ipip"),
     ];
     findings.sort();
-    Report { ipam: Some(ipam()), routes: Some(routes()), leaks: true, findings }
+    Report { ipam: Some(ipam()), routes: Some(routes()), tunnels: Some(tunnels()), leaks: true, findings }
 }
 
 pub(crate) fn sources() -> Vec<SourceStatus> {
@@ -151,7 +170,7 @@ pub(crate) fn sources() -> Vec<SourceStatus> {
         resyncs: 2,
         ..SourceStatus::waiting("etcd", Side::Datastore)
     };
-    vec![etcd, SourceStatus::waiting("netlink", Side::Kernel)]
+    vec![etcd, SourceStatus::waiting("netlink", Side::Kernel), SourceStatus::waiting("netlink_tunnels", Side::Tunnels)]
 }
 
 pub(crate) fn published(report: Report) -> Arc<Published> {

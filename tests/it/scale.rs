@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use calico_exporter::audit::{AuditOptions, Auditor, Backend, IpamOptions, Now, RouteOptions};
+use calico_exporter::audit::{AuditOptions, Auditor, Backend, IpamOptions, Now, RouteOptions, TunnelOptions};
 use calico_exporter::model::Detail;
 use calico_exporter::source::etcd::decode;
 use calico_exporter::state::{Event, Object, Side, State};
@@ -46,7 +46,12 @@ fn auditor(live: bool) -> Auditor {
     let me = Shape::host(0).into();
     Auditor::new(AuditOptions {
         ipam: Some(IpamOptions { live, affinity_grace: Duration::from_secs(60) }),
-        routes: live.then(|| RouteOptions { node: me, backend: Backend::Auto, grace: Some(Duration::from_secs(120)) }),
+        routes: live.then(|| RouteOptions {
+            node: me,
+            backend: Backend::Auto,
+            grace: Some(Duration::from_secs(120)),
+            tunnels: TunnelOptions::default(),
+        }),
         leaks: true,
         leak_grace: Duration::from_secs(900),
     })

@@ -102,7 +102,8 @@ fn cluster_of(version: &str, kind: &str) -> Object {
 
 fn link(index: u32, name: &str, addresses: &[&str]) -> Link {
     let addresses = addresses.iter().map(|it| net(it)).collect();
-    Link { index, name: name.into(), kind: None, admin_up: true, no_carrier: false, mtu: 1500, addresses }
+    let mtu = if name == "tunl0" || name.starts_with("vxlan") { 1430 } else { 1500 };
+    Link { index, name: name.into(), admin_up: true, mtu, addresses, ..Link::default() }
 }
 
 fn endpoint(host: &str, pod: &str, at: &str) -> Object {
@@ -263,7 +264,12 @@ impl Host {
     }
 
     fn audit(&self, grace: Option<Duration>) -> (RouteAudit, State) {
-        let mut audit = RouteAudit::new(RouteOptions { node: "h1".into(), backend: self.backend, grace });
+        let mut audit = RouteAudit::new(RouteOptions {
+            node: "h1".into(),
+            backend: self.backend,
+            grace,
+            tunnels: TunnelOptions::default(),
+        });
         let mut state = self.state();
         let changes = state.take_changes();
         audit.refresh(&state, &changes, at(0));

@@ -39,6 +39,8 @@ object! {
         "floatingIPs" => floating_ips: Maybe<String>,
         "ipipEnabled" => ipip_enabled: Option<bool>,
         "vxlanEnabled" => vxlan_enabled: Option<bool>,
+        "vxlanVNI" => vxlan_vni: Option<u32>,
+        "vxlanPort" => vxlan_port: Option<u16>,
         "ipv6Support" => ipv6_support: Option<bool>,
     }
 }
@@ -75,6 +77,8 @@ pub(in crate::source) fn felix(name: Name, value: &[u8]) -> Read {
         floating_ips: spec.floating_ips.0.map(|text| text == "Enabled"),
         ipip_enabled: spec.ipip_enabled,
         vxlan_enabled: spec.vxlan_enabled,
+        vxlan_vni: spec.vxlan_vni,
+        vxlan_port: spec.vxlan_port,
         ipv6_support: spec.ipv6_support,
     };
     Ok(Some(Object::Felix(name, felix)))
@@ -202,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_felix_configuration_says_what_it_says_and_no_more() {
-        let value = r#"{"metadata":{"creationTimestamp":"2026-08-01T00:00:00Z"},"spec":{"nodeSelector":"all()","programClusterRoutes":"EnabledIPIPOnly","deviceRouteProtocol":80,"interfacePrefix":"cali,tap","routeSyncDisabled":true,"routeSource":"WorkloadIPs","wireguardEnabled":true,"wireguardEnabledV6":false,"bpfEnabled":true,"floatingIPs":"Enabled","ipipEnabled":false,"vxlanEnabled":true,"ipv6Support":false,"reportingInterval":"0s"}}"#;
+        let value = r#"{"metadata":{"creationTimestamp":"2026-08-01T00:00:00Z"},"spec":{"nodeSelector":"all()","programClusterRoutes":"EnabledIPIPOnly","deviceRouteProtocol":80,"interfacePrefix":"cali,tap","routeSyncDisabled":true,"routeSource":"WorkloadIPs","wireguardEnabled":true,"wireguardEnabledV6":false,"bpfEnabled":true,"floatingIPs":"Enabled","ipipEnabled":false,"vxlanEnabled":true,"vxlanVNI":4097,"vxlanPort":4790,"ipv6Support":false,"reportingInterval":"0s"}}"#;
         let felix = FelixConfiguration {
             name: name("node.a"),
             node_selector: Some("all()".to_owned()),
@@ -218,6 +222,8 @@ mod tests {
             floating_ips: Some(true),
             ipip_enabled: Some(false),
             vxlan_enabled: Some(true),
+            vxlan_vni: Some(4097),
+            vxlan_port: Some(4790),
             ipv6_support: Some(false),
         };
         assert_eq!(object(read(FELIX, value)), Object::Felix("node.a".into(), felix));

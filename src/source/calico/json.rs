@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 
-use crate::model::AllocationBlock;
+use crate::model::{AllocationBlock, Mac};
 
 /// The longest list or map that is read. Calico's largest have an entry for each address of a block; what is longer is
 /// garbage, and stops being read here.
@@ -185,6 +185,14 @@ impl FromText for String {
 
     fn from_text(text: &str) -> Option<Self> {
         Some(text.to_owned())
+    }
+}
+
+impl FromText for Mac {
+    const EXPECTED: &'static str = "a hardware address such as 66:fc:0d:2e:98:f8";
+
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok()
     }
 }
 

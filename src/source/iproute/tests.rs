@@ -252,3 +252,120 @@ fn an_odd_link_is_an_error() {
         assert!(message.contains(expected), "{message}");
     }
 }
+
+fn entries<T>(text: &str, read: impl Fn(&Entry<'_>) -> Result<T, FileError>) -> Result<Vec<T>, FileError> {
+    let mut found = Vec::new();
+    for_each_entry(Path::new("h1.json"), "ip", text.as_bytes(), |entry| {
+        found.push(read(entry)?);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn only_vxlan(device: &str) -> Option<u32> {
+    (device == "vxlan.calico").then_some(5)
+}
+
+#[test]
+fn neighbours_of_the_tunnels_alone_are_read() {
+    let text = r#"[
+        {"dst":"10.1.0.64","dev":"vxlan.calico","lladdr":"66:fc:0d:2e:98:f8","used":1,"state":["PERMANENT"]},
+        {"dst":"10.1.0.65","dev":"vxlan.calico","state":["FAILED"]},
+        {"dst":"10.1.0.66","dev":"vxlan.calico","proxy":null,"state":[]},
+        {"dst":"172.18.0.2","dev":"eth0","lladdr":"what nobody reads","state":["NONSENSE"]}
+    ]"#;
+    let found = entries(text, |entry| neighbours::neighbour(entry, only_vxlan)).unwrap();
+    let found: Vec<_> = found.into_iter().flatten().collect();
+    assert_eq!(found.len(), 2);
+    assert_eq!((found[0].device, found[0].mac.unwrap().to_string()), (5, "66:fc:0d:2e:98:f8".to_owned()));
+    assert!(found[0].state.is_permanent());
+    assert_eq!((found[1].mac, found[1].state.words()), (None, "FAILED".to_owned()));
+    for (text, expected) in [
+        (r#"[{"dst":"10.1.0.64","state":[]}]"#, "h1.json: entry 1: field `dev`: is missing"),
+        (r#"[{"dev":"vxlan.calico","state":[]}]"#, "field `dst`: is missing"),
+        (r#"[{"dst":"10.1.0.64","dev":"vxlan.calico","lladdr":"66:fc","state":[]}]"#, "field `lladdr`: `66:fc` is not"),
+        (r#"[{"dst":"10.1.0.64","dev":"vxlan.calico","state":["Permanent"]}]"#, "field `state`: `Permanent` is not"),
+    ] {
+        let message = entries(text, |entry| neighbours::neighbour(entry, only_vxlan)).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn forwarding_entries_have_words_for_the_states_of_their_own() {
+    let entry = |state: &str, flags: &str| {
+        format!(
+            r#"[{{"mac":"66:fc:0d:2e:98:f8","ifname":"vxlan.calico","dst":"172.18.0.2","flags":[{flags}],"state":"{state}"}}]"#
+        )
+    };
+    let read = |text: &str| {
+        let found = entries(text, |entry| neighbours::fdb_entry(entry, only_vxlan));
+        found.map(|found| found.into_iter().next().flatten())
+    };
+    for (word, state) in [("permanent", 0x80), ("static", 0x40), ("stale", 4), ("", 2), ("state=0x10", 0x10)] {
+        let found = read(&entry(word, r#""self""#)).unwrap().unwrap();
+        assert_eq!((found.state.0, found.destination), (state, "172.18.0.2".parse().ok()), "{word}");
+    }
+    assert_eq!(read(&entry("permanent", r#""master""#)).unwrap(), None, "its bridge's");
+    let message = read(&entry("PERMANENT", r#""self""#)).unwrap_err().to_string();
+    assert!(message.contains("field `state`: `PERMANENT` is not"), "{message}");
+}
+
+/// As `ip -j rule show` of iproute2 6.1 prints them, and with `-N`.
+#[test]
+fn every_form_of_rule() {
+    let text = r#"[{"priority":0,"src":"all","table":"local"},
+        {"priority":99,"not":null,"src":"all","fwmark":"0x100000","fwmask":"0x100000","table":"1"},
+        {"priority":100,"src":"10.0.0.0","srclen":8,"dst":"10.1.0.1","tos":"0x10","iif":"eth0","iif_detached":null,"table":"200"},
+        {"priority":101,"src":"all","fwmark":"0x5","oif":"eth0","action":"blackhole"},
+        {"priority":101,"src":"all","action":"6"},
+        {"priority":102,"src":"all","uid_start":1,"uid_end":5,"goto":32766},
+        {"priority":103,"src":"all","table":"main","suppress_prefixlen":0},
+        {"priority":104,"src":"all","nop":null}]"#;
+    let found = entries(text, |entry| rules::rule(entry, Family::V4)).unwrap();
+    let actions: Vec<_> = found.iter().map(|rule| rule.action).collect();
+    use crate::model::RuleAction as A;
+    let drops = A::Blackhole;
+    assert_eq!(
+        actions,
+        [A::Table(255), A::Table(1), A::Table(200), drops, drops, A::Goto(32766), A::Table(254), A::Nop]
+    );
+    assert!(found[1].inverted && !found[0].inverted);
+    assert_eq!((found[1].mark, found[3].mark), (Some((0x10_0000, 0x10_0000)), Some((5, u32::MAX))));
+    assert_eq!((found[2].from, found[2].to), ("10.0.0.0/8".parse().ok(), "10.1.0.1/32".parse().ok()));
+    assert_eq!((found[2].input.as_deref(), found[3].output.as_deref()), (Some("eth0"), Some("eth0")));
+    assert_eq!(found.iter().map(|rule| rule.selective).filter(|it| *it).count(), 2, "a service, a user");
+    assert_eq!(found[6].suppress_length, Some(0));
+    for (text, expected) in [
+        (r#"[{"src":"all","table":"main"}]"#, "field `priority`: is missing"),
+        (r#"[{"priority":1,"src":"all"}]"#, "field `table`: is missing"),
+        (r#"[{"priority":1,"src":"fd00::1","table":"main"}]"#, "`ip -j rule show` first, `ip -6 -j rule show` second"),
+        (r#"[{"priority":1,"src":"all","fwmark":"x","table":"main"}]"#, "field `fwmark`: `x` is not a mark"),
+    ] {
+        let message = entries(text, |entry| rules::rule(entry, Family::V4)).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn two_lists_of_rules_are_of_two_families_in_one_file_or_in_two() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let list = r#"[{"priority":0,"src":"all","table":"local"}]"#;
+    let (one, both) = (file("one", list), file("both", &format!("{list}\n{list}")));
+    let families = |files: &[PathBuf]| {
+        let found = super::rules(files).map(|found| found.into_iter().map(|(family, it)| (family, it.len())).collect());
+        found.map_err(|error| error.to_string())
+    };
+    let two = vec![(Family::V4, 1), (Family::V6, 1)];
+    assert_eq!(families(&[one.clone()]), Ok(vec![(Family::V4, 1)]));
+    assert_eq!(families(&[one.clone(), one.clone()]), Ok(two.clone()));
+    assert_eq!(families(&[both.clone()]), Ok(two));
+    assert_eq!(families(&[file("none", "[]"), one.clone()]), Ok(vec![(Family::V4, 0), (Family::V6, 1)]));
+    let third: Result<Vec<_>, String> = families(&[both, one]);
+    assert!(third.unwrap_err().contains("a third list of rules"));
+}

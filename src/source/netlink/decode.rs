@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use rtnetlink::packet_core::{
     DecodeError, Emitable, NetlinkDeserializable, NetlinkHeader, NlaBuffer, NlasIterator, Parseable,
-    ParseableParametrized, parse_u32,
+    ParseableParametrized, parse_u16_be, parse_u32,
 };
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeader};
@@ -19,7 +19,7 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteLwEnCapType, RouteNextHop, RouteScope, RouteVia,
 };
 
-use crate::model::{Name, Protocol, RouteType};
+use crate::model::{Mac, Name, Protocol, RouteType, VxlanDevice};
 
 // The recorded bytes are of a little-endian machine.
 #[cfg(test)]
@@ -34,10 +34,19 @@ const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+
+const IFLA_VXLAN_ID: u16 = 1;
+const IFLA_VXLAN_LINK: u16 = 3;
+const IFLA_VXLAN_LOCAL: u16 = 4;
+const IFLA_VXLAN_PORT: u16 = 15;
+const IFLA_VXLAN_LOCAL6: u16 = 17;
+const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
 
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -80,6 +89,8 @@ pub(super) struct LinkMessage {
     pub(super) name: Option<Name>,
     pub(super) kind: Option<Name>,
     pub(super) mtu: Option<u32>,
+    pub(super) mac: Option<Mac>,
+    pub(super) vxlan: Option<VxlanDevice>,
 }
 
 /// An address of a device; the three together tell it from the device's others.
@@ -150,28 +161,66 @@ fn link(payload: &[u8]) -> Result<Option<LinkMessage>, DecodeError> {
     }
     let admin_up = header.flags.contains(LinkFlags::Up);
     let no_carrier = admin_up && !header.flags.contains(LinkFlags::Running);
-    let mut link = LinkMessage { index: header.index, admin_up, no_carrier, name: None, kind: None, mtu: None };
-    for attribute in attributes(payload, &header, &[IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO]) {
+    let mut link = LinkMessage {
+        index: header.index,
+        admin_up,
+        no_carrier,
+        name: None,
+        kind: None,
+        mtu: None,
+        mac: None,
+        vxlan: None,
+    };
+    for attribute in attributes(payload, &header, &[IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO]) {
         let attribute = attribute?;
         match attribute.kind() {
             // The library refuses a name that is no UTF-8. The kernel takes any bytes but blanks, '/' and ':'.
             IFLA_IFNAME => link.name = Some(text(attribute.value())),
-            IFLA_LINKINFO => link.kind = info_kind(attribute.value())?,
+            // Of another kind of device it has another length.
+            IFLA_ADDRESS => link.mac = Mac::from_bytes(attribute.value()),
+            IFLA_LINKINFO => (link.kind, link.vxlan) = info(attribute.value())?,
             _ => link.mtu = Some(parse_u32(attribute.value())?),
         }
     }
     Ok(Some(link))
 }
 
-/// The kind alone: what else is nested with it differs from driver to driver and from kernel to kernel.
-fn info_kind(nested: &[u8]) -> Result<Option<Name>, DecodeError> {
-    for attribute in NlasIterator::new(nested) {
-        let attribute = attribute?;
-        if attribute.kind() == IFLA_INFO_KIND {
-            return Ok(Some(InfoKind::parse(&attribute)?.to_string().into()));
+/// The kind, and what a VXLAN device is made of: what else is nested differs from driver to driver and from kernel to
+/// kernel.
+fn info(nested: &[u8]) -> Result<(Option<Name>, Option<VxlanDevice>), DecodeError> {
+    let (mut kind, mut data): (Option<Name>, &[u8]) = (None, &[]);
+    let known = NlasIterator::new(nested).collect::<Result<Vec<_>, _>>()?;
+    for attribute in &known {
+        match attribute.kind() {
+            IFLA_INFO_KIND => kind = Some(InfoKind::parse(attribute)?.to_string().into()),
+            IFLA_INFO_DATA => data = attribute.value(),
+            _ => {}
         }
     }
-    Ok(None)
+    let vxlan = match kind.as_deref() {
+        Some("vxlan") if !data.is_empty() => Some(vxlan_device(data)?),
+        _ => None,
+    };
+    Ok((kind, vxlan))
+}
+
+/// The library reads all attributes of a VXLAN device, and refuses all for one that it does not like.
+fn vxlan_device(nested: &[u8]) -> Result<VxlanDevice, DecodeError> {
+    let mut device = VxlanDevice::default();
+    for attribute in NlasIterator::new(nested) {
+        let attribute = attribute?;
+        let value = attribute.value();
+        match attribute.kind() {
+            IFLA_VXLAN_ID => device.vni = Some(parse_u32(value)?),
+            IFLA_VXLAN_LINK => device.parent = Some(parse_u32(value)?),
+            IFLA_VXLAN_LOCAL | IFLA_VXLAN_LOCAL6 => device.local = Some(ip_of_length(value)?),
+            IFLA_VXLAN_PORT => device.port = Some(parse_u16_be(value)?),
+            // A flag from the kernel's first days with it, a byte with 0 or 1 by now.
+            IFLA_VXLAN_COLLECT_METADATA => device.flow_based = value.first().is_none_or(|byte| *byte != 0),
+            _ => {}
+        }
+    }
+    Ok(device)
 }
 
 fn address(payload: &[u8]) -> Result<Option<AddressMessage>, DecodeError> {
@@ -292,6 +341,17 @@ fn of_family(family: AddressFamily, address: IpAddr) -> Result<IpAddr, DecodeErr
     match address.is_ipv4() == (family == AddressFamily::Inet) {
         true => Ok(address),
         false => Err(format!("the address {address} of the family {family:?}").into()),
+    }
+}
+
+/// An address by its length alone.
+pub(super) fn ip_of_length(bytes: &[u8]) -> Result<IpAddr, DecodeError> {
+    if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
+        return Ok(IpAddr::from(bytes));
+    }
+    match <[u8; 16]>::try_from(bytes) {
+        Ok(bytes) => Ok(IpAddr::from(bytes)),
+        Err(_) => Err(format!("an address of {} bytes", bytes.len()).into()),
     }
 }
 

@@ -111,6 +111,8 @@ impl Mirror {
                 admin_up: message.admin_up,
                 no_carrier: message.no_carrier,
                 mtu,
+                mac: message.mac,
+                vxlan: message.vxlan,
                 addresses: Vec::new(),
             };
             events.push(Event::Link(link.clone()));
@@ -126,6 +128,8 @@ impl Mirror {
         link.name = message.name.unwrap_or_else(|| before.name.clone());
         link.mtu = message.mtu.unwrap_or(before.mtu);
         link.kind = message.kind.or_else(|| before.kind.clone());
+        link.mac = message.mac.or(before.mac);
+        link.vxlan = message.vxlan.or_else(|| before.vxlan.clone());
         if *link != before {
             events.push(Event::Link(link.clone()));
         }

@@ -98,6 +98,7 @@ fn side(source: &SourceStatus) -> &'static str {
     match source.side {
         Side::Datastore => "Calico's datastore",
         Side::Kernel => "this host's kernel",
+        Side::Tunnels => "this host's tunnels",
     }
 }
 

@@ -31,6 +31,7 @@ fn view(findings: usize) -> View {
     let report = Report {
         ipam: Some(ipam),
         routes: Some(RoutesReport { pending: [(RouteClass::Borrowed, 2)].into(), ..RoutesReport::default() }),
+        tunnels: None,
         leaks: true,
         findings: (0..findings).map(finding).collect(),
     };

@@ -18,9 +18,10 @@ fn link(index: u32, name: &str, kind: Option<&str>, addresses: Vec<IpNet>) -> Li
         name: name.into(),
         kind: kind.map(Into::into),
         admin_up: true,
-        no_carrier: false,
-        mtu: 1500,
+        // What a tunnel adds to a packet fits.
+        mtu: if kind.is_some() { 1400 } else { 1500 },
         addresses,
+        ..Link::default()
     }
 }
 

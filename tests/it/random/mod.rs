@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use calico_exporter::audit::{
     AuditOptions, Auditor, ClassCounts, Encapsulation, Finding, IpamOptions, Metric, Now, Report, RouteClass,
-    RouteOptions, TunnelModes,
+    RouteOptions, TunnelModes, TunnelOptions,
 };
 use calico_exporter::model::{Name, PoolClass};
 use calico_exporter::source::file;
@@ -48,7 +48,12 @@ fn first_case() -> u64 {
 fn auditor(world: &World) -> Auditor {
     Auditor::new(AuditOptions {
         ipam: Some(IpamOptions { live: false, affinity_grace: Duration::ZERO }),
-        routes: Some(RouteOptions { node: world.me.clone(), backend: world.backend, grace: None }),
+        routes: Some(RouteOptions {
+            node: world.me.clone(),
+            backend: world.backend,
+            grace: None,
+            tunnels: TunnelOptions::default(),
+        }),
         leaks: true,
         leak_grace: Duration::ZERO,
     })

@@ -1,4 +1,4 @@
-//! Nodes (`libcalico-go/lib/apis/internalapi/node.go`). An address that cannot be read makes the whole node unreadable:
+//! Nodes (`libcalico-go/lib/apis/internalapi/node.go`). An address, or a MAC, that cannot be read makes the whole node unreadable:
 //! Felix's validator drops such a node as well.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::de::IgnoredAny;
 
-use crate::model::{Name, Node, NodeAddress, NodeAddressType, NodeBgp, TunnelKind};
+use crate::model::{Mac, Name, Node, NodeAddress, NodeAddressType, NodeBgp, TunnelKind};
 use crate::source::calico::json::{Entries, List, Maybe, object};
 use crate::source::calico::{AsNumber, Read, parse};
 use crate::state::Object;
@@ -32,6 +32,8 @@ object! {
         "addresses" => addresses: List<Address>,
         "ipv4VXLANTunnelAddr" => vxlan_v4: Maybe<Ipv4Addr>,
         "ipv6VXLANTunnelAddr" => vxlan_v6: Maybe<Ipv6Addr>,
+        "vxlanTunnelMACAddr" => mac_v4: Maybe<Mac>,
+        "vxlanTunnelMACAddrV6" => mac_v6: Maybe<Mac>,
         "wireguard" => wireguard: Wireguard,
     }
 }
@@ -93,6 +95,8 @@ pub(super) fn read(name: Name, value: &[u8]) -> Read {
         }),
         addresses: spec.addresses.0.into_iter().filter_map(address).collect(),
         tunnels,
+        vxlan_mac_v4: spec.mac_v4.0,
+        vxlan_mac_v6: spec.mac_v6.0,
         wireguard_key_v4: status.key_v4.0,
         wireguard_key_v6: status.key_v6.0,
     };
@@ -133,6 +137,8 @@ mod tests {
         let bgp = node.bgp.unwrap();
         assert_eq!((bgp.as_number, bgp.route_reflector_cluster_id.as_deref()), (Some(64512), Some("224.0.0.1")));
         assert_eq!(node.labels["rack"], "1");
+        assert_eq!(node.vxlan_mac_v4, Some(Mac([0x66, 0x11, 0x22, 0x33, 0x44, 0x55])));
+        assert_eq!(node.vxlan_mac_v6, None);
         let tunnels: Vec<_> = node.tunnels.iter().map(|(kind, address)| (kind.device(), address.to_string())).collect();
         assert_eq!(
             tunnels,
@@ -192,6 +198,8 @@ mod tests {
             (r#""bgp":{"ipv4IPIPTunnelAddr":"10.0.0.1/32"}"#, "spec.bgp.ipv4IPIPTunnelAddr"),
             (r#""ipv4VXLANTunnelAddr":"x""#, "spec.ipv4VXLANTunnelAddr"),
             (r#""ipv6VXLANTunnelAddr":"10.0.0.1""#, "spec.ipv6VXLANTunnelAddr"),
+            (r#""vxlanTunnelMACAddr":"66:11:22:33:44""#, "spec.vxlanTunnelMACAddr"),
+            (r#""vxlanTunnelMACAddrV6":"x""#, "spec.vxlanTunnelMACAddrV6"),
             (r#""wireguard":{"interfaceIPv4Address":"?"}"#, "spec.wireguard.interfaceIPv4Address"),
             (r#""wireguard":{"interfaceIPv6Address":"?"}"#, "spec.wireguard.interfaceIPv6Address"),
             (r#""addresses":[{"address":"10.0.0.1"},{"address":"host"}]"#, "spec.addresses[1].address"),

@@ -55,6 +55,7 @@ pub(super) fn read(decoder: &Decoder, item: &[u8]) -> Result<Decoded, Unreadable
     let text = |annotation: &str| {
         meta.annotation(&format!("projectcalico.org/{annotation}")).filter(|text| !text.is_empty()).map(str::to_owned)
     };
+    let mac = |annotation: &str| text(annotation).and_then(|text| text.parse().ok());
     let static_address = match decoder.use_pod_cidr {
         true => spec.pod_cidr.get().map(tunnel_in).transpose()?,
         false => None,
@@ -80,6 +81,8 @@ pub(super) fn read(decoder: &Decoder, item: &[u8]) -> Result<Decoded, Unreadable
         bgp: has_bgp.then_some(bgp),
         addresses,
         tunnels,
+        vxlan_mac_v4: mac("VXLANTunnelMACAddr"),
+        vxlan_mac_v6: mac("VXLANTunnelMACAddrV6"),
         wireguard_key_v4: text("WireguardPublicKey"),
         wireguard_key_v6: text("WireguardPublicKeyV6"),
     };

@@ -81,6 +81,9 @@ fn a_vxlan() {
     );
     assert_eq!((link.name.as_deref(), link.kind.as_deref()), (Some("vxlan.calico"), Some("vxlan")));
     assert!(link.admin_up && !link.no_carrier, "its operational state UNKNOWN is up");
+    let vxlan = link.vxlan.unwrap();
+    assert_eq!((vxlan.vni, vxlan.parent, vxlan.port, vxlan.local), (Some(4096), Some(3), None, None));
+    assert!(!vxlan.flow_based);
 }
 
 #[test]
@@ -300,7 +303,7 @@ fn every_kind_of_device_keeps_its_name() {
         let attribute = [&[0, 0, 1, 0], kind.as_bytes(), &[0]].concat();
         let mut nested = attribute.clone();
         nested[0] = u8::try_from(attribute.len()).unwrap();
-        assert_eq!(info_kind(&nested).unwrap().as_deref(), Some(kind));
+        assert_eq!(info(&nested).unwrap().0.as_deref(), Some(kind));
     }
 }
 

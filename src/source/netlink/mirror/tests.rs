@@ -1,12 +1,21 @@
 //! What events do to a picture, and which of them are doubted.
 
 use super::*;
-use crate::model::{Protocol, RouteType};
+use crate::model::{Mac, Protocol, RouteType, VxlanDevice};
 use crate::source::netlink::decode::Hop;
 
 fn link(index: u32, name: &str) -> LinkMessage {
     let name = Some(name.into());
-    LinkMessage { index, admin_up: true, no_carrier: false, name, kind: Some("veth".into()), mtu: Some(1500) }
+    LinkMessage {
+        index,
+        admin_up: true,
+        no_carrier: false,
+        name,
+        kind: Some("veth".into()),
+        mtu: Some(1500),
+        mac: None,
+        vxlan: None,
+    }
 }
 
 fn address(index: u32, local: &str, peer: &str) -> AddressMessage {
@@ -153,15 +162,16 @@ fn a_link_is_told_when_it_changes_and_routes_are_doubted() {
         changed(|link| link.no_carrier = true),
         changed(|link| link.admin_up = false),
         changed(|link| link.name = Some("wan".into())),
+        changed(|link| link.mac = Some(Mac([2, 0, 0, 0, 0, 1]))),
+        changed(|link| link.vxlan = Some(VxlanDevice { vni: Some(4096), ..VxlanDevice::default() })),
     ] {
         mirror.links.get_mut(&2).unwrap().link = Link {
             index: 2,
             name: "eth0".into(),
             kind: Some("veth".into()),
             admin_up: true,
-            no_carrier: false,
             mtu: 1500,
-            addresses: Vec::new(),
+            ..Link::default()
         };
         // A message without them says nothing about the MTU and the kind.
         let silent = matches!(&change, Change::Link(link) if link.mtu.is_none());

@@ -1,0 +1,67 @@
+//! Policy rules: which routing table a packet is looked up in (`fib_rules.h`).
+
+use ipnet::IpNet;
+
+use super::{Family, Name};
+
+/// What a rule does with a packet that it matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RuleAction {
+    /// `FR_ACT_TO_TBL`: looks it up in this table.
+    Table(u32),
+    /// `FR_ACT_GOTO`: goes on at the rule of this priority.
+    Goto(u32),
+    /// `FR_ACT_NOP`: goes on.
+    Nop,
+    /// `FR_ACT_BLACKHOLE`: drops it.
+    Blackhole,
+    /// `FR_ACT_UNREACHABLE`: refuses it.
+    Unreachable,
+    /// `FR_ACT_PROHIBIT`: refuses it.
+    Prohibit,
+    /// What is still unknown.
+    Other(u8),
+}
+
+impl RuleAction {
+    /// From the kernel's number, `FR_ACT_*`, with the table and the target that the rule names.
+    pub fn from_number(number: u8, table: u32, target: u32) -> RuleAction {
+        match number {
+            1 => RuleAction::Table(table),
+            2 => RuleAction::Goto(target),
+            3 => RuleAction::Nop,
+            6 => RuleAction::Blackhole,
+            7 => RuleAction::Unreachable,
+            8 => RuleAction::Prohibit,
+            other => RuleAction::Other(other),
+        }
+    }
+}
+
+/// A policy rule. Rules are asked in the order of their priorities, those of one priority in the order in which they
+/// were made.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PolicyRule {
+    /// The rules of IPv4 and of IPv6 are two lists.
+    pub family: Family,
+    /// `FRA_PRIORITY`: the smaller is asked first.
+    pub priority: u32,
+    /// `FIB_RULE_INVERT`: it matches what does *not* have the rest.
+    pub inverted: bool,
+    /// `FRA_SRC`; absent is any.
+    pub from: Option<IpNet>,
+    /// `FRA_DST`; absent is any.
+    pub to: Option<IpNet>,
+    /// `FRA_FWMARK` and `FRA_FWMASK`, a match where `mark & mask == value`; absent is any.
+    pub mark: Option<(u32, u32)>,
+    /// `FRA_IIFNAME`: the device that the packet came by; `lo` is this host itself.
+    pub input: Option<Name>,
+    /// `FRA_OIFNAME`: the device that a socket is bound to.
+    pub output: Option<Name>,
+    /// It asks for more than is told here: a service, a user, a protocol, ports, a tunnel.
+    pub selective: bool,
+    /// `FRA_SUPPRESS_PREFIXLEN`: routes of at most this prefix length do not count.
+    pub suppress_length: Option<u32>,
+    /// What it does.
+    pub action: RuleAction,
+}
