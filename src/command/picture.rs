@@ -60,8 +60,12 @@ async fn kernel(sources: &Sources) -> Result<Vec<Event>, ConfigError> {
     if !matches!(sources.kernel, Some(KernelSource::Netlink)) {
         return Ok(Vec::new());
     }
-    let kernel = netlink::snapshot().await;
-    kernel.map_err(|error| ConfigError::Flags(format!("this host's kernel: {error}")))
+    let failed = |error| ConfigError::Flags(format!("this host's kernel: {error}"));
+    let mut events = netlink::snapshot().await.map_err(failed)?;
+    if sources.collectors.tunnels {
+        events.extend(netlink::tunnels_snapshot().await.map_err(failed)?);
+    }
+    Ok(events)
 }
 
 /// The same as far as it is followed (`--routes.watch`), and whoever can answer for the rest.

@@ -113,6 +113,9 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
     }
     if matches!(sources.kernel, Some(KernelSource::Netlink)) {
         tasks.spawn(netlink::run(events.clone(), stopped.clone()));
+        if sources.collectors.tunnels {
+            tasks.spawn(netlink::run_tunnels(events.clone(), stopped.clone()));
+        }
     }
     drop(events);
 

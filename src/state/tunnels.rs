@@ -29,6 +29,9 @@ impl Table {
     }
 }
 
+/// What the list in progress has named so far.
+type Seen = (BTreeSet<(u32, IpAddr)>, BTreeSet<(u32, Mac)>);
+
 /// Neighbours and forwarding entries of the tunnel devices, by `ifindex`, and policy rules.
 #[derive(Debug, Clone, Default)]
 pub struct Tunnels {
@@ -36,7 +39,7 @@ pub struct Tunnels {
     fdb: BTreeMap<(u32, Mac), FdbEntry>,
     rules: BTreeMap<Family, Vec<PolicyRule>>,
     known: BTreeSet<Table>,
-    seen: Option<(BTreeSet<(u32, IpAddr)>, BTreeSet<(u32, Mac)>)>,
+    seen: Option<Seen>,
     pub(super) changes: Changes,
 }
 

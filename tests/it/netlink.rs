@@ -11,6 +11,7 @@ use crate::support::netns::{Namespace, in_namespace};
 use crate::support::picture::{Follower, PATIENCE, Picture};
 
 mod alone;
+mod tunnels;
 
 /// Devices by the names of Calico's. The kernel at hand may lack ipip and wireguard: a veth of that name stands in.
 const DEVICES: &str = "

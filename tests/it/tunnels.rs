@@ -14,7 +14,7 @@ use calico_exporter::model::{
 };
 use calico_exporter::source::file;
 use calico_exporter::source::iproute::Files;
-use calico_exporter::state::{Event, Object, ObjectId, Side, State, Table, Unreadable};
+use calico_exporter::state::{Event, Object, ObjectId, State, Table, Unreadable};
 
 use crate::fixtures::folder;
 
@@ -723,12 +723,4 @@ fn without_its_rule_wireguard_encrypts_nothing() {
             [""; 0]
         );
     }
-}
-
-#[test]
-fn a_picture_that_is_lost_leaves_the_last_report() {
-    let mut host = vx1();
-    host.event(Event::Lost(Side::Tunnels, "no more".to_owned()));
-    assert!(host.report().tunnels.is_none(), "it never was there");
-    assert_eq!(host.report().findings.len(), 0);
 }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::bird::Birds;
-use crate::network::{Site, ip, try_ip};
+use crate::network::{SITES, Site, ip, try_bridge, try_ip};
 use crate::picture::{Node, Picture, Pool};
 use crate::process::Process;
 use crate::store::Store;
@@ -111,14 +111,19 @@ impl Host {
     }
 
     fn program(&mut self, wanted: BTreeMap<String, String>) {
-        let mut lines = String::new();
+        let (mut lines, mut forwarding) = (String::new(), String::new());
         for (what, words) in &self.applied {
             if !wanted.contains_key(what) {
-                lines += &format!("{} del {}\n", subject(what), words.trim_end());
+                let line = format!("{} del {}\n", subject(what), words.trim_end());
+                (if subject(what) == "fdb" { &mut forwarding } else { &mut lines }).push_str(&line);
             }
         }
         for (what, words) in &wanted {
             if self.applied.get(what) == Some(words) {
+                continue;
+            }
+            if subject(what) == "fdb" {
+                forwarding += &format!("fdb replace {words}\n");
                 continue;
             }
             lines += &format!("{} replace {words}\n", subject(what));
@@ -136,22 +141,25 @@ impl Host {
             // A device may have gone meanwhile, and its routes with it.
             try_ip(self.site.name, &lines);
         }
+        if !forwarding.is_empty() {
+            try_bridge(self.site.name, &forwarding);
+        }
     }
 }
 
-/// `route` or `addr`: what `ip` calls the thing of a key.
+/// `route`, `addr`, `neigh` or `fdb`: what `ip` or `bridge` call the thing of a key.
 fn subject(what: &str) -> &str {
     what.split_once(' ').map_or(what, |(subject, _)| subject)
 }
 
 /// The tunnels: VXLAN's, and a stand-in for IPIP's, which not every kernel has.
 fn devices(site: &Site, directory: &Path) -> Process {
-    let address = site.v4;
+    let (address, mac) = (site.v4, site.mac);
     let tunnel = tunnel::start(site.name, directory);
     ip(
         site.name,
         &format!(
-            "link add vxlan.calico type vxlan id 4096 local {address} dev eth0 dstport 4789 nolearning
+            "link add vxlan.calico address {mac} type vxlan id 4096 local {address} dev eth0 dstport 4789 nolearning
              link set vxlan.calico mtu 1450 up"
         ),
     );
@@ -188,12 +196,25 @@ fn wanted(site: &Site, picture: &Picture) -> BTreeMap<String, String> {
             }
         }
     }
+    if me.is_some_and(|me| me.vtep.is_some()) {
+        wanted.extend(picture.nodes.iter().filter(|node| node.name != site.name).flat_map(beneath));
+    }
     for (device, address) in [("tunl0", me.and_then(|me| me.ipip)), ("vxlan.calico", me.and_then(|me| me.vtep))] {
         if let Some(address) = address {
             wanted.insert(format!("addr {device}"), format!("{address}/32 dev {device}"));
         }
     }
     wanted
+}
+
+/// What the VXLAN device needs of another node, whatever routes there are: who has its tunnel address, and where it is.
+fn beneath(node: &Node) -> Vec<(String, String)> {
+    let Some(mac) = SITES.iter().find(|site| site.name == node.name).map(|site| site.mac) else { return Vec::new() };
+    let (Some(vtep), Some(host)) = (node.vtep, node.v4) else { return Vec::new() };
+    vec![
+        (format!("neigh {vtep}"), format!("{vtep} lladdr {mac} dev vxlan.calico nud permanent")),
+        (format!("fdb {mac}"), format!("{mac} dst {host} dev vxlan.calico self permanent")),
+    ]
 }
 
 fn kind(words: &str) -> &'static str {

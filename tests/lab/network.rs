@@ -21,6 +21,8 @@ pub(crate) struct Site {
     pub(crate) gateway: &'static str,
     pub(crate) v6: Option<&'static str>,
     pub(crate) bridge: &'static str,
+    /// What Felix derives from its name for its VXLAN device: 0x66 and five bytes of SHA-1.
+    pub(crate) mac: &'static str,
     /// Whether its exporter audits the cluster's IPAM: some do, some do not.
     pub(crate) ipam: bool,
 }
@@ -29,24 +31,67 @@ pub(crate) struct Site {
 pub(crate) const ETCD: [&str; 3] = ["172.30.1.2", "172.30.1.3", "172.30.1.4"];
 
 pub(crate) const SITES: [Site; 4] = [
-    Site { name: "h1", v4: "172.30.1.11", gateway: "172.30.1.254", v6: Some("fd30::11"), bridge: "br-a", ipam: true },
-    Site { name: "h2", v4: "172.30.1.12", gateway: "172.30.1.254", v6: Some("fd30::12"), bridge: "br-a", ipam: true },
-    Site { name: "h3", v4: "172.30.2.13", gateway: "172.30.2.254", v6: None, bridge: "br-b", ipam: false },
-    Site { name: "h4", v4: "172.30.1.14", gateway: "172.30.1.254", v6: None, bridge: "br-a", ipam: false },
+    Site {
+        name: "h1",
+        v4: "172.30.1.11",
+        gateway: "172.30.1.254",
+        v6: Some("fd30::11"),
+        bridge: "br-a",
+        mac: "66:ac:4a:e9:72:85",
+        ipam: true,
+    },
+    Site {
+        name: "h2",
+        v4: "172.30.1.12",
+        gateway: "172.30.1.254",
+        v6: Some("fd30::12"),
+        bridge: "br-a",
+        mac: "66:bf:1c:36:57:41",
+        ipam: true,
+    },
+    Site {
+        name: "h3",
+        v4: "172.30.2.13",
+        gateway: "172.30.2.254",
+        v6: None,
+        bridge: "br-b",
+        mac: "66:8d:bc:60:58:e0",
+        ipam: false,
+    },
+    Site {
+        name: "h4",
+        v4: "172.30.1.14",
+        gateway: "172.30.1.254",
+        v6: None,
+        bridge: "br-a",
+        mac: "66:4f:92:c0:44:d8",
+        ipam: false,
+    },
 ];
+
+/// Runs `bridge` in a namespace; it has to succeed.
+pub(crate) fn bridge(namespace: &str, words: &str) {
+    let output = Command::new("bridge").args(["-n", namespace]).args(words.split_whitespace()).output();
+    succeed(&format!("bridge in {namespace:?}: {words}"), output);
+}
 
 /// Runs lines of `ip` in one go, in a namespace or, for `""`, in the lab's own. Every line has to succeed.
 pub(crate) fn ip(namespace: &str, lines: &str) {
-    run_ip(namespace, lines, false);
+    batch("ip", namespace, lines, false);
 }
 
 /// As [`ip`]; lines may fail.
 pub(crate) fn try_ip(namespace: &str, lines: &str) {
-    run_ip(namespace, lines, true);
+    batch("ip", namespace, lines, true);
 }
 
-fn run_ip(namespace: &str, lines: &str, forgiving: bool) {
-    let mut command = Command::new("ip");
+/// As [`try_ip`] with lines of `bridge`.
+pub(crate) fn try_bridge(namespace: &str, lines: &str) {
+    batch("bridge", namespace, lines, true);
+}
+
+fn batch(program: &str, namespace: &str, lines: &str, forgiving: bool) {
+    let mut command = Command::new(program);
     if !namespace.is_empty() {
         command.args(["-n", namespace]);
     }
@@ -59,12 +104,12 @@ fn run_ip(namespace: &str, lines: &str, forgiving: bool) {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("ip: {error}"));
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
     let text: String = lines.lines().map(|line| format!("{}\n", line.trim())).collect();
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = child.wait_with_output();
     if !forgiving {
-        succeed(&format!("ip in {namespace:?}: {lines}"), output);
+        succeed(&format!("{program} in {namespace:?}: {lines}"), output);
     }
 }
 

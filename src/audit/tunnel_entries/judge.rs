@@ -115,7 +115,7 @@ pub(super) fn is_used(tunnel: &Tunnel, kernel: &Kernel, entry: Entry) -> bool {
 }
 
 /// Whose it is.
-pub(super) fn owners<'a>(tunnel: &'a Tunnel, entry: Entry) -> Vec<&'a Peer> {
+pub(super) fn owners(tunnel: &Tunnel, entry: Entry) -> Vec<&Peer> {
     match entry {
         Entry::Neighbour(address) => tunnel.at(address).collect(),
         Entry::Fdb(mac) => tunnel.with_mac(mac).collect(),
@@ -132,7 +132,8 @@ mod tests {
         let of =
             |wanted: &[u8], actual: Actual<u8>, certain| compare(wanted.iter().copied(), actual, certain).difference;
         let is = |value, state| Some((value, EntryState(state)));
-        let table: &[(&[u8], Actual<u8>, bool, Option<R>)] = &[
+        type Case = (&'static [u8], Actual<u8>, bool, Option<R>);
+        let table: &[Case] = &[
             (&[1], is(Some(1), 0x80), true, None),
             (&[1], is(Some(1), 0xc0), true, None),
             (&[1, 2], is(Some(2), 0x80), true, None),

@@ -257,7 +257,12 @@ impl TunnelAudit {
             add(&tunnel.device, key.1.table(), counts);
         }
         let rules = self.rules.iter().map(|(kind, _)| *kind).collect();
-        TunnelsReport { entries, convergence: self.convergence.clone(), rules }
+        // From the start, or a rate would not see the first observation.
+        let mut convergence = self.convergence.clone();
+        for (_, table) in entries.keys() {
+            convergence.entry(*table).or_default();
+        }
+        TunnelsReport { entries, convergence, rules }
     }
 
     /// When the next young difference becomes a fault (monotonic).

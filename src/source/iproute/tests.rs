@@ -362,9 +362,9 @@ fn two_lists_of_rules_are_of_two_families_in_one_file_or_in_two() {
         found.map_err(|error| error.to_string())
     };
     let two = vec![(Family::V4, 1), (Family::V6, 1)];
-    assert_eq!(families(&[one.clone()]), Ok(vec![(Family::V4, 1)]));
+    assert_eq!(families(std::slice::from_ref(&one)), Ok(vec![(Family::V4, 1)]));
     assert_eq!(families(&[one.clone(), one.clone()]), Ok(two.clone()));
-    assert_eq!(families(&[both.clone()]), Ok(two));
+    assert_eq!(families(std::slice::from_ref(&both)), Ok(two));
     assert_eq!(families(&[file("none", "[]"), one.clone()]), Ok(vec![(Family::V4, 0), (Family::V6, 1)]));
     let third: Result<Vec<_>, String> = families(&[both, one]);
     assert!(third.unwrap_err().contains("a third list of rules"));

@@ -27,8 +27,8 @@ use crate::model::{Mac, Name, Protocol, RouteType, VxlanDevice};
 mod tests;
 
 // The library keeps its numbers to itself. These are of `linux/{rtnetlink,if_link,if_addr}.h`.
-const RTM_NEWLINK: u16 = 16;
-const RTM_DELLINK: u16 = 17;
+pub(super) const RTM_NEWLINK: u16 = 16;
+pub(super) const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
@@ -125,18 +125,29 @@ pub(super) struct Hop {
     pub(super) onlink: bool,
 }
 
-/// What a message tells, in the form that the library's [`NetlinkMessage`] carries: `None` for what is no part of the
-/// picture.
+/// What messages tell of one picture.
+pub(super) trait Decode: Sized {
+    /// Reads a message of type `kind` without its netlink header; `None` for what is no part of the picture.
+    fn decode(kind: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError>;
+}
+
+impl Decode for Change {
+    fn decode(kind: u16, payload: &[u8]) -> Result<Option<Change>, DecodeError> {
+        change(kind, payload)
+    }
+}
+
+/// What a message tells, in the form that the library's [`NetlinkMessage`] carries.
 ///
 /// [`NetlinkMessage`]: rtnetlink::packet_core::NetlinkMessage
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Told(pub(super) Option<Change>);
+pub(super) struct Told<C>(pub(super) Option<C>);
 
-impl NetlinkDeserializable for Told {
+impl<C: Decode> NetlinkDeserializable for Told<C> {
     type Error = DecodeError;
 
-    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Told, DecodeError> {
-        Ok(Told(change(header.message_type, payload)?))
+    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Told<C>, DecodeError> {
+        Ok(Told(C::decode(header.message_type, payload)?))
     }
 }
 
@@ -153,7 +164,7 @@ fn change(kind: u16, payload: &[u8]) -> Result<Option<Change>, DecodeError> {
     })
 }
 
-fn link(payload: &[u8]) -> Result<Option<LinkMessage>, DecodeError> {
+pub(super) fn link(payload: &[u8]) -> Result<Option<LinkMessage>, DecodeError> {
     let header = LinkHeader::parse(payload)?;
     // A bridge reports its ports with its own family, and a port that leaves it as a link that is deleted.
     if header.interface_family != AddressFamily::Unspec {
@@ -323,7 +334,7 @@ fn gateway(attribute: &RouteAttribute, gateway: &mut Option<IpAddr>) -> Result<(
 }
 
 /// The attributes of these kinds that follow the header.
-fn attributes<'a>(
+pub(super) fn attributes<'a>(
     payload: &'a [u8],
     header: &impl Emitable,
     kinds: &'static [u16],
@@ -368,7 +379,7 @@ fn net(address: IpAddr, length: u8) -> Result<IpNet, DecodeError> {
 }
 
 /// A name, which ends with a zero.
-fn text(bytes: &[u8]) -> Name {
+pub(super) fn text(bytes: &[u8]) -> Name {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into()
 }

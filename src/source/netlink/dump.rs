@@ -1,4 +1,4 @@
-//! The kernel's whole picture, asked for on a socket of its own: what overflows the monitor must not tear a dump.
+//! The kernel's whole picture, of links and routes here, asked for on a socket of its own: what overflows the monitor must not tear a dump.
 
 use std::io;
 use std::time::Duration;
@@ -11,8 +11,9 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use tokio::time::{sleep, timeout};
 
 use super::NetlinkError;
-use super::decode::{Change, Told};
-use super::mirror::{Doubt, Mirror};
+use super::decode::{Change, Decode, Told};
+use super::mirror::Mirror;
+use super::monitor::Doubt;
 use super::socket::{Socket, messages};
 use crate::model::Family;
 
@@ -77,11 +78,11 @@ fn routes(family: AddressFamily) -> RouteNetlinkMessage {
 }
 
 /// One list, asked for again as long as the kernel says that it changed while it was read.
-async fn list(
+pub(super) async fn list<C: Decode>(
     socket: &mut Socket,
     what: &'static str,
     request: &RouteNetlinkMessage,
-) -> Result<Vec<Change>, NetlinkError> {
+) -> Result<Vec<C>, NetlinkError> {
     for attempt in 0..ATTEMPTS {
         let answer = list_once(socket, what, request.clone()).await?;
         if let Some(found) = answer {
@@ -94,11 +95,11 @@ async fn list(
 }
 
 /// One list, or `None` where it is torn. The whole answer is read in any case, so that the socket is free again.
-async fn list_once(
+async fn list_once<C: Decode>(
     socket: &mut Socket,
     what: &'static str,
     request: RouteNetlinkMessage,
-) -> Result<Option<Vec<Change>>, NetlinkError> {
+) -> Result<Option<Vec<C>>, NetlinkError> {
     let failed = |source| NetlinkError::Refused { what, source };
     let sequence = socket.request_dump(request).await.map_err(failed)?;
     let mut answer = Answer { what, sequence, found: Vec::new(), torn: false };
@@ -107,15 +108,15 @@ async fn list_once(
 }
 
 /// An answer as it comes in.
-struct Answer {
+struct Answer<C> {
     what: &'static str,
     sequence: u32,
-    found: Vec<Change>,
+    found: Vec<C>,
     /// The kernel says that the list changed while it was read.
     torn: bool,
 }
 
-impl Answer {
+impl<C: Decode> Answer<C> {
     /// Takes a datagram; true where it was the last.
     fn take(&mut self, datagram: &[u8]) -> Result<bool, NetlinkError> {
         let what = self.what;
@@ -170,7 +171,7 @@ mod tests {
         message(24, flags, 7, &[&header[..], &destination].concat())
     }
 
-    fn answer() -> Answer {
+    fn answer() -> Answer<Change> {
         Answer { what: "IPv4 routes", sequence: 7, found: Vec::new(), torn: false }
     }
 

@@ -1,4 +1,4 @@
-//! The kernel's links and routes over rtnetlink(7), by events. It only asks and listens: no capability is needed.
+//! The kernel's links and routes, and what is beneath them, over rtnetlink(7), by events. It only asks and listens: no capability is needed.
 //!
 //! First it listens, then it asks for everything on a second socket, then it goes on with what it heard meanwhile and
 //! hears from then on. Whatever makes the picture doubtful (messages lost to a full buffer, a torn list, an event that
@@ -26,15 +26,18 @@ use rtnetlink::packet_core::DecodeError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use crate::state::{Event, Side};
+use crate::state::Event;
 
 mod decode;
 mod dump;
 mod mirror;
 mod monitor;
 mod socket;
+mod tunnels;
 
-use monitor::Ended;
+use mirror::Mirror;
+use monitor::{Ended, Picture};
+use tunnels::Tunnels;
 
 /// Why the kernel's picture cannot be had. In [`run`] every one of them is a reason to try again.
 #[derive(Debug, thiserror::Error)]
@@ -124,11 +127,30 @@ pub async fn run(events: mpsc::Sender<Vec<Event>>, stop: watch::Receiver<bool>) 
 }
 
 /// [`run`] with other [`Settings`].
-pub async fn run_with(settings: Settings, events: mpsc::Sender<Vec<Event>>, mut stop: watch::Receiver<bool>) {
+pub async fn run_with(settings: Settings, events: mpsc::Sender<Vec<Event>>, stop: watch::Receiver<bool>) {
+    follow_until::<Mirror>(settings, events, stop).await;
+}
+
+/// Follows neighbours and forwarding entries of Calico's VXLAN devices and the policy rules, as [`run`] does links and
+/// routes: on sockets of their own, so that what overflows them leaves the routes alone.
+pub async fn run_tunnels(events: mpsc::Sender<Vec<Event>>, stop: watch::Receiver<bool>) {
+    run_tunnels_with(Settings::default(), events, stop).await;
+}
+
+/// [`run_tunnels`] with other [`Settings`].
+pub async fn run_tunnels_with(settings: Settings, events: mpsc::Sender<Vec<Event>>, stop: watch::Receiver<bool>) {
+    follow_until::<Tunnels>(settings, events, stop).await;
+}
+
+async fn follow_until<P: Picture>(
+    settings: Settings,
+    events: mpsc::Sender<Vec<Event>>,
+    mut stop: watch::Receiver<bool>,
+) {
     tokio::select! {
         // An error means that nobody is left who could say stop.
         _ = stop.wait_for(|stop| *stop) => {}
-        () = follow(&settings, &events) => {}
+        () = follow::<P>(&settings, &events) => {}
     }
 }
 
@@ -137,16 +159,25 @@ pub async fn run_with(settings: Settings, events: mpsc::Sender<Vec<Event>>, mut 
 /// # Errors
 /// [`NetlinkError`], where the kernel does not answer or its lists change all the time.
 pub async fn snapshot() -> Result<Vec<Event>, NetlinkError> {
-    let mirror = dump::dump(Settings::default().dump_limit).await?;
+    let mirror = Mirror::dump(Settings::default().dump_limit).await?;
     Ok(monitor::resync(&mirror))
 }
 
-async fn follow(settings: &Settings, events: &mpsc::Sender<Vec<Event>>) {
+/// One dump of what is beneath the routes, likewise.
+///
+/// # Errors
+/// As [`snapshot`].
+pub async fn tunnels_snapshot() -> Result<Vec<Event>, NetlinkError> {
+    let tunnels = Tunnels::dump(Settings::default().dump_limit).await?;
+    Ok(monitor::resync(&tunnels))
+}
+
+async fn follow<P: Picture>(settings: &Settings, events: &mpsc::Sender<Vec<Event>>) {
     let mut failures = 0;
     let mut reported = String::new();
     loop {
         let mut synced = false;
-        let error = match monitor::follow(settings, events, &mut synced).await {
+        let error = match monitor::follow::<P>(settings, events, &mut synced).await {
             Ended::Deaf => return,
             Ended::Failed(error) => error,
         };
@@ -156,10 +187,10 @@ async fn follow(settings: &Settings, events: &mpsc::Sender<Vec<Event>>) {
         }
         let why = error.to_string();
         if why != reported {
-            tracing::warn!(error = %why, "the kernel's routes are not known any more");
+            tracing::warn!(of = P::NAME, error = %why, "the kernel's picture is not known any more");
             reported.clone_from(&why);
         }
-        if events.send(vec![Event::Lost(Side::Kernel, why)]).await.is_err() {
+        if events.send(vec![Event::Lost(P::SIDE, why)]).await.is_err() {
             return;
         }
         sleep(pause(failures)).await;

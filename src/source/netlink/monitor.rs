@@ -1,4 +1,4 @@
-//! Listening first, then a dump, then events: the loop that keeps a [`Mirror`] and tells what changes in it.
+//! Listening first, then a dump, then events: the loop that keeps a [`Picture`] and tells what changes in it.
 
 use std::time::Duration;
 
@@ -7,22 +7,52 @@ use rtnetlink::packet_core::{NLM_F_REPLACE, NetlinkPayload};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::decode::{Change, Told};
-use super::dump::dump;
-use super::mirror::{Doubt, Mirror};
-use super::socket::{Socket, is_overrun, messages};
+use super::decode::{Decode, Told};
+use super::socket::{Socket, is_overrun, messages_of};
 use super::{NetlinkError, Settings};
-use crate::model::Family;
 use crate::state::{Event, Side};
 
-/// What it listens to.
-const GROUPS: [MulticastGroup; 5] = [
-    MulticastGroup::Link,
-    MulticastGroup::Ipv4Ifaddr,
-    MulticastGroup::Ipv4Route,
-    MulticastGroup::Ipv6Ifaddr,
-    MulticastGroup::Ipv6Route,
-];
+/// Why the picture may differ from the kernel's, for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Doubt(pub(super) &'static str);
+
+/// What is kept of the kernel by listening to it: each on a socket of its own, so that what overflows one costs nothing
+/// to the others.
+pub(super) trait Picture: Sized {
+    /// What messages tell of it.
+    type Change: Decode;
+    /// Which side it is.
+    const SIDE: Side;
+    /// What it is called in the log.
+    const NAME: &'static str;
+    /// What it listens to.
+    const GROUPS: &'static [MulticastGroup];
+
+    /// All of it, from the kernel.
+    fn dump(limit: Duration) -> impl Future<Output = Result<Self, NetlinkError>> + Send;
+
+    /// Whether a message is of any interest, by its type and by what follows its header.
+    fn interests(&self, _kind: u16, _payload: &[u8]) -> bool {
+        true
+    }
+
+    /// Takes in an event and adds what it changes to `events`. `replaces` is `NLM_F_REPLACE` of its header.
+    fn apply(&mut self, change: Self::Change, replaces: bool, events: &mut Vec<Event>) -> Result<(), Doubt>;
+
+    /// Why a list is not to be trusted during which this was heard.
+    fn tears(_change: &Self::Change) -> Option<Doubt> {
+        None
+    }
+
+    /// Everything as events.
+    fn events(&self) -> Vec<Event>;
+
+    /// The events that turn this picture into `fresh`.
+    fn difference(&self, fresh: &Self) -> Vec<Event>;
+
+    /// How many things there are, of two kinds.
+    fn len(&self) -> (usize, usize);
+}
 
 /// Messages that may wait for the end of a dump. More than that is a flood, and a fresh dump costs less.
 const LONGEST_QUEUE: usize = 200_000;
@@ -45,7 +75,7 @@ impl From<NetlinkError> for Ended {
 }
 
 /// A message with whether it replaces what was there.
-type Heard = (Change, bool);
+type Heard<P> = (<P as Picture>::Change, bool);
 
 /// Why listening has a gap.
 enum Gap {
@@ -59,26 +89,32 @@ enum Gap {
 struct Ear(Socket);
 
 impl Ear {
-    fn open(settings: &Settings) -> Result<Ear, NetlinkError> {
-        let socket = Socket::open(&GROUPS).map_err(NetlinkError::Open)?;
+    fn open<P: Picture>(settings: &Settings) -> Result<Ear, NetlinkError> {
+        let socket = Socket::open(P::GROUPS).map_err(NetlinkError::Open)?;
         if let Err(error) = socket.set_receive_buffer(settings.receive_buffer) {
             tracing::debug!(%error, "the receive buffer keeps its size");
         }
         Ok(Ear(socket))
     }
 
-    /// Waits for messages and takes those that are there. Nothing is lost where the future is dropped.
-    async fn hear(&mut self, heard: &mut Vec<Heard>) -> Result<(), Gap> {
+    /// Waits for messages and takes those that are there; `known` says which are of interest. Nothing is lost where the
+    /// future is dropped.
+    async fn hear<P: Picture>(&mut self, known: Option<&P>, heard: &mut Vec<Heard<P>>) -> Result<(), Gap> {
         let first = self.0.receive().await.map_err(gap)?;
-        read(first, heard)?;
-        self.hear_present(heard, LARGEST_BATCH)
+        read(first, known, heard)?;
+        self.hear_present(known, heard, LARGEST_BATCH)
     }
 
     /// Takes what is there, at most so many datagrams.
-    fn hear_present(&mut self, heard: &mut Vec<Heard>, most: usize) -> Result<(), Gap> {
+    fn hear_present<P: Picture>(
+        &mut self,
+        known: Option<&P>,
+        heard: &mut Vec<Heard<P>>,
+        most: usize,
+    ) -> Result<(), Gap> {
         for _ in 0..most {
             let Some(datagram) = self.0.try_receive().map_err(gap)? else { break };
-            read(datagram, heard)?;
+            read(datagram, known, heard)?;
         }
         Ok(())
     }
@@ -101,8 +137,8 @@ fn gap(error: std::io::Error) -> Gap {
     if is_overrun(&error) { Gap::Lost } else { Gap::Failed(NetlinkError::Listen(error)) }
 }
 
-fn read(datagram: &[u8], heard: &mut Vec<Heard>) -> Result<(), Gap> {
-    for message in messages(datagram) {
+fn read<P: Picture>(datagram: &[u8], known: Option<&P>, heard: &mut Vec<Heard<P>>) -> Result<(), Gap> {
+    for message in messages_of(datagram, |kind, payload| known.is_none_or(|it| it.interests(kind, payload))) {
         let message = message.map(|message| (message.header.flags & NLM_F_REPLACE != 0, message.payload));
         match message {
             Ok((replaces, NetlinkPayload::InnerMessage(Told(Some(change))))) => heard.push((change, replaces)),
@@ -119,26 +155,30 @@ fn read(datagram: &[u8], heard: &mut Vec<Heard>) -> Result<(), Gap> {
 }
 
 /// The whole picture as a batch of events.
-pub(super) fn resync(mirror: &Mirror) -> Vec<Event> {
-    let mut events = vec![Event::Resync(Side::Kernel)];
-    events.extend(mirror.events());
-    events.push(Event::Synced(Side::Kernel));
+pub(super) fn resync<P: Picture>(picture: &P) -> Vec<Event> {
+    let mut events = vec![Event::Resync(P::SIDE)];
+    events.extend(picture.events());
+    events.push(Event::Synced(P::SIDE));
     events
 }
 
 /// Follows the kernel until something fails that only a new socket cures. `synced` tells whether it got so far as to
 /// have the picture.
-pub(super) async fn follow(settings: &Settings, events: &mpsc::Sender<Vec<Event>>, synced: &mut bool) -> Ended {
-    let mut ear = match Ear::open(settings) {
+pub(super) async fn follow<P: Picture>(
+    settings: &Settings,
+    events: &mpsc::Sender<Vec<Event>>,
+    synced: &mut bool,
+) -> Ended {
+    let mut ear = match Ear::open::<P>(settings) {
         Ok(ear) => ear,
         Err(error) => return Ended::Failed(error),
     };
     let mut losses: u32 = 0;
     loop {
-        match pass(settings, events, &mut ear, synced, &mut losses).await {
+        match pass::<P>(settings, events, &mut ear, synced, &mut losses).await {
             Ok(never) => match never {},
             Err(Stopped::Lost) => {
-                tracing::warn!("messages of the kernel were lost; everything is listed again");
+                tracing::warn!(of = P::NAME, "messages of the kernel were lost; everything is listed again");
                 // Losing again and again means that more happens than can be read: not to make it worse.
                 sleep(Duration::from_millis(20).saturating_mul(2u32.saturating_pow(losses.min(8)))).await;
                 losses += 1;
@@ -172,7 +212,7 @@ impl From<NetlinkError> for Stopped {
 }
 
 /// From a fresh dump until messages are lost.
-async fn pass(
+async fn pass<P: Picture>(
     settings: &Settings,
     events: &mpsc::Sender<Vec<Event>>,
     ear: &mut Ear,
@@ -181,19 +221,19 @@ async fn pass(
 ) -> Result<std::convert::Infallible, Stopped> {
     ear.forget()?;
     let mut due = Due::new(settings);
-    let mut mirror = listen_and_dump(settings, ear, &mut due).await?;
-    let (links, routes) = mirror.len();
-    tracing::info!(links, routes, "the kernel's routes are known");
-    send(events, resync(&mirror)).await?;
+    let mut picture: P = listen_and_dump(settings, ear, &mut due).await?;
+    let (some, others) = picture.len();
+    tracing::info!(of = P::NAME, some, others, "the kernel's picture is known");
+    send(events, resync(&picture)).await?;
     *synced = true;
     let mut heard = Vec::new();
     loop {
         tokio::select! {
-            result = ear.hear(&mut heard) => {
+            result = ear.hear(Some(&picture), &mut heard) => {
                 result?;
                 let mut changed = Vec::new();
                 for (change, replaces) in heard.drain(..) {
-                    if let Err(doubt) = mirror.apply(change, replaces, &mut changed) {
+                    if let Err(doubt) = picture.apply(change, replaces, &mut changed) {
                         due.doubt(doubt);
                     }
                 }
@@ -202,11 +242,11 @@ async fn pass(
                 }
             }
             () = sleep_until(due.at) => {
-                let fresh = listen_and_dump(settings, ear, &mut due).await?;
-                let mut changed = mirror.difference(&fresh);
-                tracing::debug!(differences = changed.len(), "listed again");
-                mirror = fresh;
-                changed.push(Event::Synced(Side::Kernel));
+                let fresh: P = listen_and_dump(settings, ear, &mut due).await?;
+                let mut changed = picture.difference(&fresh);
+                tracing::debug!(of = P::NAME, differences = changed.len(), "listed again");
+                picture = fresh;
+                changed.push(Event::Synced(P::SIDE));
                 send(events, changed).await?;
                 *losses = 0;
             }
@@ -215,35 +255,34 @@ async fn pass(
 }
 
 /// A dump, with what is heard meanwhile applied to it in order. A message says what is or is not there, so one that
-/// is older than the dump does no harm: the newest about each route comes last, and one that does not fit is a doubt.
-async fn listen_and_dump(settings: &Settings, ear: &mut Ear, due: &mut Due<'_>) -> Result<Mirror, Stopped> {
+/// is older than the dump does no harm: the newest about each thing comes last, and one that does not fit is a doubt.
+/// Everything is heard: what was of no interest before may be by now.
+async fn listen_and_dump<P: Picture>(settings: &Settings, ear: &mut Ear, due: &mut Due<'_>) -> Result<P, Stopped> {
     let started = Instant::now();
-    let mut queue = Vec::new();
-    let dump = dump(settings.dump_limit);
+    let mut queue: Vec<Heard<P>> = Vec::new();
+    let dump = P::dump(settings.dump_limit);
     tokio::pin!(dump);
-    let mut mirror = loop {
+    let mut picture = loop {
         tokio::select! {
             biased;
-            mirror = &mut dump => break mirror?,
-            result = ear.hear(&mut queue) => result?,
+            picture = &mut dump => break picture?,
+            result = ear.hear::<P>(None, &mut queue) => result?,
         }
         if queue.len() > LONGEST_QUEUE {
             return Err(Stopped::Lost);
         }
     };
-    ear.hear_present(&mut queue, LARGEST_BATCH)?;
+    ear.hear_present::<P>(None, &mut queue, LARGEST_BATCH)?;
     due.dumped(started);
     for (change, replaces) in queue {
-        // A dump of IPv6 routes that meets a change goes on by counting (`ip6_fib.c`, `fib6_dump_table`): after a
-        // deletion it leaves out a route that nobody touched.
-        if matches!(&change, Change::RouteGone(route) if Family::of_net(&route.destination) == Family::V6) {
-            due.doubt(Doubt("an IPv6 route went while they were listed"));
+        if let Some(doubt) = P::tears(&change) {
+            due.doubt(doubt);
         }
-        if let Err(doubt) = mirror.apply(change, replaces, &mut Vec::new()) {
+        if let Err(doubt) = picture.apply(change, replaces, &mut Vec::new()) {
             due.doubt(doubt);
         }
     }
-    Ok(mirror)
+    Ok(picture)
 }
 
 async fn send(events: &mpsc::Sender<Vec<Event>>, batch: Vec<Event>) -> Result<(), Stopped> {

@@ -9,7 +9,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
 
-use super::decode::Told;
+use super::decode::{Decode, Told};
 
 /// `ENOBUFS`: the kernel had more to say than the receive buffer holds, and dropped it.
 const ENOBUFS: i32 = 105;
@@ -33,6 +33,16 @@ impl Socket {
             inner.socket_mut().add_membership(*group as u32)?;
         }
         Ok(Socket { inner, buffer: BytesMut::with_capacity(LARGEST_DATAGRAM), sequence: 0 })
+    }
+
+    /// A socket for requests whose filters the kernel looks at (`NETLINK_GET_STRICT_CHK`). A kernel before 4.20 knows no
+    /// such thing and lists everything.
+    pub(super) fn open_strict() -> io::Result<Socket> {
+        let socket = Socket::open(&[])?;
+        if let Err(error) = socket.inner.socket_ref().set_netlink_get_strict_chk(true) {
+            tracing::debug!(%error, "the kernel does not filter lists");
+        }
+        Ok(socket)
     }
 
     /// Asks for a receive buffer of so many bytes. The kernel gives what `net.core.rmem_max` allows.
@@ -90,14 +100,30 @@ pub(super) fn is_overrun(error: &io::Error) -> bool {
 }
 
 /// The messages of a datagram. One that is cut off is an error that ends them: what follows it cannot be found.
-pub(super) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Result<NetlinkMessage<Told>, DecodeError>> {
+pub(super) fn messages<C: Decode>(
+    datagram: &[u8],
+) -> impl Iterator<Item = Result<NetlinkMessage<Told<C>>, DecodeError>> {
+    messages_of(datagram, |_, _| true)
+}
+
+/// Those that are of interest by their type and by what follows their header: of the others nothing is made at all.
+pub(super) fn messages_of<C: Decode>(
+    mut datagram: &[u8],
+    interests: impl Fn(u16, &[u8]) -> bool,
+) -> impl Iterator<Item = Result<NetlinkMessage<Told<C>>, DecodeError>> {
     std::iter::from_fn(move || {
-        if datagram.is_empty() {
-            return None;
+        while !datagram.is_empty() {
+            let (here, mut passed_over) = (datagram, false);
+            let mut length = here.len();
+            if let Ok(header) = NetlinkBuffer::new_checked(here) {
+                length = header.length() as usize;
+                passed_over = !interests(header.message_type(), header.payload());
+            }
+            datagram = here.get(length.next_multiple_of(4)..).unwrap_or_default();
+            if !passed_over {
+                return Some(NetlinkMessage::deserialize(here));
+            }
         }
-        let message = NetlinkMessage::deserialize(datagram);
-        let length = NetlinkBuffer::new_checked(datagram).map_or(datagram.len(), |header| header.length() as usize);
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(message)
+        None
     })
 }

@@ -35,6 +35,8 @@ pub(super) fn assert_healthy(scrape: &Exposition) {
         "calico_route_faults",
         "calico_routes_pending",
         "calico_tunnel_faults",
+        "calico_tunnel_entry_faults",
+        "calico_tunnel_entries_pending",
         "calico_node_faults",
         "calico_cluster_routes_owner_faults",
         "calico_ipam_mismatched_addresses",

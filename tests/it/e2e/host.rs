@@ -3,6 +3,7 @@
 //!
 //! h1 is this host; h2 is in its subnet, h3 behind the router 172.18.0.1.
 
+use calico_exporter::model::{Family, Mac, TunnelKind};
 use serde_json::json;
 
 use crate::support::calico::{KeyValue, block, cluster, endpoint, node, owned, pod, pool, tunnel};
@@ -118,14 +119,49 @@ pub(crate) fn kernel(namespace: &Namespace) {
     namespace.veth("eth0", "p0", "172.18.0.4/16");
     namespace.ip("addr add fd00::4/64 dev eth0 nodad");
     namespace.veth("tunl0", "p1", "10.65.0.1/32");
-    namespace.veth("vxlan.calico", "p2", "10.66.0.0/32");
-    namespace.veth("vxlan-v6.calico", "p3", "dead:beef::1/128");
+    namespace.ip("link set tunl0 mtu 1480");
+    vxlan(namespace, Family::V4);
+    vxlan(namespace, Family::V6);
     for (device, peer) in [("cali1", "p4"), ("cali2", "p5"), ("cali3", "p6"), ("wireguard.cali", "p7")] {
         namespace.ip(&format!("link add {device} type veth peer name {peer}"));
         namespace.ip(&format!("link set {peer} up"));
         namespace.ip(&format!("link set {device} up"));
     }
     namespace.batch(&ROUTES.iter().map(|line| format!("{line}\n")).collect::<String>());
+}
+
+/// Other hosts' ends of this host's VXLAN tunnels: name, tunnel address, own address.
+const PEERS: [(&str, &str, &str); 4] = [
+    ("h2", "10.66.1.0", "172.18.0.5"),
+    ("h3", "10.68.0.7", "172.19.0.6"),
+    ("h2", "dead:beef::41", "fd00::5"),
+    ("h3", "dead:beef::81", "fd01::6"),
+];
+
+/// A VXLAN device as Felix makes it, with what it needs beneath the routes.
+pub(super) fn vxlan(namespace: &Namespace, family: Family) {
+    let (device, local, mtu, address) = match family {
+        Family::V4 => ("vxlan.calico", "172.18.0.4", 1450, "10.66.0.0/32"),
+        Family::V6 => ("vxlan-v6.calico", "fd00::4", 1430, "dead:beef::1/128"),
+    };
+    let mac = Mac::derived("h1", family);
+    namespace.ip(&format!(
+        "link add {device} address {mac} mtu {mtu} type vxlan id 4096 local {local} dev eth0 dstport 4789 nolearning"
+    ));
+    namespace.ip(&format!("link set {device} up"));
+    namespace.ip(&format!("addr add {address} dev {device}"));
+    entries(namespace, family);
+}
+
+/// Its neighbours and forwarding entries.
+pub(super) fn entries(namespace: &Namespace, family: Family) {
+    let device = TunnelKind::vxlan(family).device();
+    for (host, tunnel, own) in PEERS.into_iter().filter(|(_, tunnel, _)| Family::of(tunnel.parse().unwrap()) == family)
+    {
+        let mac = Mac::derived(host, family);
+        namespace.ip(&format!("neigh replace {tunnel} lladdr {mac} dev {device} nud permanent"));
+        namespace.bridge(&format!("fdb replace {mac} dst {own} dev {device} self permanent"));
+    }
 }
 
 /// The host with its etcd.

@@ -15,5 +15,6 @@ mod routes;
 mod served;
 mod start;
 mod stop;
+mod tunnels;
 mod unprivileged;
 mod workloads;

@@ -13,7 +13,7 @@ use crate::support::netns::in_namespace;
 const NOBODY: u32 = 65534;
 
 /// The program where anybody may execute it: what it was built into may be another user's home.
-fn program_for_anybody(dir: &Path) -> Command {
+pub(super) fn program_for_anybody(dir: &Path) -> Command {
     let copy = dir.join("calico-exporter");
     let original = env!("CARGO_BIN_EXE_calico-exporter");
     std::fs::hard_link(original, &copy).or_else(|_| std::fs::copy(original, &copy).map(drop)).unwrap();

@@ -60,6 +60,12 @@ impl Namespace {
         succeeded(&format!("ip {words}"), output)
     }
 
+    /// Runs `bridge` with these words; it has to succeed.
+    pub(crate) fn bridge(&self, words: &str) -> Vec<u8> {
+        let output = self.command("bridge").args(words.split_whitespace()).output().unwrap();
+        succeeded(&format!("bridge {words}"), output)
+    }
+
     /// Runs `ip` once for these lines.
     pub(crate) fn batch(&self, lines: &str) {
         let mut ip = self.command("ip");

@@ -1,9 +1,14 @@
 //! Hosts: their tunnels and their Nodes.
 
-use super::stop_felix;
+use serde_json::json;
+
+use super::{edit, stop_felix};
 use crate::lab::site;
-use crate::network::ip;
+use crate::network::{bridge, ip};
 use crate::run::Scenario;
+
+/// Felix's configuration for all hosts, which the lab has none of otherwise.
+const FELIX: &str = "/calico/resources/v3/projectcalico.org/felixconfigurations/default";
 
 pub(super) fn tunnels() -> Vec<Scenario> {
     vec![
@@ -25,6 +30,60 @@ pub(super) fn tunnels() -> Vec<Scenario> {
             repair: |lab| {
                 ip("h3", "link set vxlan.calico up");
                 lab.agents.refresh("h3");
+            },
+        },
+        Scenario {
+            name: "beneath the routes: an entry gone, one left behind, a wide device",
+            short: true,
+            expected: &[
+                ("CalicoTunnelEntriesMissing", &[("instance", "h1"), ("device", "vxlan.calico"), ("table", "fdb")]),
+                ("CalicoTunnelEntriesStale", &[("instance", "h2"), ("table", "neighbour"), ("reason", "stale")]),
+                ("CalicoTunnelMtuTooHigh", &[("instance", "h3"), ("device", "tunl0")]),
+            ],
+            tolerated: &[],
+            fault: |_| {
+                bridge("h1", &format!("fdb del {} dev vxlan.calico", site("h3").mac));
+                ip("h2", "neigh add 10.99.0.1 lladdr 66:00:00:00:00:09 dev vxlan.calico nud permanent");
+                ip("h3", "link set tunl0 mtu 1500");
+            },
+            repair: |lab| {
+                lab.agents.refresh("h1");
+                ip("h2", "neigh del 10.99.0.1 dev vxlan.calico");
+                ip("h3", "link set tunl0 mtu 1480");
+            },
+        },
+        Scenario {
+            name: "tunnel device with another host's address",
+            short: false,
+            expected: &[("CalicoTunnelDeviceWrong", &[("instance", "h2"), ("reason", "wrong_local_address")])],
+            tolerated: &[],
+            fault: |_| ip("h2", "link set vxlan.calico type vxlan id 4096 local 172.30.1.99"),
+            repair: |_| ip("h2", &format!("link set vxlan.calico type vxlan id 4096 local {}", site("h2").v4)),
+        },
+        Scenario {
+            // Two hosts have shown their keys, and nobody sends anything into a tunnel between them.
+            name: "WireGuard without its policy rule",
+            short: false,
+            expected: &[
+                ("CalicoTrafficUnencrypted", &[("instance", "h1"), ("device", "wireguard.cali")]),
+                ("CalicoTrafficUnencrypted", &[("instance", "h2"), ("device", "wireguard.cali")]),
+            ],
+            tolerated: &[],
+            fault: |lab| {
+                let felix = json!({
+                    "kind": "FelixConfiguration", "apiVersion": "projectcalico.org/v3",
+                    "metadata": {"name": "default", "creationTimestamp": "2026-08-01T00:00:00Z"},
+                    "spec": {"wireguardEnabled": true},
+                });
+                lab.store.put(FELIX, &felix.to_string());
+                for name in ["h1", "h2"] {
+                    let node = format!("/calico/resources/v3/projectcalico.org/nodes/{name}");
+                    edit(lab, &node, |node| node["status"] = json!({"wireguardPublicKey": format!("key of {name}")}));
+                }
+            },
+            repair: |lab| {
+                lab.store.delete(FELIX);
+                ["h1", "h2"].into_iter().for_each(|name| lab.write_node(name, site(name).v4));
             },
         },
         Scenario {
