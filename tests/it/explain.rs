@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use calico_exporter::audit::explain::{Explanation, Link, LinkKind, LinkState, Subject};
-use calico_exporter::audit::{AuditOptions, Auditor, Backend, IpamOptions, Now, RouteOptions};
+use calico_exporter::audit::{AuditOptions, Auditor, Backend, IpamOptions, Now, RouteOptions, TunnelOptions};
 use calico_exporter::model::{Link as Device, Route, RouteType, TABLE_MAIN, address_at};
 use calico_exporter::source::{file, iproute};
 use calico_exporter::state::{Event, Object, State};
@@ -35,7 +35,12 @@ fn see(host: &str, events: Vec<Event>) -> Seen {
     }
     let mut auditor = Auditor::new(AuditOptions {
         ipam: Some(IpamOptions { live: false, affinity_grace: Duration::ZERO }),
-        routes: Some(RouteOptions { node: host.into(), backend: Backend::Auto, grace: None }),
+        routes: Some(RouteOptions {
+            node: host.into(),
+            backend: Backend::Auto,
+            grace: None,
+            tunnels: TunnelOptions::default(),
+        }),
         leaks: true,
         leak_grace: Duration::ZERO,
     });
