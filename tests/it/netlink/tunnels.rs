@@ -298,3 +298,38 @@ fn what_happens_on_other_devices_is_no_event() {
         );
     });
 }
+
+/// `cargo test --test it -- --ignored --nocapture five_thousand`: 5,000 other hosts, against what iproute2 needs.
+#[test]
+#[ignore = "a measurement"]
+fn five_thousand_peers_are_dumped() {
+    in_namespace(async |namespace| {
+        namespace.script(DEVICES);
+        let of =
+            |n: u32| (format!("10.1.{}.{}", n >> 8, n & 255), format!("66:00:00:00:{:02x}:{:02x}", n >> 8, n & 255));
+        let lines = (1..=5000).map(|n| {
+            let (address, mac) = of(n);
+            format!("neigh add {address} lladdr {mac} dev vxlan.calico nud permanent\n")
+        });
+        namespace.batch(&lines.collect::<String>());
+        let lines = (1..=5000).map(|n| {
+            let (address, mac) = of(n);
+            format!("fdb add {mac} dst {address} dev vxlan.calico self permanent\n")
+        });
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), lines.collect::<String>()).unwrap();
+        namespace.bridge(&format!("-batch {}", file.path().display()));
+        for _ in 0..5 {
+            let began = Instant::now();
+            namespace.ip("-j neigh show nud all");
+            namespace.bridge("-j fdb show");
+            let iproute2 = began.elapsed();
+            let began = Instant::now();
+            let events = netlink::tunnels_snapshot().await.unwrap();
+            let dumped = began.elapsed();
+            let state = folded(events);
+            assert!(state.tunnels.neighbours_of(4).count() >= 5000 && state.tunnels.fdb_of(4).count() == 5000);
+            println!("iproute2: {iproute2:?}; dumped in {dumped:?}, folded by {:?}", began.elapsed());
+        }
+    });
+}
