@@ -111,7 +111,9 @@ impl Default for Settings {
 
 /// What a datagram of the kernel's says, in words, message by message. One that cannot be read ends it.
 pub fn understood(datagram: &[u8]) -> Vec<Result<String, DecodeError>> {
-    socket::messages(datagram).map(|message| message.map(|message| format!("{:?}", message.payload))).collect()
+    socket::messages::<decode::Change>(datagram)
+        .map(|message| message.map(|message| format!("{:?}", message.payload)))
+        .collect()
 }
 
 /// The longest pause between two attempts.
