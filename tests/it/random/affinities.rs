@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use calico_exporter::audit::{AuditOptions, Auditor, Encapsulation, Report, RouteClass, RouteOptions};
+use calico_exporter::audit::{AuditOptions, Auditor, Encapsulation, Report, RouteClass, RouteOptions, TunnelOptions};
 use calico_exporter::model::{AffinityState, BlockOwner, host_route};
 use calico_exporter::source::archive::Archive;
 use calico_exporter::state::{Event, Follow, Lookup, ObjectId, State};
@@ -17,7 +17,12 @@ use super::{NOW, cases, fault, figures, first_case, healthy, mutate, of_routes, 
 fn auditor(world: &World) -> Auditor {
     Auditor::new(AuditOptions {
         ipam: None,
-        routes: Some(RouteOptions { node: world.me.clone(), backend: world.backend, grace: None }),
+        routes: Some(RouteOptions {
+            node: world.me.clone(),
+            backend: world.backend,
+            grace: None,
+            tunnels: TunnelOptions::default(),
+        }),
         leaks: false,
         leak_grace: std::time::Duration::ZERO,
     })
