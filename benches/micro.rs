@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-use calico_exporter::audit::{AuditOptions, Auditor, Backend, IpamOptions, Now, RouteOptions};
+use calico_exporter::audit::{AuditOptions, Auditor, Backend, IpamOptions, Now, RouteOptions, TunnelOptions};
 use calico_exporter::metrics::{Format, Published, Scraper, Vitals};
 use calico_exporter::model::{Detail, Link, Name, NextHop, Protocol, Route, RouteType, TABLE_MAIN};
 use calico_exporter::source::etcd::decode;
@@ -119,7 +119,12 @@ fn auditor(ipam: bool) -> Auditor {
     let grace = Duration::from_secs(120);
     Auditor::new(AuditOptions {
         ipam: ipam.then_some(IpamOptions { live: true, affinity_grace: grace }),
-        routes: (!ipam).then(|| RouteOptions { node: me(), backend: Backend::Auto, grace: Some(grace) }),
+        routes: (!ipam).then(|| RouteOptions {
+            node: me(),
+            backend: Backend::Auto,
+            grace: Some(grace),
+            tunnels: TunnelOptions::default(),
+        }),
         leaks: false,
         leak_grace: grace,
     })
@@ -154,15 +159,14 @@ fn kernel() -> Vec<Event> {
         Event::Link(Link {
             index,
             name: name.into(),
-            kind: None,
             admin_up: true,
-            no_carrier: false,
             mtu: 1500,
             addresses: if index == 2 {
                 format!("{}/12", Shape::host_address(0)).parse().into_iter().collect()
             } else {
                 Vec::new()
             },
+            ..Link::default()
         })
     };
     let tunnel: Name = "tunl0".into();
