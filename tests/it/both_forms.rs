@@ -303,7 +303,7 @@ fn host_local(route_to_n2: bool) -> (tempfile::TempDir, Vec<String>) {
             .iter()
             .map(|(local, prefix)| json!({"family": "inet", "local": local, "prefixlen": prefix, "scope": "global"}))
             .collect();
-        json!({"ifindex": index, "ifname": name, "flags": ["UP", "LOWER_UP"], "mtu": 1480, "operstate": "UP", "addr_info": addresses})
+        json!({"ifindex": index, "ifname": name, "flags": ["UP", "LOWER_UP"], "mtu": (if name == "eth0" { 1500 } else { 1480 }), "operstate": "UP", "addr_info": addresses})
     };
     // The tunnel's address is the one after the podCIDR's own.
     let links = [link(2, "eth0", &[("10.77.1.1", 24)]), link(3, &veth, &[]), link(4, "tunl0", &[("10.244.1.1", 32)])];

@@ -87,7 +87,7 @@ impl Cluster {
             addresses.push(json!({"family": "inet", "local": address, "prefixlen": prefix, "scope": "global"}));
         }
         self.links.push(json!({
-            "ifindex": index, "ifname": name, "flags": ["UP", "LOWER_UP"], "mtu": 1450, "operstate": "UNKNOWN",
+            "ifindex": index, "ifname": name, "flags": ["UP", "LOWER_UP"], "mtu": (if name == "vxlan.calico" { 1450 } else { 1500 }), "operstate": "UNKNOWN",
             "addr_info": addresses,
         }));
     }

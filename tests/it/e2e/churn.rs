@@ -1,7 +1,10 @@
 //! Kernels that are busy with other things, or too busy.
 
+use calico_exporter::model::Family;
+
 use super::forms::assert_healthy;
-use super::host::{Host, ROUTES, kernel};
+use super::host::{Host, ROUTES, kernel, vxlan};
+use crate::exposition::Exposition;
 use crate::support::exporter::Exporter;
 use crate::support::netns::in_namespace;
 
@@ -80,6 +83,11 @@ fn ten_thousand_routes_that_flap_leave_nothing_behind() {
     });
 }
 
+/// Two neighbours and two forwarding entries of each family.
+fn beneath_is_back(scrape: &Exposition) -> bool {
+    scrape.sum("calico_tunnel_entries") == 8.0 && scrape.sum("calico_tunnel_entries_pending") == 0.0
+}
+
 #[test]
 fn a_device_that_is_deleted_and_made_again_is_one_fault_and_none() {
     in_namespace(async |namespace| {
@@ -87,15 +95,18 @@ fn a_device_that_is_deleted_and_made_again_is_one_fault_and_none() {
         let exporter = host.healthy();
         host.namespace.ip("link del vxlan.calico");
         exporter.until_found(&["vxlan.calico missing vxlan.calico"]);
-        host.namespace.veth("vxlan.calico", "p2", "10.66.0.0/32");
+        vxlan(&host.namespace, Family::V4);
         let routes = ROUTES.iter().filter(|line| line.contains("dev vxlan.calico"));
         host.namespace.batch(&routes.map(|line| format!("{line}\n")).collect::<String>());
         all_are_back(&host, &exporter);
         exporter.until_found(&[]);
+        exporter.until("what is beneath is back", beneath_is_back);
         assert_healthy(&exporter.until_ready());
-        // The underlay's device, with every route through it.
+        // The underlay's device, with every route through it, and the VXLAN devices that send by it.
         host.namespace.ip("link del eth0");
         exporter.until_found(&[
+            "vxlan-v6.calico missing vxlan-v6.calico",
+            "vxlan.calico missing vxlan.calico",
             "address_missing h1",
             "remote_block missing 10.65.17.0/26",
             "remote_block missing 10.66.17.0/26",
@@ -107,6 +118,7 @@ fn a_device_that_is_deleted_and_made_again_is_one_fault_and_none() {
         kernel(&host.namespace);
         all_are_back(&host, &exporter);
         exporter.until_found(&[]);
+        exporter.until("what is beneath is back", beneath_is_back);
         assert_healthy(&exporter.until_ready());
     });
 }
