@@ -310,7 +310,8 @@ impl Auditor {
     /// Why a subject can be reached from here, or why not; `findings`: what stands, as in the last report.
     pub fn explain(&self, state: &State, findings: &[Finding], subject: &Subject) -> Explanation {
         let routes = self.routes.as_ref().filter(|_| self.routes_looked);
-        explain(&Known { state, findings, routes }, subject)
+        let beneath = self.beneath.as_ref().filter(|_| self.beneath_looked);
+        explain(&Known { state, findings, routes, beneath }, subject)
     }
 
     /// Whose routes are judged, if any are.

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::expect::Context;
 use super::finding::Finding;
 use super::routes::RouteAudit;
+use super::tunnel_entries::TunnelAudit;
 use crate::model::{AllocationBlock, Attribute, Name, host_net};
 use crate::state::{Side, State};
 
@@ -182,6 +183,8 @@ pub(super) struct Known<'a> {
     pub(super) findings: &'a [Finding],
     /// This host's routes, where they are judged.
     pub(super) routes: Option<&'a RouteAudit>,
+    /// What is beneath them, where it is judged.
+    pub(super) beneath: Option<&'a TunnelAudit>,
 }
 
 impl<'a> Known<'a> {

@@ -8,13 +8,15 @@ use ipnet::IpNet;
 
 use super::ipam::is_single;
 use super::{Known, Link, LinkKind};
-use crate::audit::expect::{Context, Expectation, Form, Need};
+use crate::audit::expect::{Context, Expectation, Form, Gateway, Need};
 use crate::audit::finding::{Finding, Metric};
 use crate::audit::judge::needed_devices;
 use crate::audit::report::{Encapsulation, RouteClass};
 use crate::audit::setting::Programmer;
+use crate::audit::tunnel_entries::NeededEntry;
 use crate::audit::{tunnels, words};
-use crate::model::{IpPool, Name, Route, RouteType, TABLE_MAIN, host_net};
+use crate::model::{Family, IpPool, Name, PolicyRule, Route, RouteType, RuleAction, TABLE_MAIN, host_net};
+use crate::state::Table;
 
 /// The tables that an address is looked up in, without rules of somebody's own: local, main, default
 /// (`net/ipv4/fib_rules.c`, `fib_default_rules_init`; IPv6 has no default table, where nothing is found either).
@@ -29,6 +31,8 @@ enum Taken<'a> {
     By(&'a Route),
     /// There is no route at all.
     Nowhere,
+    /// A policy rule refuses it.
+    Refused,
 }
 
 /// What is expected of a prefix.
@@ -47,12 +51,13 @@ impl Known<'_> {
         };
         let Some(routes) = self.routes else { return Vec::new() };
         let wanted = context.wanted(net);
-        let taken = context.taken(net);
+        let rules = self.state.tunnels.rules(Family::of_net(&net));
+        let taken = context.taken(net, rules);
         let mut links = vec![self.path(&context, net, wanted.as_ref(), taken)];
         let devices = devices(&context, wanted.as_ref(), taken);
         let vxlan = devices.iter().find(|it| context.encapsulation(it) == Encapsulation::Vxlan);
-        if let Some(device) = vxlan {
-            links.extend(self.layer_2(net, device));
+        if vxlan.is_some() {
+            links.extend(self.layer_2(net, wanted.as_ref(), taken));
         }
         // A pod of this host whose device is not ready has no route, and no form that is expected: its endpoint names it.
         let own = self.state.datastore.endpoints_at(net.addr()).find(|it| is_single(&net) && it.node == *context.me);
@@ -78,6 +83,9 @@ impl Known<'_> {
         let device_down = wanted.is_some_and(|it| !context.is_any_up(&needed_devices(&it.expectation.form)));
         match (wanted, taken) {
             (_, Taken::Here) => link,
+            (_, Taken::Refused) => {
+                link.fault("a policy rule of this host drops or refuses what goes there: see ip rule")
+            }
             _ if device_down => link.cannot_tell("the tunnel device that it needs is missing or down"),
             (None, Taken::Nowhere) => link.cannot_tell("no route leads there, and none is expected"),
             (None, Taken::By(route)) if leads_nowhere(route) => {
@@ -106,14 +114,40 @@ impl Known<'_> {
     }
 
     /// The tunnel's neighbour and forwarding entry.
-    fn layer_2(&self, net: IpNet, device: &str) -> [Link; 2] {
-        let subject = format!("{} on {device}", words::destination(&net));
-        [(LinkKind::Neighbour, "the tunnel address's MAC"), (LinkKind::Fdb, "the MAC's host address")].map(
-            |(kind, wanted)| {
-                let link = Link::new(kind, &subject).wanted(wanted).actual("not known");
-                link.cannot_tell("neighbours were not read")
-            },
-        )
+    fn layer_2(&self, net: IpNet, wanted: Option<&Wanted>, taken: Taken<'_>) -> Vec<Link> {
+        let of_route = match taken {
+            Taken::By(route) => route.next_hops.iter().find_map(|hop| hop.gateway),
+            Taken::Here | Taken::Nowhere | Taken::Refused => None,
+        };
+        let tunnel_address = match wanted.map(|it| &it.expectation.form) {
+            Some(Form::Remote { gateway: Gateway::Exactly(address), .. }) => *address,
+            Some(Form::Remote { gateway: Gateway::OnLink, .. }) => net.addr(),
+            _ => of_route.unwrap_or(net.addr()),
+        };
+        let needed = self.beneath.and_then(|it| it.way_to(self.state, Family::of_net(&net), tunnel_address));
+        let kind = |table: Table| match table {
+            Table::Neighbours => LinkKind::Neighbour,
+            Table::Fdb => LinkKind::Fdb,
+        };
+        let Some(needed) = needed else {
+            let why = match self.beneath {
+                None => "neighbours were not read: see --neighbours.file, --fdb.file",
+                Some(_) => "without its device, or this host's own end of it, the tunnel has no entries",
+            };
+            let unread =
+                |table: Table| Link::new(kind(table), tunnel_address).wanted("an entry of Felix's").actual("not known");
+            return Table::ALL.into_iter().map(|table| unread(table).cannot_tell(why)).collect();
+        };
+        let link = |it: NeededEntry| {
+            let link = Link::new(kind(it.table), &it.subject).wanted(it.expected);
+            match it.known {
+                true => link.actual(it.actual).by(it.fault),
+                false => {
+                    link.actual("not known").cannot_tell("this table was not read: see --neighbours.file, --fdb.file")
+                }
+            }
+        };
+        needed.into_iter().map(link).collect()
     }
 
     fn device<'f>(
@@ -144,7 +178,7 @@ impl Known<'_> {
         let link = link.actual(format!("{} is {up}, {}", found.name, listed(&addresses))).by(findings);
         let used = match taken {
             Taken::By(route) => route.next_hops.iter().any(|hop| hop.device.as_ref() == Some(&found.name)),
-            Taken::Here | Taken::Nowhere => false,
+            Taken::Here | Taken::Nowhere | Taken::Refused => false,
         };
         match (found.is_up(), used) {
             (true, _) => link,
@@ -189,6 +223,11 @@ fn judge_taken(context: &Context<'_>, link: Link, net: IpNet, wanted: &Wanted, r
         return link
             .cannot_tell(format!("{} has no route of its own, so that what is sent there {what}", purpose(&own)));
     }
+    let through = route.next_hops.iter().find_map(|hop| hop.device.as_deref());
+    if through.is_some_and(|device| context.encapsulation(device) == Encapsulation::Wireguard) {
+        // WireGuard's own table: the route that is expected in the main table is there beside it, or BIRD left it out.
+        return link;
+    }
     let blackhole_wanted = matches!(wanted.expectation.form, Form::Blackhole);
     match route.destination.prefix_len().cmp(&wanted.net.prefix_len()) {
         _ if route.destination == wanted.net => link,
@@ -206,6 +245,7 @@ fn taken_words(taken: Taken<'_>) -> String {
     match taken {
         Taken::Here => "an address of this host".to_owned(),
         Taken::Nowhere => "no route".to_owned(),
+        Taken::Refused => "a policy rule drops or refuses it".to_owned(),
         Taken::By(route) => {
             let what = match route.kind {
                 _ if route.destination.prefix_len() == 0 => " (the default route)",
@@ -255,6 +295,15 @@ fn devices(context: &Context<'_>, wanted: Option<&Wanted>, taken: Taken<'_>) -> 
     }
 }
 
+/// Whether a rule is asked about a packet of this host's own, without a mark, to all of a prefix.
+fn concerns(rule: &PolicyRule, net: &IpNet) -> bool {
+    let to = rule.to.is_none_or(|to| to.contains(net));
+    let unmarked = rule.mark.is_none_or(|(value, _)| value == 0);
+    let here = rule.input.as_deref().is_none_or(|device| device == "lo");
+    let matches = to && unmarked && here && rule.from.is_none() && rule.output.is_none() && !rule.selective;
+    matches != rule.inverted
+}
+
 impl Context<'_> {
     fn encapsulation(&self, device: &str) -> Encapsulation {
         crate::audit::setting::device_encapsulation(device, self.kernel.link(device))
@@ -298,21 +347,42 @@ impl Context<'_> {
         is_single(&net) && endpoints.any(|endpoint| !self.is_ready(endpoint))
     }
 
-    fn taken(&self, net: IpNet) -> Taken<'_> {
+    /// `rules`: the policy rules in force, where they are known; else those that a kernel starts with.
+    fn taken(&self, net: IpNet, rules: Option<&[PolicyRule]>) -> Taken<'_> {
         let address = net.addr();
         if is_single(&net) && self.is_own_address(address) {
             return Taken::Here;
         }
-        // Of a prefix, the way of the whole: what single addresses in it have of their own does not count.
-        for table in TABLES {
-            match self.kernel.lookup(table, &net) {
-                Some(route) if route.kind == RouteType::Throw => {}
-                Some(route) if route.kind == RouteType::Local && is_single(&net) => return Taken::Here,
-                Some(route) => return Taken::By(route),
-                None => {}
+        let Some(rules) = rules else {
+            return TABLES.iter().find_map(|table| self.found_in(*table, &net, None)).unwrap_or(Taken::Nowhere);
+        };
+        let mut from = 0;
+        for rule in rules.iter().filter(|rule| concerns(rule, &net)) {
+            if rule.priority < from {
+                continue;
+            }
+            match rule.action {
+                RuleAction::Table(table) => match self.found_in(table, &net, rule.suppress_length) {
+                    Some(taken) => return taken,
+                    None => continue,
+                },
+                RuleAction::Goto(target) => from = target,
+                RuleAction::Nop | RuleAction::Other(_) => {}
+                RuleAction::Blackhole | RuleAction::Unreachable | RuleAction::Prohibit => return Taken::Refused,
             }
         }
         Taken::Nowhere
+    }
+
+    /// What a table has for all of a prefix; nothing is found by `throw`, or by a route as short as the rule suppresses.
+    fn found_in(&self, table: u32, net: &IpNet, suppressed: Option<u32>) -> Option<Taken<'_>> {
+        let route = self.kernel.lookup(table, net)?;
+        match route.kind {
+            RouteType::Throw => None,
+            _ if suppressed.is_some_and(|length| u32::from(route.destination.prefix_len()) <= length) => None,
+            RouteType::Local if is_single(net) => Some(Taken::Here),
+            _ => Some(Taken::By(route)),
+        }
     }
 
     fn is_own_address(&self, address: IpAddr) -> bool {

@@ -11,6 +11,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::finding::{Finding, Metric};
@@ -19,7 +20,7 @@ use super::now::Now;
 use super::report::{EntryCounts, Histogram, TunnelsReport};
 use super::routes::RouteOptions;
 use super::setting::Setting;
-use crate::model::{Family, Name, TunnelKind};
+use crate::model::{Family, Mac, Name, TunnelKind};
 use crate::state::{Changes, Kind, State, Table};
 
 mod judge;
@@ -35,6 +36,23 @@ pub use peers::{Peer, Tunnel, tunnels};
 
 /// An entry of one family's tunnel.
 type Key = (Family, Entry);
+
+/// An entry that a packet needs on its way.
+#[derive(Debug, Clone)]
+pub(super) struct NeededEntry {
+    /// Its key.
+    pub(super) subject: String,
+    /// The table that it is in.
+    pub(super) table: Table,
+    /// Whether that table was read.
+    pub(super) known: bool,
+    /// What ought to be there.
+    pub(super) expected: String,
+    /// What is.
+    pub(super) actual: String,
+    /// What is wrong with it.
+    pub(super) fault: Option<Finding>,
+}
 
 /// The audit of what is beneath the routes.
 #[derive(Debug, Clone)]
@@ -230,6 +248,28 @@ impl TunnelAudit {
             .action(words::action(entry, reason));
         finding.since = self.since(self.differing.since(&key));
         finding
+    }
+
+    /// The entries that a packet through the tunnel of a family to this tunnel address needs; `None` where the tunnel is
+    /// not judged.
+    pub(super) fn way_to(&self, state: &State, family: Family, address: IpAddr) -> Option<Vec<NeededEntry>> {
+        let tunnel = self.tunnels.get(&family)?;
+        let certain = !state.datastore.has_unreadable(Kind::Node);
+        let macs: BTreeSet<Mac> = tunnel.at(address).map(|peer| peer.mac).filter(|_| tunnel.has_fdb).collect();
+        let entries = std::iter::once(Entry::Neighbour(address)).chain(macs.into_iter().map(Entry::Fdb));
+        let needed = entries.map(|entry| {
+            let known = state.tunnels.knows(entry.table());
+            let difference = judge(tunnel, &state.tunnels, entry, certain).difference.filter(|_| known);
+            NeededEntry {
+                subject: entry.subject(),
+                table: entry.table(),
+                known,
+                expected: words::expected(tunnel, entry),
+                actual: words::actual(tunnel, &state.tunnels, entry),
+                fault: difference.map(|reason| self.finding(state, tunnel, (family, entry), reason)),
+            }
+        });
+        Some(needed.collect())
     }
 
     /// Figures: of every tunnel that Felix has here, and of tables that are known.
