@@ -1,9 +1,12 @@
 //! What is answered to which request.
 
 use std::fmt::Write;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use bytes::Buf;
+use http_body_util::BodyExt;
 use hyper::body::Body;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
@@ -84,7 +87,7 @@ impl WebState {
         self.access.as_ref()
     }
 
-    /// Answers a request; its body, if it has any, is not read.
+    /// Answers a request. Of a body, if it has any, a little is taken in and thrown away.
     pub(super) async fn answer<B: Body>(self: Arc<Self>, request: Request<B>) -> Answer {
         let response = match &self.access {
             None => self.clone().route(&request).await,
@@ -101,6 +104,7 @@ impl WebState {
             }
         };
         self.scraper.vitals().count_request(response.status().as_u16());
+        discard(request.into_body()).await;
         response
     }
 
@@ -249,6 +253,25 @@ async fn findings(published: Arc<Published>) -> Answer {
         Some(json) => Response::new(json.into()),
         None => plain(StatusCode::INTERNAL_SERVER_ERROR, "the findings could not be written\n"),
     }
+}
+
+/// Takes in what a client is about to send of a body that nobody wants: a stream that is cut off under its hands makes
+/// clients forget the answer (curl over HTTP/2). Whoever sends much, or slowly, is cut off all the same.
+async fn discard<B: Body>(body: B) {
+    const MOST: usize = 64 * 1024;
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let mut body = pin!(body);
+    let taken = async {
+        let mut left = MOST;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Buf::remaining));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // What is not there by then is not waited for.
+    let _ = tokio::time::timeout(PATIENCE, taken).await;
 }
 
 /// Longer work, beside the one thread that follows the sources. `None` if it panicked or the program is ending.
