@@ -75,6 +75,7 @@ fn ten_thousand_routes_that_flap_leave_nothing_behind() {
             host.namespace.batch(&foreign("del"));
             host.namespace.batch(&back);
         }
+        all_are_back(&host, &exporter);
         exporter.until_found(&[]);
         assert_healthy(&exporter.until_ready());
         let after = resident("VmRSS");
