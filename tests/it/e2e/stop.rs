@@ -71,11 +71,11 @@ fn large_dump() -> String {
     json!({"header": {}, "kvs": all.iter().map(entry).collect::<Vec<_>>()}).to_string()
 }
 
-#[test]
-fn a_scrape_in_progress_is_finished() {
+/// An exporter that has read [`large_dump`], whose file it needs no more.
+fn serving_much() -> Exporter {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), large_dump()).unwrap();
-    let mut exporter = Exporter::start(&[
+    let exporter = Exporter::start(&[
         "--datastore.file",
         file.path().to_str().unwrap(),
         "--no-collector.leaks",
@@ -83,6 +83,12 @@ fn a_scrape_in_progress_is_finished() {
         "h1",
     ]);
     exporter.until_ready();
+    exporter
+}
+
+#[test]
+fn a_scrape_in_progress_is_finished() {
+    let mut exporter = serving_much();
     let ask = |stream: &mut TcpStream| stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     let mut scrape = exporter.connect();
     ask(&mut scrape);
@@ -111,16 +117,7 @@ fn a_scrape_in_progress_is_finished() {
 /// Somebody who never reads, or never says all, keeps nobody from going.
 #[test]
 fn clients_that_do_not_go_on_are_given_up() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), large_dump()).unwrap();
-    let mut exporter = Exporter::start(&[
-        "--datastore.file",
-        file.path().to_str().unwrap(),
-        "--no-collector.leaks",
-        "--node.name",
-        "h1",
-    ]);
-    exporter.until_ready();
+    let mut exporter = serving_much();
     // More answers than all buffers on the way hold.
     let mut stuck = exporter.connect();
     stuck.write_all("GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n".repeat(20).as_bytes()).unwrap();
