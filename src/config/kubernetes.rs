@@ -1,6 +1,6 @@
 //! Calico's objects behind the Kubernetes API: whether they are there, and how the API is reached.
 
-use super::{ConfigError, DatastoreSource, Environment, etcd_flag, flag};
+use super::{ConfigError, DatastoreSource, Environment, etcd, flag};
 use crate::cli::{DatastoreType, SourceArgs};
 use crate::source::kubernetes::settings::{Settings, Written};
 use crate::source::kubernetes::{ApiGroup, Config, Convention};
@@ -28,7 +28,7 @@ pub(super) fn datastore(
     if !is_kubernetes {
         return Ok(None);
     }
-    if let Some((name, value)) = etcd_flag(&SourceArgs { calico_config: None, ..args.clone() }) {
+    if let Some((name, value)) = etcd::given_flag(&SourceArgs { calico_config: None, ..args.clone() }) {
         return Err(flag(name, value, "the datastore is the Kubernetes API (--datastore.type): leave it out"));
     }
     let settings = match (&args.calico_config, &written) {
@@ -53,5 +53,5 @@ pub(super) fn datastore(
 fn names_etcd(args: &SourceArgs, environment: Environment<'_>) -> bool {
     let set = |name: &str| environment(name).is_some_and(|value| !value.is_empty());
     let named = ["ETCD_ENDPOINTS", "CALICO_ETCD_ENDPOINTS", "ETCD_DISCOVERY_SRV", "CALICO_ETCD_DISCOVERY_SRV"];
-    etcd_flag(args).is_some() || named.into_iter().any(set)
+    etcd::given_flag(args).is_some() || named.into_iter().any(set)
 }
