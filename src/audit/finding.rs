@@ -99,6 +99,12 @@ impl Finding {
         Finding::new(metric, vec![("reason", Cow::Borrowed(reason))], subject)
     }
 
+    /// What is wrong with a tunnel device of `host`.
+    pub fn of_tunnel(device: &str, reason: &'static str, host: &Name) -> Finding {
+        let labels = vec![("device", Cow::Owned(device.to_owned())), ("reason", Cow::Borrowed(reason))];
+        Finding::new(Metric::TunnelFaults, labels, device).host(Some(host.clone()))
+    }
+
     /// A finding without words yet.
     pub fn new(metric: Metric, labels: Labels, subject: impl ToString) -> Finding {
         // A rule that says what the catalogue does not know would make a series that no alert can name.

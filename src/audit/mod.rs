@@ -46,9 +46,8 @@ pub use ipam::{
     AddressState, AddressView, BlockContent, BlockView, HostBlocks, IpamAudit, IpamOptions, NO_IPPOOL, NodeFilter,
     unreadable,
 };
-pub use judge::RouteReason;
 pub use now::Now;
-pub use reasons::{Part, RULE_REASONS};
+pub use reasons::{Part, RULE_REASONS, RouteReason};
 pub use report::{
     ClassCounts, Encapsulation, EntryCounts, Histogram, HostFigures, IpamReport, PoolFigures, Report, RouteClass,
     RoutesReport, TunnelMode, TunnelModes, TunnelsReport,

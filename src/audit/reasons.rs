@@ -50,6 +50,43 @@ const VXLAN_ADDRESS_REASONS: [&str; 4] = [ADDRESS_REASONS[0], ADDRESS_REASONS[1]
 /// What may be wrong with an entry of the tables beneath a VXLAN device.
 const ENTRY_REASONS: [&str; 4] = ["missing", "wrong", "stale", "not_permanent"];
 
+/// Why a route is a fault; the label `reason` of `calico_route_faults`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RouteReason {
+    /// Required and not there.
+    Missing,
+    /// Calico's and expected by nobody (J16).
+    Stale,
+    /// It drops where it ought to forward, or the reverse.
+    WrongType,
+    /// Its gateway or device is another than it ought to be.
+    WrongNextHop,
+    /// Wrapped where it ought not to be, or otherwise, or not.
+    WrongEncapsulation,
+    /// Several ways where one is right.
+    Multipath,
+    /// Its device is down or has no carrier (J19).
+    Linkdown,
+    /// Not Calico's, and it takes traffic away from an owned block (J17).
+    Foreign,
+}
+
+impl RouteReason {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RouteReason::Missing => "missing",
+            RouteReason::Stale => "stale",
+            RouteReason::WrongType => "wrong_type",
+            RouteReason::WrongNextHop => "wrong_next_hop",
+            RouteReason::WrongEncapsulation => "wrong_encapsulation",
+            RouteReason::Multipath => "multipath",
+            RouteReason::Linkdown => "linkdown",
+            RouteReason::Foreign => "foreign",
+        }
+    }
+}
+
 impl TunnelKind {
     /// What may be wrong with its device on this host (J13).
     pub fn device_reasons(self) -> &'static [&'static str] {

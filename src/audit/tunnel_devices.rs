@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use super::finding::Finding;
 use super::setting::Setting;
-use super::tunnels::tunnel_fault;
 use crate::model::{Family, Link, Name, Node, TunnelKind, VxlanDevice};
 use crate::state::{Datastore, Kernel};
 
@@ -53,7 +52,7 @@ struct Device<'a> {
 
 impl Device<'_> {
     fn fault(&self, reason: &'static str) -> Finding {
-        tunnel_fault(&self.link.name, reason, self.me)
+        Finding::of_tunnel(&self.link.name, reason, self.me)
     }
 
     /// The device by which this host's own address is reached, with that address: what the tunnel's packets leave by.

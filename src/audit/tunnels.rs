@@ -13,11 +13,6 @@ use super::tunnel_devices;
 use crate::model::{EncapMode, Family, IpPool, Link, Name, PoolClass, TunnelKind};
 use crate::state::{Datastore, Kernel};
 
-pub(super) fn tunnel_fault(device: &str, reason: &'static str, host: &Name) -> Finding {
-    let labels = vec![("device", Cow::Owned(device.to_owned())), ("reason", Cow::Borrowed(reason))];
-    Finding::new(Metric::TunnelFaults, labels, device).host(Some(host.clone()))
-}
-
 /// J13: the devices of this host's Node's tunnel addresses whose class has a pool, and those that a required route
 /// needs (`needed`: each entry a list of which any will do). One finding a device and reason.
 pub(super) fn devices(
@@ -72,7 +67,7 @@ pub(super) fn devices(
 }
 
 fn down(link: &Link, me: &Name) -> Finding {
-    tunnel_fault(&link.name, "down", me)
+    Finding::of_tunnel(&link.name, "down", me)
         .detail(format!("tunnel device {} is down or has no carrier: no route through it works", link.name))
         .expected("up", if link.admin_up { "no carrier" } else { "down" })
         .action(format!("ip link set {} up, and see why calico-node did not", link.name))
@@ -80,7 +75,7 @@ fn down(link: &Link, me: &Name) -> Finding {
 
 fn missing(names: &[Name], me: &Name) -> Finding {
     let name = names.last().map(|name| name.as_ref()).unwrap_or_default();
-    tunnel_fault(name, "missing", me)
+    Finding::of_tunnel(name, "missing", me)
         .detail(format!("tunnel device {name} does not exist: no route through it can be programmed"))
         .expected(format!("device {name}"), "no such device")
         .action("see Felix's log on this host: it makes the device when it has the Node's addresses")
@@ -112,7 +107,7 @@ fn device_addresses(link: &Link, wanted: &[IpAddr], me: &Name, setting: &Setting
         (false, true) => ("address_unexpected", "carries an address beside the Node's tunnel address"),
     };
     Some(
-        tunnel_fault(&link.name, reason, me)
+        Finding::of_tunnel(&link.name, reason, me)
             .detail(format!("tunnel device {} {detail}", link.name))
             .expected(listed(wanted), listed(&carried))
             .action(

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::expect::{Context, Device, Expectation, Form, Gateway};
-use super::judge::RouteReason;
+use super::reasons::RouteReason;
 use super::report::{Encapsulation, RouteClass};
 use super::setting::Programmer;
 use crate::model::{AllocationBlock, NextHop, Protocol, Route, RouteType, host_route, ordinal_of};

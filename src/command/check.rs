@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
+use super::patience::patiently;
 use super::picture::picture;
 use super::read::{self, Dump};
 use crate::audit::{AuditOptions, Auditor, Finding, IpamOptions, Metric, Now, Report, RouteOptions, TunnelOptions};
@@ -15,9 +16,6 @@ use crate::metrics::InSync;
 use crate::model::Name;
 use crate::state::{Follow, Lookup, Side, State};
 use crate::web::findings_json;
-
-/// How long a person waits without a word.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Looks once, or live twice, `--settle` apart: what stands both times is a finding.
 ///
@@ -49,21 +47,6 @@ type Identity<'a> = (Metric, &'a crate::audit::Labels, &'a str, Option<&'a Name>
 
 fn identity(finding: &Finding) -> Identity<'_> {
     (finding.metric, &finding.labels, &finding.subject, finding.host.as_ref())
-}
-
-/// Says on a terminal what takes so long.
-pub(super) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
-    let mut work = std::pin::pin!(work);
-    let began = Instant::now();
-    loop {
-        match tokio::time::timeout(PATIENCE, &mut work).await {
-            Ok(done) => return done,
-            Err(_) if io::stderr().is_terminal() => {
-                let _ = writeln!(io::stderr(), "still {what} after {} s", began.elapsed().as_secs());
-            }
-            Err(_) => {}
-        }
-    }
 }
 
 async fn judge(sources: &Sources, dump: &Dump, now: Now) -> Result<(Report, InSync), ConfigError> {

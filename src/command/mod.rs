@@ -3,6 +3,7 @@
 
 mod check;
 mod explain;
+mod patience;
 mod picture;
 mod plan;
 mod read;

@@ -1,6 +1,6 @@
 //! One whole picture: what was dumped, and what is read now; and whoever can say more.
 
-use super::check::patiently;
+use super::patience::patiently;
 use super::read::Dump;
 use crate::config::{ConfigError, DatastoreSource, KernelSource, Sources};
 use crate::source::archive::Archive;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::SystemTime;
 
 use super::catalogue::Series;
 use crate::audit::Histogram;
@@ -37,6 +38,14 @@ impl From<f64> for Value {
         } else {
             Value::Float(value)
         }
+    }
+}
+
+/// A moment in unix time.
+pub(super) fn unix(time: SystemTime) -> f64 {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => after.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::exposition::Exposition;
 use super::published::Published;
@@ -26,13 +25,5 @@ impl Families {
             Families::Report(report) => render::write(report, out),
             Families::Own(published, signs) => vitals::write(published, signs, out),
         }
-    }
-}
-
-/// A moment in unix time.
-pub(super) fn unix(time: SystemTime) -> f64 {
-    match time.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(after) => after.as_secs_f64(),
-        Err(before) => -before.duration().as_secs_f64(),
     }
 }

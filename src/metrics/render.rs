@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::catalogue::{self as c, Series};
+use super::exposition::unix;
 use super::exposition::{Exposition, Value};
-use super::families::unix;
 use crate::audit::{
     Encapsulation, EntryCounts, HostFigures, IpamReport, Metric, PoolFigures, RULE_REASONS, Report, RouteClass,
     RoutesReport, TunnelMode, TunnelsReport,

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::catalogue as c;
+use super::exposition::unix;
 use super::exposition::{Exposition, Value};
-use super::families::unix;
 use super::process::Process;
 use super::published::Published;
 

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Difference, RouteReason, Verdict, is_link_local};
+use super::{Difference, Verdict, is_link_local};
 use crate::audit::expect::Context;
+use crate::audit::reasons::RouteReason;
 use crate::audit::report::RouteClass;
 use crate::audit::words;
 use crate::model::{Family, Node, Protocol, Route, RouteType, host_route};

@@ -3,7 +3,6 @@
 
 use crate::audit::finding::Finding;
 use crate::audit::setting::Setting;
-use crate::audit::tunnels::tunnel_fault;
 use crate::model::{Family, Name, Node, PolicyRule, RuleAction, TABLE_MAIN, TunnelKind};
 use crate::state::{Datastore, Kernel, Tunnels};
 
@@ -88,7 +87,7 @@ fn is_for_all(rule: &PolicyRule) -> bool {
 fn missing(rules: &[PolicyRule], me: &Name, kind: TunnelKind) -> Finding {
     let device = kind.device();
     let actual: Vec<String> = rules.iter().map(words).collect();
-    tunnel_fault(device, "rule_missing", me)
+    Finding::of_tunnel(device, "rule_missing", me)
         .detail(format!(
             "no policy rule sends packets to the table of {device} before the main table is asked: they leave unencrypted"
         ))
