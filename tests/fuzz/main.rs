@@ -8,6 +8,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program for people who test")]
 
 mod corpus;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod mutate;
 mod targets;
 

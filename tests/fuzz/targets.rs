@@ -12,8 +12,14 @@ use calico_exporter::metrics::{Published, Vitals};
 use calico_exporter::model::Selector;
 use calico_exporter::source::etcd::decode;
 use calico_exporter::source::etcd::settings::Settings;
+#[cfg(feature = "kubernetes")]
+use calico_exporter::source::kubernetes::settings::{Settings as Api, Written};
 use calico_exporter::source::{file, iproute, netlink};
+use calico_exporter::state::Event;
 use calico_exporter::web::{Access, Server, ServerConfig, WebConfig, WebState};
+
+#[cfg(feature = "kubernetes")]
+use crate::kubernetes;
 
 pub(crate) struct Target {
     pub(crate) name: &'static str,
@@ -76,6 +82,7 @@ pub(crate) const TARGETS: &[Target] = &[
         factor: 128,
         short: u64::MAX,
     },
+    Target { name: "tunnels", read: tunnels, seeds: tunnels_files, words: IPROUTE, factor: 128, short: 2_000 },
     Target { name: "netlink", read: datagram, seeds: datagrams, words: &[], factor: 64, short: u64::MAX },
     Target {
         name: "selector",
@@ -95,6 +102,42 @@ pub(crate) const TARGETS: &[Target] = &[
         short: 5_000,
     },
     Target { name: "http", read: http, seeds: || lines(HTTP), words: HTTP, factor: 64, short: 1_000 },
+    #[cfg(feature = "kubernetes")]
+    Target {
+        name: "kubernetes",
+        read: kubernetes::object,
+        seeds: kubernetes::objects,
+        words: JSON,
+        factor: 64,
+        short: u64::MAX,
+    },
+    #[cfg(feature = "kubernetes")]
+    Target {
+        name: "kubernetes-answers",
+        read: kubernetes::answers,
+        seeds: kubernetes::all_answers,
+        words: kubernetes::ANSWERS,
+        factor: 64,
+        short: 500,
+    },
+    #[cfg(feature = "kubernetes")]
+    Target {
+        name: "kubernetes-watch",
+        read: kubernetes::lines,
+        seeds: kubernetes::recorded_lines,
+        words: kubernetes::LINES,
+        factor: 64,
+        short: 500,
+    },
+    #[cfg(feature = "kubernetes")]
+    Target {
+        name: "kubeconfig",
+        read: kubernetes::kubeconfig,
+        seeds: || lines(kubernetes::KUBECONFIG),
+        words: kubernetes::KUBECONFIG,
+        factor: 512,
+        short: 2_000,
+    },
 ];
 
 const IPROUTE: &[&str] = &[
@@ -110,6 +153,12 @@ const IPROUTE: &[&str] = &[
     "\"addr_info\":[",
     "\"linkinfo\":{",
     "\"via\":{",
+    "\"lladdr\":\"66:00:00:00:00:01\"",
+    "\"mac\":\"66:00:00:00:00:01\"",
+    "\"ifname\":\"vxlan.calico\"",
+    "\"state\":[\"PERMANENT\"]",
+    "\"priority\":32766",
+    "\"src\":\"all\"",
     "[{",
     "},{",
 ];
@@ -147,6 +196,10 @@ const CALICOCTL: &[&str] = &[
     "  etcdKeyFile: /a\n",
     "  etcdPassword: a\n",
     "  etcdCACert: |\n    -----BEGIN \n",
+    "  datastoreType: kubernetes\n",
+    "  k8sAPIEndpoint: https://a:6443\n  k8sAPIToken: a\n",
+    "  kubeconfigInline: |\n    current-context: a\n",
+    "  usePodCIDR: true\n  calicoAPIGroup: projectcalico.org/v3\n",
 ];
 const HTTP: &[&str] = &[
     "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -169,7 +222,7 @@ fn lines(words: &[&str]) -> Vec<Vec<u8>> {
 }
 
 /// Recordings whose name ends so.
-fn recorded(ending: &str) -> Vec<Vec<u8>> {
+pub(crate) fn recorded(ending: &str) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")];
     while let Some(folder) = folders.pop() {
@@ -242,6 +295,33 @@ fn links(input: &[u8]) -> String {
     }
 }
 
+/// What one file says as neighbours, as forwarding entries and as policy rules.
+fn tunnels(input: &[u8]) -> String {
+    static FILES: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("routes"), "[]").unwrap();
+        std::fs::write(folder.path().join("links"), recorded("vx1.links.json").remove(0)).unwrap();
+        folder
+    });
+    let at = |name: &str| FILES.path().join(name);
+    std::fs::write(at("file"), input).unwrap();
+    let of = iproute::Files { routes: at("routes"), links: Some(at("links")), ..iproute::Files::default() };
+    let said = [
+        iproute::Files { neighbours: Some(at("file")), ..of.clone() },
+        iproute::Files { fdb: Some(at("file")), ..of.clone() },
+        iproute::Files { rules: vec![at("file")], ..of },
+    ]
+    .map(|files| match files.events() {
+        Ok(events) => format!("{:?}", events.iter().filter(|it| !matches!(it, Event::Link(_))).collect::<Vec<_>>()),
+        Err(error) => error.to_string(),
+    });
+    said.join("; ")
+}
+
+fn tunnels_files() -> Vec<Vec<u8>> {
+    [".neigh.json", ".fdb.json", ".rules.json", ".rules6.json"].into_iter().flat_map(recorded).collect()
+}
+
 fn datagram(input: &[u8]) -> String {
     format!("{:?}", netlink::understood(input))
 }
@@ -285,8 +365,19 @@ fn datagrams() -> Vec<Vec<u8>> {
     );
     let address =
         message(20, &[2, 32, 0, 0, 3, 0, 0, 0], &[attribute(1, &[10, 0, 0, 1]), attribute(2, &[10, 0, 0, 1])]);
+    let hardware = attribute(2, &[0x66, 0, 0, 0, 0, 1]);
+    let [neighbour, fdb] = [2, 7].map(|family| {
+        let of = [family, 0, 0, 0, 3, 0, 0, 0, 0x80, 0, 0, 1];
+        message(28, &of, &[attribute(1, &[10, 0, 0, 2]), hardware.clone()])
+    });
+    let of_rule = [2, 24, 0, 0, 254, 0, 0, 1, 0, 0, 0, 0];
+    let rule = message(
+        32,
+        &of_rule,
+        &[attribute(1, &[10, 0, 0, 0]), attribute(6, &100u32.to_ne_bytes()), attribute(15, &[254, 0, 0, 0])],
+    );
     let done = message(3, &[0, 0, 0, 0], &[]);
-    vec![[route.clone(), device.clone(), done].concat(), route, device, address]
+    vec![[route.clone(), device.clone(), done].concat(), route, device, address, neighbour, fdb, rule]
 }
 
 fn selector(input: &[u8]) -> String {
@@ -307,10 +398,13 @@ fn web_config(input: &[u8]) -> String {
 fn calicoctl(input: &[u8]) -> String {
     static FILE: LazyLock<tempfile::NamedTempFile> = LazyLock::new(|| tempfile::NamedTempFile::new().unwrap());
     std::fs::write(FILE.path(), input).unwrap();
-    match Settings::from_calicoctl(FILE.path()) {
+    let said = match Settings::from_calicoctl(FILE.path()) {
         Ok(settings) => format!("{settings:?}"),
         Err(error) => error.to_string(),
-    }
+    };
+    #[cfg(feature = "kubernetes")]
+    let said = format!("{said} {:?} {:?}", Written::read(FILE.path()), Api::from_calicoctl(FILE.path(), &|_| None));
+    said
 }
 
 /// A whole server, on a thread of its own; after each input it still answers.

@@ -212,6 +212,11 @@ fn the_image_is_built_with_what_the_build_needs_and_runs_as_nobody() {
     for copied in ["Cargo.toml", "Cargo.lock", "LICENSE", "src"] {
         assert!(ignored.contains(&format!("!{copied}\n")), "{copied} is not sent to the build");
     }
+    // Where a target's file is, Cargo guesses only from files that are there: tests and benches are not sent.
+    let manifest = read("Cargo.toml");
+    for target in manifest.split("\n[[").skip(1).filter_map(|rest| rest.split("\n[").next()) {
+        assert!(target.contains("\npath = "), "{target}");
+    }
 }
 
 #[test]

@@ -109,11 +109,18 @@ impl Default for Settings {
     }
 }
 
-/// What a datagram of the kernel's says, in words, message by message. One that cannot be read ends it.
-pub fn understood(datagram: &[u8]) -> Vec<Result<String, DecodeError>> {
-    socket::messages::<decode::Change>(datagram)
-        .map(|message| message.map(|message| format!("{:?}", message.payload)))
-        .collect()
+/// What a datagram of the kernel's says to each of the two pictures, in words, message by message. One that cannot be read
+/// ends it.
+pub fn understood(datagram: &[u8]) -> [Vec<Result<String, DecodeError>>; 2] {
+    fn of<P: Picture>(datagram: &[u8]) -> Vec<Result<String, DecodeError>>
+    where
+        P::Change: std::fmt::Debug,
+    {
+        socket::messages::<P::Change>(datagram)
+            .map(|message| message.map(|message| format!("{:?}", message.payload)))
+            .collect()
+    }
+    [of::<Mirror>(datagram), of::<Tunnels>(datagram)]
 }
 
 /// The longest pause between two attempts.

@@ -1,6 +1,7 @@
 //! What is shipped, as it is shipped: `make ship-test` builds it first.
 
 mod chroot;
+mod monitored;
 mod package;
 
 use calico_exporter::cli::Cli;

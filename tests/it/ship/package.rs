@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tempfile::TempDir;
+
 fn package() -> PathBuf {
     let folder = PathBuf::from(std::env::var_os("CALICO_EXPORTER_DEB").expect("the package's folder"));
     let mut found: Vec<PathBuf> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -18,6 +20,13 @@ fn run(program: &str, words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Its files below a directory of their own.
+pub(super) fn unpacked() -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    run("dpkg-deb", &["--extract", package().to_str().unwrap(), root.path().to_str().unwrap()]);
+    root
+}
+
 #[test]
 #[ignore = "make ship-test: it needs the package"]
 fn the_package_has_what_an_operator_needs() {
@@ -27,8 +36,7 @@ fn the_package_has_what_an_operator_needs() {
     assert_eq!(field("Package"), "calico-exporter");
     assert_eq!(field("Version"), env!("CARGO_PKG_VERSION"));
     assert_eq!(field("Depends"), "", "a static program depends on nothing");
-    let root = tempfile::tempdir().unwrap();
-    run("dpkg-deb", &["--extract", package, root.path().to_str().unwrap()]);
+    let root = unpacked();
     let at = |path: &str| root.path().join(path);
     for (path, mode) in [
         ("usr/bin/calico-exporter", 0o755),
