@@ -14,7 +14,7 @@ use crate::audit::{AuditOptions, IpamOptions, RouteOptions, TunnelOptions};
 use crate::cli::ServeArgs;
 use crate::config::{ConfigError, DatastoreSource, KernelSource, Sources};
 use crate::engine::{Engine, EngineOptions, Wiring, inquiry};
-use crate::metrics::{SourceStatus, Vitals};
+use crate::metrics::{Certificates, SourceStatus, Vitals};
 use crate::model::Detail;
 use crate::source::archive::Archive;
 use crate::source::etcd;
@@ -49,8 +49,8 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
     }
     let failed = |what: &str, error: &dyn std::fmt::Display| ConfigError::Flags(format!("{what}: {error}"));
     let access = args.web_config_file.as_deref().map(Access::load).transpose();
-    let access = access.map_err(|error| failed("--web.config.file", &error))?;
-    let scheme = if access.as_ref().is_some_and(Access::is_tls) { "https" } else { "http" };
+    let access = access.map_err(|error| failed("--web.config.file", &error))?.map(Arc::new);
+    let scheme = if access.as_ref().is_some_and(|access| access.is_tls()) { "https" } else { "http" };
     let bound = Server::bind(&addresses, ServerConfig::default())
         .map_err(|error| ConfigError::Flags(format!("--web.listen-address: {error}")))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed("SIGTERM", &error))?;
@@ -73,7 +73,8 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
     let (published, readers) = watch::channel(Arc::new(engine.published().clone()));
     let (inquiry, questions) = inquiry();
     let config = WebConfig { telemetry_path: args.telemetry_path.clone(), max_requests: args.max_requests };
-    let mut state = WebState::new(config, readers, Arc::new(Vitals::default())).asking(inquiry);
+    let vitals = Vitals::with(certificates(&sources.datastore, access.as_ref()));
+    let mut state = WebState::new(config, readers, Arc::new(vitals)).asking(inquiry);
     if let Some(access) = access {
         state = state.guarded(access);
     }
@@ -143,6 +144,20 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
     }
     tasks.shutdown().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is shown to those who ask, and to etcd.
+fn certificates(datastore: &DatastoreSource, access: Option<&Arc<Access>>) -> Certificates {
+    let mut certificates = Certificates::default();
+    if let Some(access) = access.cloned() {
+        certificates.add("web", move || access.certificate());
+    }
+    if let DatastoreSource::Etcd(settings) = datastore
+        && let Some(identity) = settings.tls.identity.clone()
+    {
+        certificates.add("etcd", move || identity.cert.read().ok());
+    }
+    certificates
 }
 
 /// Tells what was dumped, and answers from the rest of it.

@@ -92,6 +92,8 @@ pub const SOURCES: [&str; 5] = ["etcd", "kubernetes", "netlink", "netlink_tunnel
 pub const COMPONENTS: [&str; 2] = ["felix", "bird"];
 /// Classes of pools that have an owner of their routes.
 pub const POOL_CLASSES: [&str; 3] = ["ipip", "vxlan", "none"];
+/// Certificates that the exporter shows to others.
+pub const CERTIFICATES: [&str; 2] = ["web", "etcd"];
 /// Status codes that this server answers with.
 pub const CODES: [&str; 8] = ["200", "401", "404", "405", "413", "429", "500", "503"];
 
@@ -240,6 +242,8 @@ series! {
         "How long working out the findings and figures served here took the last time.";
     HTTP_REQUESTS = Counter "calico_exporter_http_requests_total" by Exporter { code: || CODES.to_vec() }
         "Answers given over HTTP by status code.";
+    CERTIFICATE_EXPIRATION = Gauge "calico_exporter_certificate_expiration_timestamp_seconds" by Exporter { certificate: || CERTIFICATES.to_vec() }
+        "When the first certificate of a chain that this exporter shows to others runs out, in unix time: `web` to those who ask (`--web.config.file`), `etcd` to etcd. Absent where there is none.";
     PROCESS_CPU = Counter "process_cpu_seconds_total" by Exporter {}
         "User and system CPU time spent by this process in seconds.";
     PROCESS_RESIDENT = Gauge "process_resident_memory_bytes" by Exporter {}

@@ -19,6 +19,11 @@ pub fn page() -> String {
         (Collector::Ipam, "IPAM", "`--collector.ipam`: the whole cluster's, so once per cluster."),
         (Collector::Leaks, "Leaks", "`--collector.leaks`: with the IPAM collector, at an interval of its own."),
         (Collector::Routes, "Routes", "`--collector.routes`: this host's, so on every host."),
+        (
+            Collector::Tunnels,
+            "Tunnels",
+            "`--collector.tunnels`: what is beneath this host's routes, with the routes collector.",
+        ),
         (Collector::Exporter, "The exporter itself", "Always there, also while a source is away."),
     ] {
         // Writing to a string does not fail.

@@ -8,6 +8,7 @@
 //! Samples are written as they are met: a format has no list of them, and a series that is gone is simply not met.
 
 pub mod catalogue;
+mod certificates;
 mod docs;
 mod exposition;
 mod families;
@@ -19,6 +20,7 @@ mod scrape;
 mod text;
 mod vitals;
 
+pub use certificates::Certificates;
 pub use docs::page as docs_page;
 pub use process::Process;
 pub use published::{InSync, Published, SourceStatus};

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::catalogue as c;
-use super::exposition::unix;
-use super::exposition::{Exposition, Value};
+use super::certificates::Certificates;
+use super::exposition::{Exposition, Value, unix};
 use super::process::Process;
 use super::published::Published;
 
@@ -15,9 +15,15 @@ use super::published::Published;
 pub struct Vitals {
     /// By [`c::CODES`].
     requests: [AtomicU64; c::CODES.len()],
+    certificates: Certificates,
 }
 
 impl Vitals {
+    /// With certificates to look at.
+    pub fn with(certificates: Certificates) -> Vitals {
+        Vitals { certificates, ..Vitals::default() }
+    }
+
     /// Counts an answer over HTTP.
     pub fn count_request(&self, code: u16) {
         let position = c::CODES.iter().position(|known| known.parse() == Ok(code));
@@ -33,6 +39,7 @@ impl Vitals {
             build: Build::THIS,
             requests: self.requests.each_ref().map(|counter| counter.load(Ordering::Relaxed)),
             process: Process::read(),
+            certificates: self.certificates.expirations(),
         }
     }
 }
@@ -46,6 +53,8 @@ pub struct VitalSigns {
     pub requests: [u64; c::CODES.len()],
     /// Its process.
     pub process: Process,
+    /// By name, when certificates run out: seconds since 1970.
+    pub certificates: Vec<(&'static str, u64)>,
 }
 
 /// The running program.
@@ -82,6 +91,9 @@ pub(super) fn write(published: &Published, signs: &VitalSigns, out: &mut dyn Exp
     }
     out.series(&c::HTTP_REQUESTS, &mut |samples| {
         c::CODES.iter().zip(signs.requests).try_for_each(|(code, count)| samples.sample(&[code], count.into()))
+    })?;
+    out.series(&c::CERTIFICATE_EXPIRATION, &mut |samples| {
+        signs.certificates.iter().try_for_each(|(name, time)| samples.sample(&[name], (*time).into()))
     })?;
     let process = &signs.process;
     for (series, value) in [

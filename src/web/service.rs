@@ -77,8 +77,8 @@ impl WebState {
 
     /// Lets in only whom `--web.config.file` lets in, over what it says.
     #[must_use]
-    pub fn guarded(mut self, access: Access) -> WebState {
-        self.access = Some(Arc::new(access));
+    pub fn guarded(mut self, access: Arc<Access>) -> WebState {
+        self.access = Some(access);
         self
     }
 

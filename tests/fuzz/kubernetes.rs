@@ -68,10 +68,13 @@ pub(crate) fn objects() -> Vec<Vec<u8>> {
     seeds
 }
 
+/// To the first line of a request.
+type Answers = Box<dyn FnMut(&str) -> Option<Vec<u8>> + Send>;
+
 /// An API server that says to each request what it is told to say; a watch for which it has nothing stays open.
 struct Server {
     settings: Settings,
-    answers: Mutex<Box<dyn FnMut(&str) -> Option<Vec<u8>> + Send>>,
+    answers: Mutex<Answers>,
     open: Mutex<Vec<TcpStream>>,
 }
 

@@ -194,5 +194,6 @@ pub(crate) fn signs() -> VitalSigns {
             max_fds: Some(1024),
             start_seconds: Some(1_700_000_000.25),
         },
+        certificates: vec![("web", 1_800_000_000), ("etcd", 1_800_000_600)],
     }
 }

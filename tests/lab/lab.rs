@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -139,29 +140,33 @@ impl Lab {
 
     /// The same with another grace of routes, and with or without the IPAM collector.
     pub(crate) fn start_exporter_with(&mut self, name: &'static str, grace: &str, ipam: bool) {
-        let mut command = within(name, env!("CARGO_BIN_EXE_calico-exporter"));
-        command.args([
-            "serve",
-            "--etcd.endpoints",
-            &urls(),
-            "--node.name",
-            name,
-            "--web.listen-address",
-            "0.0.0.0:19179",
-        ]);
-        command.args(["--routes.grace", grace, "--leaks.interval", "5s", "--leaks.grace", LEAKS_GRACE]);
-        if !ipam {
-            command.arg("--no-collector.ipam");
-        }
-        let process = Process::start(&self.directory, &format!("{name}-exporter"), command);
-        self.exporters.insert(name, process);
+        let ipam = if ipam { "--collector.ipam" } else { "--no-collector.ipam" };
+        self.run_exporter(name, &["--etcd.endpoints", &urls(), "--routes.grace", grace, ipam], &[]);
+    }
+
+    /// The same with a certificate for etcd that runs out tomorrow.
+    pub(crate) fn start_exporter_with_certificate(&mut self, name: &'static str) {
+        let [cert, key] = ["pem", "key"].map(|end| format!("{}/tomorrow.{end}", self.directory.display()));
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+        openssl.args(["-subj", "/CN=lab", "-days", "1", "-out", &cert, "-keyout", &key]);
+        assert!(openssl.output().unwrap().status.success());
+        let ipam = if site(name).ipam { "--collector.ipam" } else { "--no-collector.ipam" };
+        let flags = ["--etcd.endpoints", &urls(), "--routes.grace", GRACE, ipam];
+        self.run_exporter(name, &flags, &[("ETCD_CERT_FILE", &cert), ("ETCD_KEY_FILE", &key)]);
     }
 
     /// An exporter whose datastore is the Kubernetes API at this URL.
     pub(crate) fn start_exporter_of_kubernetes(&mut self, name: &'static str, url: &str) {
+        let flags = ["--datastore.type", "kubernetes", "--no-collector.ipam"];
+        self.run_exporter(name, &flags, &[("K8S_API_ENDPOINT", url)]);
+    }
+
+    fn run_exporter(&mut self, name: &'static str, flags: &[&str], environment: &[(&str, &str)]) {
         let mut command = within(name, env!("CARGO_BIN_EXE_calico-exporter"));
-        command.args(["serve", "--datastore.type", "kubernetes", "--node.name", name, "--no-collector.ipam"]);
-        command.args(["--web.listen-address", "0.0.0.0:19179"]).env("K8S_API_ENDPOINT", url);
+        command.args(["serve", "--node.name", name, "--web.listen-address", "0.0.0.0:19179"]);
+        command.args(["--leaks.interval", "5s", "--leaks.grace", LEAKS_GRACE]).args(flags);
+        command.envs(environment.iter().copied());
         let process = Process::start(&self.directory, &format!("{name}-exporter"), command);
         self.exporters.insert(name, process);
     }

@@ -15,7 +15,7 @@ pub(crate) fn alertmanager() -> Option<PathBuf> {
 
 /// What the lab lacks here.
 pub(crate) fn missing() -> Option<String> {
-    let mut missing: Vec<&str> = ["unshare", "nsenter", "ip", "etcd", "bird", "birdc", "prometheus"]
+    let mut missing: Vec<&str> = ["unshare", "nsenter", "ip", "etcd", "bird", "birdc", "prometheus", "openssl"]
         .into_iter()
         .filter(|name| find(name).is_none())
         .collect();

@@ -119,6 +119,12 @@ impl Access {
         self.is_tls
     }
 
+    /// The PEM text of the certificate that is in force.
+    pub fn certificate(&self) -> Option<Vec<u8>> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.tls.as_ref().map(|(material, _)| material.cert.clone())
+    }
+
     /// What to shake hands with; `None` while the file cannot be used.
     pub(super) async fn handshake(self: &Arc<Self>) -> Option<Arc<ServerConfig>> {
         let access = self.clone();

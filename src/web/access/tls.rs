@@ -12,7 +12,7 @@ use super::settings::{Pem, TlsSettings};
 /// What the settings name, read.
 #[derive(PartialEq, Eq)]
 pub(super) struct Material {
-    cert: Vec<u8>,
+    pub(super) cert: Vec<u8>,
     key: Vec<u8>,
     ca: Option<Vec<u8>>,
 }

@@ -1,10 +1,14 @@
 //! TLS: what is spoken, and that certificates and the file may change under it.
 
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+use calico_exporter::metrics::Format;
 
 use super::{CERTIFICATE, DUMP, Guarded, eventually, refused};
-use crate::support::certificates::SERVER;
-use crate::support::exporter::run;
+use crate::exposition::parse;
+use crate::support::certificates::{CLIENT, SERVER};
+use crate::support::exporter::{Exporter, run};
 use crate::support::tool;
 
 const PAGES: [&str; 6] = ["/metrics", "/", "/healthz", "/readyz", "/style.css", "/api/v1/findings"];
@@ -108,6 +112,29 @@ fn certificates_and_the_file_itself_are_read_again() {
     assert!(!s_client(&guarded, &["-tls1_2"]).0, "what is new in it is in force");
     let log = guarded.exporter().log();
     assert!(log.contains("cert_filse") && log.contains("nobody is let in"), "{log}");
+}
+
+#[test]
+fn it_is_served_until_when_certificates_are_in_force() {
+    let Some(mut guarded) = Guarded::prepare() else { return };
+    guarded.certificates.sign("client", CLIENT, 9);
+    guarded.write(CERTIFICATE);
+    let [config, cert, key] = ["web.yml", "client.pem", "client.key"].map(|file| guarded.certificates.path(file));
+    // Nobody is there, which takes nothing away.
+    let etcd = ["--etcd.endpoints", "http://127.0.0.1:1", "--etcd.cert-file", &cert, "--etcd.key-file", &key];
+    let flags = ["--node.name", "h1", "--no-collector.routes", "--web.config.file", &config];
+    guarded.exporter = Some(Exporter::start(&[&etcd[..], &flags].concat()));
+    let days_left = |certificate: &str| {
+        let scraped = parse(&guarded.https(&[], "/metrics").body, Format::Text);
+        let name = "calico_exporter_certificate_expiration_timestamp_seconds";
+        let until = scraped.value(name, &[("certificate", certificate)]).unwrap();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+        ((until - now) / 86400.0).round()
+    };
+    assert_eq!([days_left("web"), days_left("etcd")], [2.0, 9.0]);
+    guarded.certificates.sign("server", SERVER, 5);
+    guarded.certificates.sign("client", CLIENT, -1);
+    assert_eq!([days_left("web"), days_left("etcd")], [5.0, -1.0], "they are read again");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::package::unpacked;
+use crate::alerts::{rule_files, yaml};
 use crate::e2e::host::{Host, ROUTES};
 use crate::support::etcd::DEADLINE;
 use crate::support::netns::in_namespace;
@@ -144,10 +145,8 @@ fn what_the_package_installs_is_scraped_and_an_alert_is_delivered() {
             targets.as_array().is_some_and(|all| all.len() == 3 && all.iter().all(|target| target["health"] == "up"))
         });
         let groups = ask("rules").unwrap()["data"]["groups"].as_array().unwrap().len();
-        let shipped = crate::alerts::rule_files()
-            .iter()
-            .map(|file| crate::alerts::yaml(file)["groups"].as_sequence().unwrap().len());
-        assert_eq!(groups, shipped.sum::<usize>(), "every group of rules is loaded");
+        let shipped: usize = rule_files().iter().map(|file| yaml(file)["groups"].as_sequence().unwrap().len()).sum();
+        assert_eq!(groups, shipped, "every group of rules is loaded");
         let flat: Vec<_> = received.try_iter().collect();
         assert_eq!(flat, [], "nothing is wrong");
         let route = ROUTES.iter().find(|line| line.contains("10.67.1.0/26")).unwrap();

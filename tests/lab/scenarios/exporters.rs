@@ -65,6 +65,20 @@ pub(super) fn all() -> Vec<Scenario> {
             },
         },
         Scenario {
+            name: "certificate that runs out tomorrow",
+            short: false,
+            expected: &[("CalicoExporterCertificateExpires", &[("certificate", "etcd")])],
+            tolerated: &[],
+            fault: |lab| {
+                lab.exporters.get_mut("h2").unwrap().terminate();
+                lab.start_exporter_with_certificate("h2");
+            },
+            repair: |lab| {
+                lab.exporters.get_mut("h2").unwrap().terminate();
+                lab.start_exporter("h2");
+            },
+        },
+        Scenario {
             name: "IPAM unwatched, and a cache that hands out an old page",
             short: false,
             expected: &[
