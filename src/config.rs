@@ -182,10 +182,9 @@ impl Sources {
             ));
         }
         let by_affinities = by_affinities(args, collectors)?;
-        #[cfg(feature = "kubernetes")]
-        if by_affinities && matches!(datastore, DatastoreSource::Kubernetes(_)) {
+        if by_affinities && convention.use_pod_cidr {
             return Err(ConfigError::Flags(
-                "--routes.watch affinities: of the Kubernetes API (--datastore.type) every block is followed; leave it out"
+                "--routes.watch affinities: with host-local IPAM (--kubernetes.use-pod-cidr) there are none; leave it out"
                     .to_owned(),
             ));
         }
@@ -324,6 +323,18 @@ mod tests {
             (
                 &["--etcd.endpoints", "http://a:1", "--routes.watch", "affinities"],
                 &["--routes.watch", "--collector.ipam"],
+            ),
+            (
+                &[
+                    "--datastore.file",
+                    "d",
+                    "--routes.file",
+                    "r",
+                    "--routes.watch",
+                    "affinities",
+                    "--kubernetes.use-pod-cidr",
+                ],
+                &["--routes.watch", "--kubernetes.use-pod-cidr"],
             ),
             (&["--etcd.endpoints", "nonsense"], &["--etcd.endpoints", "nonsense"]),
             (

@@ -83,7 +83,7 @@ pub(super) async fn look(sources: &Sources, dump: &Dump, now: Now) -> Result<(St
         if lookups.is_empty() {
             break;
         }
-        for event in patiently("reading etcd", answers.answer(&lookups)).await? {
+        for event in patiently("reading the datastore", answers.answer(&lookups)).await? {
             state.apply(event, now.monotonic);
         }
         auditor.look(&mut state, now);

@@ -15,6 +15,9 @@ pub(super) enum Answers {
     Archive(Archive),
     /// By etcd.
     Etcd(Box<etcd::Reader>),
+    /// By the Kubernetes API.
+    #[cfg(feature = "kubernetes")]
+    Kubernetes(Box<kubernetes::Reader>),
 }
 
 impl Answers {
@@ -22,11 +25,15 @@ impl Answers {
     ///
     /// # Errors
     ///
-    /// etcd does not answer.
+    /// The datastore does not answer.
     pub(super) async fn answer(&mut self, lookups: &[Lookup]) -> Result<Vec<Event>, ConfigError> {
         match self {
             Answers::Archive(archive) => Ok(lookups.iter().map(|lookup| archive.answer(lookup)).collect()),
             Answers::Etcd(reader) => {
+                reader.answer(lookups).await.map_err(|error| ConfigError::Flags(error.to_string()))
+            }
+            #[cfg(feature = "kubernetes")]
+            Answers::Kubernetes(reader) => {
                 reader.answer(lookups).await.map_err(|error| ConfigError::Flags(error.to_string()))
             }
         }
@@ -47,13 +54,23 @@ pub(super) async fn whole(sources: &Sources, dumped: &[Event]) -> Result<Vec<Eve
         }
         #[cfg(feature = "kubernetes")]
         DatastoreSource::Kubernetes(config) => {
-            let objects = patiently("reading the Kubernetes API", kubernetes::snapshot(config));
-            events.extend(objects.await.map_err(|error| ConfigError::Flags(error.to_string()))?);
+            events.extend(from_api(config).await?.0);
         }
         DatastoreSource::Files(_) => {}
     }
     events.extend(kernel(sources).await?);
     Ok(events)
+}
+
+/// What the Kubernetes API says, and whoever can ask it for more.
+#[cfg(feature = "kubernetes")]
+async fn from_api(config: &kubernetes::Config) -> Result<(Vec<Event>, kubernetes::Reader), ConfigError> {
+    let read = async {
+        let reader = kubernetes::Reader::open(config).await?;
+        Ok((reader.snapshot().await?, reader))
+    };
+    let read: Result<_, kubernetes::KubernetesError> = patiently("reading the Kubernetes API", read).await;
+    read.map_err(|error| ConfigError::Flags(error.to_string()))
 }
 
 async fn kernel(sources: &Sources) -> Result<Vec<Event>, ConfigError> {
@@ -80,11 +97,21 @@ pub(super) async fn picture(sources: &Sources, dump: &Dump) -> Result<(Vec<Event
     };
     let (mut events, archive) = Archive::split(dump.events.clone(), &follow);
     let mut answers = Answers::Archive(archive);
-    if let DatastoreSource::Etcd(settings) = &sources.datastore {
-        let read = patiently("reading etcd", etcd::affinities(settings, etcd::Timeouts::default(), me)).await;
-        let (told, reader) = read.map_err(|error| ConfigError::Flags(error.to_string()))?;
-        events.extend(told);
-        answers = Answers::Etcd(Box::new(reader));
+    match &sources.datastore {
+        DatastoreSource::Etcd(settings) => {
+            let read = patiently("reading etcd", etcd::affinities(settings, etcd::Timeouts::default(), me)).await;
+            let (told, reader) = read.map_err(|error| ConfigError::Flags(error.to_string()))?;
+            events.extend(told);
+            answers = Answers::Etcd(Box::new(reader));
+        }
+        #[cfg(feature = "kubernetes")]
+        DatastoreSource::Kubernetes(config) => {
+            let config = kubernetes::Config { follow: follow.clone(), ..config.as_ref().clone() };
+            let (told, reader) = from_api(&config).await?;
+            events.extend(told);
+            answers = Answers::Kubernetes(Box::new(reader));
+        }
+        DatastoreSource::Files(_) => {}
     }
     events.extend(kernel(sources).await?);
     Ok((events, answers))

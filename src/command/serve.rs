@@ -104,6 +104,10 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
             let mut config = settings.as_ref().clone();
             config.pace.check = args.datastore_resync;
             config.detail = Detail::Rules(dump.node.clone());
+            if follow != Follow::Blocks {
+                config.pace = config.pace.of_thousands();
+            }
+            config.follow = follow;
             tasks.spawn(kubernetes::run(config, events.clone(), lookup_requests, stopped.clone()));
             if sources.collectors.leaks {
                 let store = sweep::Store::Kubernetes(settings.clone());

@@ -28,17 +28,16 @@ const LARGEST_REFUSAL: usize = 64 << 10;
 pub(super) enum Form {
     /// Whole.
     Whole,
-    /// Names, versions and annotations only.
+    /// `metadata` only: names, versions, labels and annotations.
     Metadata,
 }
 
 impl Form {
-    fn accept(self) -> &'static str {
-        match self {
-            Form::Whole => "application/json",
-            Form::Metadata => {
-                "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-            }
+    fn accept(self, verb: &str) -> &'static str {
+        match (self, verb) {
+            (Form::Whole, _) => "application/json",
+            (Form::Metadata, "list") => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+            (Form::Metadata, _) => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
         }
     }
 }
@@ -149,7 +148,7 @@ impl Client {
         let Shared { base, authority, .. } = &*self.shared;
         let scheme = self.shared.server.split("://").next().unwrap_or("https");
         let mut request = Request::get(format!("{scheme}://{authority}{base}{path}"))
-            .header(ACCEPT, form.accept())
+            .header(ACCEPT, form.accept(asked.verb))
             .header(USER_AGENT, concat!("calico-exporter/", env!("CARGO_PKG_VERSION")));
         if packed {
             request = request.header(ACCEPT_ENCODING, "gzip");
@@ -201,9 +200,9 @@ impl Client {
 }
 
 /// A path with its query, whose values may hold anything.
-pub(super) fn with_query(path: &str, query: &[(&str, &str)]) -> String {
+pub(super) fn with_query<'a>(path: &str, query: impl Iterator<Item = &'a (&'static str, String)>) -> String {
     let mut text = path.to_owned();
-    for (index, (name, value)) in query.iter().enumerate() {
+    for (index, (name, value)) in query.enumerate() {
         text.push(if index == 0 { '?' } else { '&' });
         text.push_str(name);
         text.push('=');

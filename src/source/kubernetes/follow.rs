@@ -9,14 +9,14 @@ use super::client::{Client, Form};
 use super::error::KubernetesError;
 use super::index::Index;
 use super::list::{Pages, meta, version};
-use super::objects::{Decoder, Place};
+use super::objects::{Decoded, Decoder, Place};
 use super::run::Pace;
-use super::sync::Sync;
+use super::sync::{Member, Sync};
 use super::watch::{Told, Watch};
-use super::{ApiGroup, Resource};
+use super::{ApiGroup, Resource, lookup};
 use crate::model::Name;
 use crate::source::backoff::{Backoff, around};
-use crate::state::Event;
+use crate::state::{Event, ObjectId};
 
 /// Events handed over at once: see the etcd source's.
 const BATCH: usize = 64;
@@ -47,11 +47,16 @@ impl Part {
     }
 }
 
-/// Follows one resource.
+/// Follows one resource, or one block.
 pub(super) struct Follower {
     client: Client,
+    member: Member,
     part: Part,
     path: String,
+    /// What narrows it to the one block.
+    query: Vec<(&'static str, String)>,
+    /// How much of each object is asked for.
+    form: Form,
     words: String,
     decoder: Decoder,
     pace: Pace,
@@ -69,11 +74,28 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(client: &Client, part: Part, decoder: Decoder, pace: Pace, sync: &Sync) -> Follower {
+    pub(super) fn new(
+        client: &Client,
+        member: Member,
+        part: Part,
+        form: Form,
+        decoder: Decoder,
+        pace: Pace,
+        sync: &Sync,
+    ) -> Follower {
+        let query = match member {
+            Member::All(_) => Vec::new(),
+            Member::Own(cidr, _) => {
+                vec![("fieldSelector", format!("metadata.name={}", Place::of_block(&cidr).name))]
+            }
+        };
         Follower {
             client: client.clone(),
+            member,
             part,
             path: part.path(),
+            query,
+            form,
             words: part.words(),
             decoder,
             backoff: pace.backoff.clone(),
@@ -104,7 +126,7 @@ impl Follower {
                 KubernetesError::Failed { .. } => self.version = None,
                 _ => {}
             }
-            self.sync.lost(Some(self.part.resource), &error).await;
+            self.sync.lost(Some(self.member), &error).await;
             // When an API server starts again, every watcher of the cluster is told to list anew in the same second.
             let spread = match &error {
                 KubernetesError::Expired { .. } if lasted => self.pace.jitter.mul_f64(fastrand::f64()),
@@ -140,7 +162,7 @@ impl Follower {
             }
             listed = false;
             self.current.get_or_insert_with(Instant::now);
-            self.sync.found(self.part.resource).await;
+            self.sync.found(self.member).await;
             self.watch(&mut watch, &mut due).await?;
             if began.elapsed() < SUCCESS.min(self.pace.lasting) {
                 return Err(watch.asked().unreachable("it keeps closing the watch"));
@@ -153,7 +175,7 @@ impl Follower {
     async fn open(&self) -> Result<Watch, KubernetesError> {
         let lasting = self.pace.lasting.mul_f64(1.0 + fastrand::f64());
         let version = self.version.unwrap_or_default();
-        Watch::open(&self.client, &self.path, &[], &self.words, version, lasting).await
+        Watch::open(&self.client, &self.path, &self.query, self.form, &self.words, version, lasting).await
     }
 
     /// What the watch says within a time: nothing, its end, or something.
@@ -211,13 +233,14 @@ impl Follower {
                 Told::Put(bytes) => (bytes, false),
                 Told::Gone(bytes) => (bytes, true),
             };
-            let decoded = self.decoder.decode(self.part.resource, &bytes);
+            let decoded = self.decode(&bytes);
             let version = version(&decoded.version, &asked)?;
             self.version = self.version.max(Some(version));
             let known = self.index.version(&decoded.place.name);
             if gone {
                 events.extend(self.index.delete(decoded));
             } else if known.is_none_or(|known| known < version) {
+                let decoded = self.complete(decoded).await?;
                 events.extend(self.index.put(decoded, version, self.round));
             }
         }
@@ -238,13 +261,14 @@ impl Follower {
 
     async fn list_once(&mut self) -> Result<(), KubernetesError> {
         self.round += 1;
-        let mut pages = Pages::new(&self.client, &self.path, &[], Form::Whole, &self.words);
+        let mut pages = Pages::new(&self.client, &self.path, &self.query, self.form, &self.words);
         while let Some(page) = pages.next().await? {
             for items in page.items(pages.asked())?.chunks(BATCH) {
                 let mut events = Vec::with_capacity(items.len());
                 for item in items {
-                    let decoded = self.decoder.decode(self.part.resource, item.get().as_bytes());
+                    let decoded = self.decode(item.get().as_bytes());
                     let version = version(&decoded.version, pages.asked())?;
+                    let decoded = self.complete(decoded).await?;
                     events.extend(self.index.put(decoded, version, self.round));
                 }
                 self.deliver(events).await;
@@ -252,7 +276,13 @@ impl Follower {
             }
         }
         let gone = self.index.unseen(self.round).into_iter().map(|name| self.place(name)).collect::<Vec<_>>();
-        let gone = gone.iter().flat_map(|place| self.index.gone(place)).collect();
+        let mut gone: Vec<Event> = gone.iter().flat_map(|place| self.index.gone(place)).collect();
+        if let Member::Own(cidr, _) = self.member
+            && self.index.is_empty()
+        {
+            // That a claimed block is not there is news as well.
+            gone = vec![Event::Delete(ObjectId::Block(cidr))];
+        }
         self.deliver(gone).await;
         self.version = Some(pages.version());
         Ok(())
@@ -260,7 +290,7 @@ impl Follower {
 
     /// Sees that the server knows the version from which we go on: of one that it does not have yet, a watch is silent.
     async fn prove(&self) -> Result<(), KubernetesError> {
-        let mut pages = Pages::one(&self.client, &self.path, Form::Metadata, &self.words);
+        let mut pages = Pages::one(&self.client, &self.path, &self.query, Form::Metadata, &self.words);
         pages.next().await?;
         self.judge(pages.version(), pages.asked().history(self.version.unwrap_or_default(), pages.version()))
     }
@@ -272,7 +302,7 @@ impl Follower {
     /// Compares what is known with what is there, by name and version, and reads only what differs.
     async fn check(&mut self) -> Result<(), KubernetesError> {
         self.round += 1;
-        let mut pages = Pages::new(&self.client, &self.path, &[], Form::Metadata, &self.words);
+        let mut pages = Pages::new(&self.client, &self.path, &self.query, Form::Metadata, &self.words);
         let mut differ: Vec<Name> = Vec::new();
         while let Some(page) = pages.next().await? {
             self.judge(pages.version(), pages.asked().history(self.version.unwrap_or_default(), pages.version()))?;
@@ -295,15 +325,24 @@ impl Follower {
     /// Reads one object anew. The watch may tell of the same change later: that is known then.
     async fn refresh(&mut self, name: Name) -> Result<Vec<Event>, KubernetesError> {
         let asked = self.client.asked("get", &self.words);
-        match self.client.read(&format!("{}/{name}", self.path), Form::Whole, &asked).await {
+        match self.client.read(&format!("{}/{name}", self.path), self.form, &asked).await {
             Ok(body) => {
-                let decoded = self.decoder.decode(self.part.resource, &body);
+                let decoded = self.decode(&body);
                 let version = version(&decoded.version, &asked)?;
+                let decoded = self.complete(decoded).await?;
                 Ok(self.index.put(decoded, version, self.round))
             }
             Err(KubernetesError::NotFound { .. }) => Ok(self.index.gone(&self.place(name))),
             Err(error) => Err(error),
         }
+    }
+
+    fn decode(&self, item: &[u8]) -> Decoded {
+        self.decoder.decode(self.part.resource, item)
+    }
+
+    async fn complete(&self, decoded: Decoded) -> Result<Decoded, KubernetesError> {
+        lookup::complete(&self.client, self.part, self.form, &self.decoder, decoded).await
     }
 
     fn place(&self, name: Name) -> Place {
@@ -313,7 +352,7 @@ impl Follower {
     async fn deliver(&self, mut events: Vec<Event>) {
         while !events.is_empty() {
             let rest = events.split_off(events.len().min(BATCH));
-            self.sync.deliver(std::mem::replace(&mut events, rest)).await;
+            self.sync.deliver(self.member, std::mem::replace(&mut events, rest)).await;
         }
     }
 }

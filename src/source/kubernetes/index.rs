@@ -21,6 +21,11 @@ struct Entry {
 }
 
 impl Index {
+    /// Whether nothing is there.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// The version in which an object is known.
     pub(super) fn version(&self, name: &str) -> Option<u64> {
         self.entries.get(name).map(|entry| entry.version)

@@ -72,7 +72,7 @@ impl Pages {
     pub(super) fn new(
         client: &Client,
         path: &str,
-        query: &[(&'static str, &str)],
+        query: &[(&'static str, String)],
         form: Form,
         resource: &str,
     ) -> Pages {
@@ -80,19 +80,25 @@ impl Pages {
     }
 
     /// The first object alone: what matters is the version.
-    pub(super) fn one(client: &Client, path: &str, form: Form, resource: &str) -> Pages {
-        Pages { alone: true, ..Pages::begin(client, path, &[], form, resource, "1") }
+    pub(super) fn one(
+        client: &Client,
+        path: &str,
+        query: &[(&'static str, String)],
+        form: Form,
+        resource: &str,
+    ) -> Pages {
+        Pages { alone: true, ..Pages::begin(client, path, query, form, resource, "1") }
     }
 
     fn begin(
         client: &Client,
         path: &str,
-        query: &[(&'static str, &str)],
+        query: &[(&'static str, String)],
         form: Form,
         resource: &str,
         limit: &str,
     ) -> Pages {
-        let mut query: Vec<(&'static str, String)> = query.iter().map(|(name, it)| (*name, (*it).to_owned())).collect();
+        let mut query = query.to_vec();
         query.push(("limit", limit.to_owned()));
         let mut pages = Pages {
             alone: false,
@@ -116,9 +122,7 @@ impl Pages {
 
     fn ask(&mut self, token: Option<String>) {
         let more = token.map(|token| ("continue", token));
-        let query: Vec<(&str, &str)> =
-            self.query.iter().chain(&more).map(|(name, value)| (*name, value.as_str())).collect();
-        let path = with_query(&self.path, &query);
+        let path = with_query(&self.path, self.query.iter().chain(&more));
         let (client, form, asked) = (self.client.clone(), self.form, self.asked.clone());
         self.coming = Some(Coming(tokio::spawn(async move { client.read(&path, form, &asked).await })));
     }

@@ -1,22 +1,31 @@
-//! Single Pods, read when somebody asks for their endpoints: there are too many to follow.
+//! Single objects, read when somebody asks: Pods, of which there are too many to follow, and other hosts' blocks where
+//! only affinity keys are followed.
 
 use futures_util::future::join_all;
-use tokio::sync::mpsc;
+use ipnet::IpNet;
+use tokio::sync::{mpsc, watch};
 
-use super::Resource;
 use super::client::{Client, Form};
 use super::error::KubernetesError;
-use super::objects::Decoder;
+use super::follow::Part;
+use super::objects::{Decoded, Decoder, Place};
+use super::run::Config;
 use super::sync::Sync;
+use super::{ApiGroup, Resource};
 use crate::model::EndpointId;
 use crate::state::{Event, Lookup, ObjectId};
 
-/// Pods asked for at once, over one connection.
+/// Objects asked for at once, over one connection.
 const AT_ONCE: usize = 16;
 
-/// Answers `lookups`, for ever. If reading fails they are dropped: an answer that comes late is worth less than a new
-/// question.
-pub(super) async fn serve(client: &Client, decoder: Decoder, mut lookups: mpsc::Receiver<Lookup>, sync: &Sync) {
+/// Answers `lookups`, for ever, from the group in which Calico's objects are by then. If reading fails they are dropped:
+/// an answer that comes late is worth less than a new question.
+pub(super) async fn serve(
+    config: &Config,
+    group: watch::Receiver<ApiGroup>,
+    mut lookups: mpsc::Receiver<Lookup>,
+    sync: &Sync,
+) {
     let mut asked = Vec::with_capacity(AT_ONCE);
     let mut failing = false;
     loop {
@@ -25,32 +34,65 @@ pub(super) async fn serve(client: &Client, decoder: Decoder, mut lookups: mpsc::
             // Nobody will ask any more.
             return std::future::pending().await;
         }
+        let decoder = config.decoder(*group.borrow());
         let mut events = Vec::new();
         let mut failed = None;
-        for answer in join_all(asked.drain(..).filter_map(|lookup| match lookup {
-            Lookup::Endpoint(id) => Some(look_up(client, &decoder, id)),
-            // Asked only where other hosts' blocks are not followed; here all of them are.
-            Lookup::Block { .. } => None,
-        }))
-        .await
-        {
+        for answer in join_all(asked.iter().map(|lookup| answer(&config.client, &decoder, lookup))).await {
             match answer {
                 Ok(answer) => events.extend(answer),
                 Err(error) => failed = Some(error),
             }
         }
         if let Some(error) = failed.filter(|_| !std::mem::replace(&mut failing, true)) {
-            tracing::warn!(%error, "cannot look up Pods");
+            tracing::warn!(%error, "cannot look up single Pods or blocks");
         } else if !events.is_empty() {
             failing = false;
         }
-        if !events.is_empty() {
-            sync.deliver(events).await;
-        }
+        sync.answer(events).await;
     }
 }
 
-async fn look_up(client: &Client, decoder: &Decoder, id: EndpointId) -> Result<Vec<Event>, KubernetesError> {
+/// Reads what is asked for, as it is now.
+pub(super) async fn answer(client: &Client, decoder: &Decoder, lookup: &Lookup) -> Result<Vec<Event>, KubernetesError> {
+    match lookup {
+        Lookup::Endpoint(id) => endpoint(client, decoder, id).await,
+        Lookup::Block { cidr, .. } => block(client, decoder, cidr).await,
+    }
+}
+
+/// One block, or that there is none.
+pub(super) async fn block(client: &Client, decoder: &Decoder, cidr: &IpNet) -> Result<Vec<Event>, KubernetesError> {
+    let part = Part { resource: Resource::Blocks, group: decoder.group };
+    let asked = client.asked("get", &part.words());
+    match client.read(&format!("{}/{}", part.path(), Place::of_block(cidr).name), Form::Whole, &asked).await {
+        Ok(body) => Ok(decoder.decode(Resource::Blocks, &body).events()),
+        Err(KubernetesError::NotFound { .. }) => Ok(vec![Event::Delete(ObjectId::Block(*cidr))]),
+        Err(error) => Err(error),
+    }
+}
+
+/// What `form` leaves out and is needed all the same: of a Node that Calico has given no address, its own counts, which
+/// metadata does not hold.
+pub(super) async fn complete(
+    client: &Client,
+    part: Part,
+    form: Form,
+    decoder: &Decoder,
+    decoded: Decoded,
+) -> Result<Decoded, KubernetesError> {
+    if form == Form::Whole || !decoded.lacks_address() {
+        return Ok(decoded);
+    }
+    let asked = client.asked("get", &part.words());
+    match client.read(&format!("{}/{}", part.path(), decoded.place.name), Form::Whole, &asked).await {
+        Ok(body) => Ok(decoder.decode(part.resource, &body)),
+        // Whoever listed it is told that it is gone.
+        Err(KubernetesError::NotFound { .. }) => Ok(decoded),
+        Err(error) => Err(error),
+    }
+}
+
+async fn endpoint(client: &Client, decoder: &Decoder, id: &EndpointId) -> Result<Vec<Event>, KubernetesError> {
     let gone = Event::Delete(ObjectId::Endpoint(id.clone()));
     // What is no Pod's has no Pod.
     let Some(pod) = pod_of(&id.name) else { return Ok(vec![gone]) };

@@ -5,8 +5,8 @@
 //! - [`Resource`], [`ApiGroup`]: what is read, and where the API server has it.
 //! - [`objects`]: an API object as what it says to Calico.
 //! - [`settings`]: how to reach the API server, as Calico's own tools are told.
-//! - [`run()`] lists, watches and starts again for as long as the exporter runs; [`snapshot`] lists once; a
-//!   [`Reader`] reads what is too numerous to follow.
+//! - [`run()`] lists, watches and starts again for as long as the exporter runs; a [`Reader`] reads once, or what is too
+//!   numerous to follow.
 //!
 //! The last two are the feature `kubernetes`: dumps are read without it.
 
@@ -36,6 +36,8 @@ mod lookup;
 pub mod objects;
 #[cfg(feature = "kubernetes")]
 mod once;
+#[cfg(feature = "kubernetes")]
+mod own;
 mod resource;
 #[cfg(feature = "kubernetes")]
 mod run;
@@ -54,7 +56,7 @@ pub use convention::Convention;
 #[cfg(feature = "kubernetes")]
 pub use error::KubernetesError;
 #[cfg(feature = "kubernetes")]
-pub use once::{Reader, snapshot};
+pub use once::Reader;
 pub use resource::{ApiGroup, Resource};
 #[cfg(feature = "kubernetes")]
 pub use run::{Config, Pace, run};

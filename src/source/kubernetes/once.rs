@@ -1,15 +1,16 @@
 //! Reading the API once: for `check`, and for a sweep of what is too numerous to follow.
 
-use super::Resource;
-use super::client::{Client, Form};
+use super::client::Form;
 use super::discover::{Found, discover};
 use super::error::KubernetesError;
 use super::follow::Part;
 use super::list::Pages;
 use super::objects::{Decoder, Place};
-use super::run::{Config, WATCHED};
+use super::own::Claims;
+use super::run::Config;
+use super::{Resource, lookup};
 use crate::model::{Detail, Name};
-use crate::state::{Event, Side};
+use crate::state::{Event, Follow, Lookup, Side};
 
 /// How often a list begins again when the server forgets the version that it reads.
 const ATTEMPTS: usize = 3;
@@ -22,7 +23,7 @@ const PODS_BEFORE: &str = "status.phase!=Succeeded,status.phase!=Failed,spec.nod
 /// Reads lists, each as of its own version: no order holds between resources here, and whoever compares two of them has
 /// to see a difference twice.
 pub struct Reader {
-    client: Client,
+    config: Config,
     found: Found,
     decoder: Decoder,
 }
@@ -33,10 +34,9 @@ impl Reader {
     /// # Errors
     /// The API cannot be read, or Calico is not there.
     pub async fn open(config: &Config) -> Result<Reader, KubernetesError> {
-        let client = config.client.clone();
-        let found = discover(&client, config.convention.group).await?;
+        let found = discover(&config.client, config.convention.group).await?;
         let decoder = config.decoder(found.group);
-        Ok(Reader { client, found, decoder })
+        Ok(Reader { config: config.clone(), found, decoder })
     }
 
     /// Hands every object of some resources to `each`, with as much of a block as `detail` asks for. Memory is that of two
@@ -51,27 +51,43 @@ impl Reader {
         mut each: impl FnMut(&Place, Event),
     ) -> Result<(), KubernetesError> {
         let decoder = Decoder { detail: detail.clone(), ..self.decoder.clone() };
-        for resource in resources.iter().copied().filter(|resource| self.found.serves(*resource)) {
-            let part = Part { resource, group: self.found.group };
-            let mut pages = self.first(part, resource == Resource::Pods).await?;
-            while let Some(page) = pages.next().await? {
-                for item in page.items(pages.asked())? {
-                    let decoded = decoder.decode(resource, item.get().as_bytes());
-                    let place = decoded.place.clone();
-                    // A list's object that is marked as deleted deletes nothing: it is not there.
-                    let events = decoded.events().into_iter().filter(|event| !matches!(event, Event::Delete(_)));
-                    events.for_each(|event| each(&place, event));
-                }
-                tokio::task::yield_now().await;
-            }
+        for resource in resources {
+            self.list(*resource, Form::Whole, &decoder, &mut each).await?;
         }
         Ok(())
     }
 
-    async fn first(&self, part: Part, narrowed: bool) -> Result<Pages, KubernetesError> {
+    async fn list(
+        &self,
+        resource: Resource,
+        form: Form,
+        decoder: &Decoder,
+        each: &mut impl FnMut(&Place, Event),
+    ) -> Result<(), KubernetesError> {
+        if !self.found.serves(resource) {
+            return Ok(());
+        }
+        let part = Part { resource, group: self.found.group };
+        let mut pages = self.first(part, form, resource == Resource::Pods).await?;
+        while let Some(page) = pages.next().await? {
+            for item in page.items(pages.asked())? {
+                let decoded = decoder.decode(resource, item.get().as_bytes());
+                let decoded = lookup::complete(&self.config.client, part, form, decoder, decoded).await?;
+                let place = decoded.place.clone();
+                // A list's object that is marked as deleted deletes nothing: it is not there.
+                let events = decoded.events().into_iter().filter(|event| !matches!(event, Event::Delete(_)));
+                events.for_each(|event| each(&place, event));
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn first(&self, part: Part, form: Form, narrowed: bool) -> Result<Pages, KubernetesError> {
         let pages = |selector: Option<&str>| {
-            let query: Vec<(&'static str, &str)> = selector.map(|it| ("fieldSelector", it)).into_iter().collect();
-            Pages::new(&self.client, &part.path(), &query, Form::Whole, &part.words())
+            let query: Vec<(&'static str, String)> =
+                selector.map(|it| ("fieldSelector", it.to_owned())).into_iter().collect();
+            Pages::new(&self.config.client, &part.path(), &query, form, &part.words())
         };
         if !narrowed {
             return Ok(pages(None));
@@ -92,8 +108,8 @@ impl Reader {
     /// Any [`KubernetesError`].
     pub async fn get(&self, resource: Resource, name: &Name) -> Result<Vec<Event>, KubernetesError> {
         let part = Part { resource, group: self.found.group };
-        let asked = self.client.asked("get", &part.words());
-        match self.client.read(&format!("{}/{name}", part.path()), Form::Whole, &asked).await {
+        let asked = self.config.client.asked("get", &part.words());
+        match self.config.client.read(&format!("{}/{name}", part.path()), Form::Whole, &asked).await {
             Ok(body) => {
                 let decoder = Decoder { detail: Detail::Full, ..self.decoder.clone() };
                 Ok(decoder.decode(resource, &body).events())
@@ -102,28 +118,50 @@ impl Reader {
             Err(error) => Err(error),
         }
     }
-}
 
-/// Everything that the exporter knows how to read, handles and Pods included: [`Event::Resync`], the objects in no
-/// particular order, [`Event::Synced`].
-///
-/// # Errors
-/// Any [`KubernetesError`]; [`KubernetesError::Expired`] only if it happened three times in a row.
-pub async fn snapshot(config: &Config) -> Result<Vec<Event>, KubernetesError> {
-    let reader = Reader::open(config).await?;
-    let mut resources = WATCHED.to_vec();
-    // At an assignment the handle is written before the block, at a release the block before the handle.
-    resources.extend([Resource::Handles, Resource::Pods]);
-    let mut attempt = 1;
-    loop {
-        let mut events = vec![Event::Resync(Side::Datastore)];
-        match reader.read(&resources, &config.detail, |_, event| events.push(event)).await {
-            Ok(()) => {
-                events.push(Event::Synced(Side::Datastore));
-                return Ok(events);
-            }
-            Err(KubernetesError::Expired { .. }) if attempt < ATTEMPTS => attempt += 1,
-            Err(error) => return Err(error),
+    /// What is asked, as it is now.
+    ///
+    /// # Errors
+    /// Any [`KubernetesError`].
+    pub async fn answer(&self, lookups: &[Lookup]) -> Result<Vec<Event>, KubernetesError> {
+        let mut events = Vec::new();
+        for lookup in lookups {
+            events.extend(lookup::answer(&self.config.client, &self.decoder, lookup).await?);
         }
+        Ok(events)
+    }
+
+    /// What is followed ([`Config::follow`]), and where that is everything, handles and Pods as well: [`Event::Resync`],
+    /// the objects, those of a host's own blocks last, [`Event::Synced`].
+    ///
+    /// # Errors
+    /// Any [`KubernetesError`]; [`KubernetesError::Expired`] only if it happened three times in a row.
+    pub async fn snapshot(&self) -> Result<Vec<Event>, KubernetesError> {
+        let mut attempt = 1;
+        loop {
+            match self.snapshot_once().await {
+                Err(KubernetesError::Expired { .. }) if attempt < ATTEMPTS => attempt += 1,
+                result => return result,
+            }
+        }
+    }
+
+    async fn snapshot_once(&self) -> Result<Vec<Event>, KubernetesError> {
+        let mut events = vec![Event::Resync(Side::Datastore)];
+        // At an assignment the handle is written before the block, at a release the block before the handle.
+        let swept = [Resource::Handles, Resource::Pods].map(|resource| (resource, Form::Whole));
+        let swept = swept.into_iter().filter(|_| self.config.follow == Follow::Blocks);
+        for (resource, form) in self.config.watched().chain(swept) {
+            self.list(resource, form, &self.decoder, &mut |_, event| events.push(event)).await?;
+        }
+        if let Follow::Affinities(me) = &self.config.follow {
+            let mut claims = Claims::default();
+            claims.note(me, &events);
+            for (cidr, _) in claims.iter() {
+                events.extend(lookup::block(&self.config.client, &self.decoder, &cidr).await?);
+            }
+        }
+        events.push(Event::Synced(Side::Datastore));
+        Ok(events)
     }
 }

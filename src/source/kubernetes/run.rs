@@ -6,21 +6,22 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use super::client::{Client, Timeouts};
+use super::client::{Client, Form, Timeouts};
 use super::discover::{Found, discover};
 use super::error::KubernetesError;
 use super::follow::{Follower, Part};
 use super::lookup;
 use super::objects::Decoder;
 use super::settings::Settings;
-use super::sync::Sync;
-use super::{ApiGroup, Convention, Resource};
+use super::sync::{Member, Sync};
+use super::{ApiGroup, Convention, Resource, own};
 use crate::model::Detail;
 use crate::source::backoff::{Backoff, around};
-use crate::state::{Event, Lookup};
+use crate::state::{Event, Follow, Lookup};
 
 /// What is followed, besides what sweeps read. All but the first three came to Calico later, or may be left out of an
-/// installation.
+/// installation. Where affinities are followed ([`Follow::Affinities`]), blocks are not among them, and of Nodes
+/// [`Form::Metadata`](super::client::Form::Metadata) is all that is asked for.
 pub(super) const WATCHED: [Resource; 10] = [
     Resource::Blocks,
     Resource::Affinities,
@@ -67,11 +68,21 @@ impl Default for Pace {
     }
 }
 
+impl Pace {
+    /// The same where thousands of hosts do so: what each asks for now and then is asked for less often.
+    #[must_use]
+    pub fn of_thousands(self) -> Pace {
+        Pace { lasting: Duration::from_secs(1500), jitter: Duration::from_secs(15), ..self }
+    }
+}
+
 /// What [`run`] reads, and how patiently.
 #[derive(Clone)]
 pub struct Config {
     /// The API server. Whoever has a copy of this shares its connection.
     pub client: Client,
+    /// Which blocks are followed.
+    pub follow: Follow,
     /// How much of each block is kept.
     pub detail: Detail,
     /// How Calico itself was told to use this datastore.
@@ -90,6 +101,7 @@ impl Config {
     pub fn with_timeouts(settings: &Settings, timeouts: Timeouts) -> Config {
         Config {
             client: Client::new(settings, timeouts),
+            follow: Follow::Blocks,
             detail: Detail::Full,
             convention: Convention::default(),
             pace: Pace::default(),
@@ -98,6 +110,13 @@ impl Config {
 
     pub(super) fn decoder(&self, group: ApiGroup) -> Decoder {
         self.convention.decoder(group, self.detail.clone())
+    }
+
+    /// What is listed and watched whole, and what by its metadata alone.
+    pub(super) fn watched(&self) -> impl Iterator<Item = (Resource, Form)> + '_ {
+        let all = self.follow == Follow::Blocks;
+        let form = move |resource| if resource == Resource::Nodes && !all { Form::Metadata } else { Form::Whole };
+        WATCHED.into_iter().filter(move |it| all || *it != Resource::Blocks).map(move |it| (it, form(it)))
     }
 }
 
@@ -116,7 +135,7 @@ impl std::fmt::Debug for Config {
 /// different resources, and after the first [`Event::Synced`] a resource is listed anew without another
 /// [`Event::Resync`]: what is gone is then deleted one by one. [`Event::Denied`] says which resources may not be read.
 ///
-/// `lookups` are workload endpoints to be read once, each answered by a put, an unreadable or a delete.
+/// `lookups` are each answered by a put, an unreadable or a delete.
 pub async fn run(
     config: Config,
     events: mpsc::Sender<Vec<Event>>,
@@ -124,16 +143,18 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
 ) {
     let client = config.client.clone();
-    let sync = Sync::new(events.clone());
+    let sync = Sync::new(events.clone(), &config.follow);
+    // Until it is discovered, nobody asks.
+    let (group, found) = watch::channel(config.convention.group.unwrap_or(ApiGroup::Crd));
     tokio::select! {
         _ = stop.wait_for(|stop| *stop) => {}
         () = events.closed() => {}
-        () = follow(&config, &client, &sync) => {}
-        () = lookup::serve(&client, config.decoder(ApiGroup::Crd), lookups, &sync) => {}
+        () = follow(&config, &client, &sync, &group) => {}
+        () = lookup::serve(&config, found, lookups, &sync) => {}
     }
 }
 
-async fn follow(config: &Config, client: &Client, sync: &Sync) {
+async fn follow(config: &Config, client: &Client, sync: &Sync, group: &watch::Sender<ApiGroup>) {
     let mut backoff = config.pace.backoff.clone();
     sleep(config.pace.jitter.mul_f64(fastrand::f64())).await;
     loop {
@@ -141,6 +162,7 @@ async fn follow(config: &Config, client: &Client, sync: &Sync) {
             Ok(found) => {
                 backoff.reset();
                 tracing::info!(group = found.group.api_version(), "Calico's objects are found");
+                group.send_replace(found.group);
                 session(config, client, sync, &found).await
             }
             Err(error) => error,
@@ -153,17 +175,19 @@ async fn follow(config: &Config, client: &Client, sync: &Sync) {
 
 /// Follows every resource of a group until one of them is not there any more.
 async fn session(config: &Config, client: &Client, sync: &Sync, found: &Found) -> KubernetesError {
-    let parts: Vec<Resource> = WATCHED.into_iter().filter(|resource| found.serves(*resource)).collect();
-    sync.begin(parts.iter().copied()).await;
-    let mut followers: FuturesUnordered<_> = parts
-        .into_iter()
-        .map(|resource| {
-            let part = Part { resource, group: found.group };
-            Follower::new(client, part, config.decoder(found.group), config.pace.clone(), sync).run()
-        })
-        .collect();
+    let parts: Vec<(Resource, Form)> = config.watched().filter(|(resource, _)| found.serves(*resource)).collect();
+    sync.begin(parts.iter().map(|(resource, _)| *resource)).await;
+    let follower = |member, part, form| {
+        Follower::new(client, member, part, form, config.decoder(found.group), config.pace.clone(), sync)
+    };
+    let part = |resource| Part { resource, group: found.group };
+    let mut followers: FuturesUnordered<_> =
+        parts.into_iter().map(|(resource, form)| follower(Member::All(resource), part(resource), form).run()).collect();
+    // Where all blocks are followed, nobody claims any.
+    let own = own::follow(sync, |member| follower(member, part(Resource::Blocks), Form::Whole));
     tokio::select! {
         Some(error) = followers.next() => error,
+        error = own => error,
         error = moved(config, client, found) => error,
     }
 }

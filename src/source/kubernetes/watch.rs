@@ -62,21 +62,20 @@ impl Watch {
     pub(super) async fn open(
         client: &Client,
         path: &str,
-        query: &[(&str, &str)],
+        query: &[(&'static str, String)],
+        form: Form,
         resource: &str,
         version: u64,
         lasting: Duration,
     ) -> Result<Watch, KubernetesError> {
-        let (version, seconds) = (version.to_string(), lasting.as_secs().max(1).to_string());
-        let mut all = query.to_vec();
-        all.extend([
-            ("watch", "true"),
-            ("allowWatchBookmarks", "true"),
-            ("resourceVersion", &*version),
-            ("timeoutSeconds", &*seconds),
-        ]);
+        let own = [
+            ("watch", "true".to_owned()),
+            ("allowWatchBookmarks", "true".to_owned()),
+            ("resourceVersion", version.to_string()),
+            ("timeoutSeconds", lasting.as_secs().max(1).to_string()),
+        ];
         let asked = client.asked("watch", resource);
-        let response = client.get(&with_query(path, &all), Form::Whole, &asked).await?;
+        let response = client.get(&with_query(path, query.iter().chain(&own)), form, &asked).await?;
         Ok(Watch { body: response.into_body(), read: BytesMut::new(), searched: 0, asked })
     }
 

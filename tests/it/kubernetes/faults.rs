@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use calico_exporter::source::kubernetes::Config;
 use calico_exporter::source::kubernetes::settings::{Settings, Tls, User};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -11,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::affinities::{affinity, by_affinities};
 use super::{config, recorded};
 use crate::support::follow::Source;
 use crate::support::kube::V1;
@@ -18,6 +20,8 @@ use crate::support::repository;
 
 const BLOCKS: &str = "/apis/crd.projectcalico.org/v1/ipamblocks";
 const BLOCK: &str = "10.210.1.0/26";
+/// What is said of the block itself, rather than of its key.
+const WHOLE: &str = "AllocationBlock";
 
 /// What is answered instead of what is right.
 #[derive(Clone)]
@@ -149,7 +153,12 @@ fn right(path: &str, script: &Script) -> (u16, String) {
     let body = match base {
         _ if query.contains("watch=true") => return (200, String::new()),
         "/apis" => json!({"groups": [{"name": "crd.projectcalico.org"}]}),
-        "/apis/crd.projectcalico.org/v1" => json!({"resources": [{"name": "ipamblocks"}]}),
+        "/apis/crd.projectcalico.org/v1" => json!({"resources": [{"name": "ipamblocks"}, {"name": "blockaffinities"}]}),
+        "/apis/crd.projectcalico.org/v1/blockaffinities" => {
+            let mut key = affinity(V1, "rack1-node-1", BLOCK, "confirmed");
+            key["metadata"]["resourceVersion"] = json!("289");
+            json!({"metadata": meta, "items": [key]})
+        }
         BLOCKS => json!({"metadata": meta, "items": script.block.iter().collect::<Vec<_>>()}),
         _ if base.starts_with(BLOCKS) => match &script.block {
             Some(block) => block.clone(),
@@ -186,26 +195,33 @@ fn lines() -> Vec<(String, String, Fault)> {
 async fn no_recorded_answer_is_taken_for_emptiness() {
     let lines: Vec<_> = lines().into_iter().filter(|(what, ..)| !what.starts_with("... going on")).collect();
     assert_eq!(lines.len(), 13);
-    for (what, request, fault) in lines {
-        let fake = Fake::start().await;
-        let mut config = config(fake.settings());
-        config.pace.silence = Duration::from_secs(1);
-        config.pace.settle = Duration::from_millis(50);
-        let mut source = Source::start_kubernetes(config);
-        source.until_in_sync().await;
-        fake.say(Some(fault.clone()));
-        source.until(&format!("out of sync: {what} ({request})"), |picture| !picture.in_sync).await;
-        // Again and again, it changes nothing.
-        let again = |fake: &Fake| fake.faults() >= 2;
-        while !again(&fake) {
-            source.receive().await;
+    // Every block is followed, or this host's by its name.
+    for follows in [config, by_affinities] {
+        for (what, request, fault) in &lines {
+            no_emptiness(follows, what, request, fault).await;
         }
-        assert!(source.picture.has(BLOCK), "{what}: {:?}", source.picture.objects);
-        assert_eq!(source.picture.deletions, 0, "{what}");
-        fake.say(None);
-        source.until(&format!("in sync after: {what}"), |picture| picture.in_sync && picture.has(BLOCK)).await;
-        source.stop().await;
     }
+}
+
+async fn no_emptiness(follows: fn(Settings) -> Config, what: &str, request: &str, fault: &Fault) {
+    let fake = Fake::start().await;
+    let mut config = follows(fake.settings());
+    config.pace.silence = Duration::from_secs(1);
+    config.pace.settle = Duration::from_millis(50);
+    let mut source = Source::start_kubernetes(config);
+    source.until_in_sync().await;
+    fake.say(Some(fault.clone()));
+    source.until(&format!("out of sync: {what} ({request})"), |picture| !picture.in_sync).await;
+    // Again and again, it changes nothing.
+    let again = |fake: &Fake| fake.faults() >= 2;
+    while !again(&fake) {
+        source.receive().await;
+    }
+    assert!(source.picture.has(WHOLE), "{what}: {:?}", source.picture.objects);
+    assert_eq!(source.picture.deletions, 0, "{what}");
+    fake.say(None);
+    source.until(&format!("in sync after: {what}"), |picture| picture.in_sync && picture.has(WHOLE)).await;
+    source.stop().await;
 }
 
 #[tokio::test]
@@ -226,7 +242,7 @@ async fn a_list_that_expires_is_begun_again_and_its_other_token_is_not_used() {
     assert_eq!(source.picture.syncs, 0, "half a list is no list");
     fake.say(None);
     source.until_in_sync().await;
-    assert!(source.picture.has(BLOCK));
+    assert!(source.picture.has(WHOLE));
     assert!(!fake.asked().iter().any(|(_, path)| path.contains(&offered)), "the token that was offered");
     source.stop().await;
 }
@@ -279,7 +295,7 @@ async fn what_no_watch_told_is_found_by_name_and_version() {
         |fake: &Fake| fake.asked().iter().filter(|(_, path)| path.starts_with(&format!("{BLOCKS}?limit=500"))).count();
     let listed = whole(&fake);
     fake.script.lock().unwrap().block = None;
-    source.until("it is gone", |picture| !picture.has(BLOCK)).await;
+    source.until("it is gone", |picture| !picture.has(WHOLE)).await;
     assert!(whole(&fake) > listed, "compared");
     assert_eq!((source.picture.syncs, source.picture.lost.len()), (1, 0), "{:?}", source.picture.lost);
     source.stop().await;

@@ -1,5 +1,6 @@
 //! The live Kubernetes source against a real API server.
 
+mod affinities;
 mod faults;
 mod follow;
 mod served;

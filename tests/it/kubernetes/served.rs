@@ -91,6 +91,31 @@ async fn the_routes_collector_needs_no_more_than_its_role() {
 }
 
 #[tokio::test]
+async fn by_affinities_other_hosts_blocks_are_read_by_name_where_a_route_turns_on_them() {
+    let Some(server) = ApiServer::start(V1).await else { return };
+    fill(&server, V1).await;
+    server.permit(&shipped_rules("calico-exporter", &[])).await;
+    let flags = ["--no-collector.ipam", "--routes.watch", "affinities"];
+    let exporter = exporter(&server, &flags);
+    exporter.until("in sync", |it| it.value(IN_SYNC, &KUBERNETES) == Some(1.0));
+    // The key of another host asks for a route that this kernel does not have.
+    let theirs = "/ipamblocks/10-212-13-128-26";
+    exporter.until("its block is read", |_| server.asked().iter().any(|uri| uri.ends_with(theirs)));
+    let all = |uri: &String| uri.contains("/ipamblocks?") && !uri.contains("metadata.name");
+    assert!(!server.asked().iter().any(all), "{:?}", server.asked());
+    let fine = |(verb, resource, code): &(String, String, u64)| {
+        matches!(code, 200 | 404) && (resource != "pods" || verb == "get")
+    };
+    assert!(server.audited().iter().all(fine), "{:?}", server.audited());
+    let mut check = program();
+    check.env("KUBECONFIG", server.kubeconfig()).env("NODENAME", "rack1-node-1");
+    let output = check.arg("check").args(flags).args(["--settle", "10ms"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("10.212.13.128/26  (rack1-node-2)"), "{said} {}", String::from_utf8_lossy(&output.stderr));
+    assert!(!server.asked().iter().any(all), "{:?}", server.asked());
+}
+
+#[tokio::test]
 async fn check_says_the_same_at_once_and_names_what_it_may_not_read() {
     let Some(server) = ApiServer::start(V1).await else { return };
     fill(&server, V1).await;

@@ -342,15 +342,26 @@ impl ApiServer {
 
     /// What the reader has asked so far: verb, resource and code, by the server's own audit log.
     pub(crate) fn audited(&self) -> Vec<(String, String, u64)> {
-        let log = std::fs::read_to_string(self.path("audit.log")).unwrap_or_default();
-        let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        entries
+        self.entries()
+            .into_iter()
             .map(|entry| {
                 let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                 let code = entry["responseStatus"]["code"].as_u64().unwrap_or_default();
                 (text(&entry["verb"]), text(&entry["objectRef"]["resource"]), code)
             })
             .collect()
+    }
+
+    /// The same as paths with their queries; a watch is there once when it begins.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        let began = |entry: &Value| entry["verb"] != "watch" || entry["stage"] == "ResponseStarted";
+        let entries = self.entries().into_iter().filter(began);
+        entries.map(|entry| entry["requestURI"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    fn entries(&self) -> Vec<Value> {
+        let log = std::fs::read_to_string(self.path("audit.log")).unwrap_or_default();
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 }
 

@@ -4,7 +4,9 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use crate::model::{Detail, Name};
+use ipnet::IpNet;
+
+use crate::model::{Detail, Family, Name, Node};
 use crate::source::calico::{Read, why};
 use crate::state::{Event, Object, ObjectId, Unreadable};
 
@@ -36,6 +38,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// Where a block is.
+    pub fn of_block(cidr: &IpNet) -> Place {
+        Place { resource: Resource::Blocks, namespace: None, name: block_name::of(cidr).into() }
+    }
+
     /// As an operator would look it up: `ipamblocks/10-0-0-0-26`, `pods/default/web-0`.
     pub fn key(&self, group: ApiGroup) -> Name {
         let mut key = String::from(self.resource.plural(group));
@@ -107,6 +114,14 @@ pub enum Says {
 }
 
 impl Decoded {
+    /// Whether it is a Node, and Calico has given it no address.
+    #[cfg(feature = "kubernetes")]
+    pub(super) fn lacks_address(&self) -> bool {
+        let Says::Objects(objects) = &self.says else { return false };
+        let has = |node: &Node| Family::ALL.into_iter().any(|family| node.bgp_address(family).is_some());
+        objects.iter().any(|object| matches!(object, Object::Node(_, node) if !has(node)))
+    }
+
     /// What it means that a list holds it.
     pub fn events(self) -> Vec<Event> {
         match self.says {
