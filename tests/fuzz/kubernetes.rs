@@ -10,7 +10,7 @@ use std::time::Duration;
 use calico_exporter::source::backoff::Backoff;
 use calico_exporter::source::kubernetes::objects::{Decoder, Ledger};
 use calico_exporter::source::kubernetes::settings::Settings;
-use calico_exporter::source::kubernetes::{ApiGroup, Config, Pace, Resource, run, snapshot};
+use calico_exporter::source::kubernetes::{ApiGroup, Config, Pace, Reader, Resource, run};
 use calico_exporter::state::Event;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -126,7 +126,7 @@ pub(crate) fn answers(input: &[u8]) -> String {
     answers.push_back(rest.to_vec());
     let nothing = b"HTTP/1.1 404 Not Found\r\n\r\n";
     let next = move |_: &str| Some(answers.pop_front().unwrap_or_else(|| nothing.to_vec()));
-    ask(next, async |config| match snapshot(&config).await {
+    ask(next, async |config| match async { Reader::open(&config).await?.snapshot().await }.await {
         Ok(events) => format!("{events:?}"),
         Err(error) => error.to_string(),
     })
