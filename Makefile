@@ -74,6 +74,7 @@ bench: protoc test-tools
 
 STEPS = decode_block_of_another_host/decode_block decode_block_in_full/decode_block decode_endpoint/decode_small \
   decode_handle/decode_small fold_block/fold fold_all_routes/fold_all audit_all_blocks/look audit_all_routes/look \
+  audit_all_tunnel_entries/look_beneath \
   encode_plain/encode encode_gzip/encode
 
 ## Single steps: times and allocations, and then instructions (a benchmark and the function in it that is counted).

@@ -8,16 +8,21 @@ use std::hint::black_box;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-use calico_exporter::audit::{AuditOptions, Auditor, Backend, IpamOptions, Now, RouteOptions, TunnelOptions};
+use calico_exporter::audit::{
+    AuditOptions, Auditor, Backend, IpamOptions, Now, RouteOptions, TunnelAudit, TunnelOptions,
+};
 use calico_exporter::metrics::{Format, Published, Scraper, Vitals};
 use calico_exporter::model::{Detail, Link, Name, NextHop, Protocol, Route, RouteType, TABLE_MAIN};
 use calico_exporter::source::etcd::decode;
-use calico_exporter::state::{Event, Side, State};
+use calico_exporter::state::{Changes, Event, Side, State};
 use divan::Bencher;
 
 #[path = "scale/cluster.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the other benchmarks")]
 mod cluster;
+#[path = "scale/peers.rs"]
+#[allow(unreachable_pub, dead_code, reason = "shared with the other benchmarks")]
+mod peers;
 
 use cluster::Shape;
 
@@ -243,6 +248,20 @@ fn audit_one_route(bencher: Bencher<'_, '_>) {
         fold(&mut state, event);
         look(&mut auditor, &mut state);
     });
+}
+
+/// A host with 5,000 other ends of its tunnel.
+#[divan::bench(max_time = 2)]
+fn audit_all_tunnel_entries(bencher: Bencher<'_, '_>) {
+    let mut state = State::new(true);
+    fold_all(&mut state, peers::datastore(SHAPE.hosts).chain(peers::kernel(SHAPE.hosts)).collect());
+    let options = peers::options();
+    bencher.with_inputs(|| TunnelAudit::new(options.clone())).bench_local_refs(|audit| look_beneath(audit, &state));
+}
+
+#[inline(never)]
+fn look_beneath(audit: &mut TunnelAudit, state: &State) {
+    audit.refresh(state, &Changes::default(), NOW);
 }
 
 /// What a scrape of all hosts' series is made of.

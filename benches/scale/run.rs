@@ -21,6 +21,8 @@ mod cluster;
 mod idle;
 #[allow(unreachable_pub, dead_code, reason = "shared with the generator")]
 mod load;
+#[allow(unreachable_pub, dead_code, reason = "shared with the tests")]
+mod peers;
 #[allow(unreachable_pub, reason = "a module of a program")]
 mod process;
 #[allow(unreachable_pub, reason = "a module of a program")]
@@ -31,6 +33,8 @@ mod routes;
 mod scrapes;
 #[allow(unreachable_pub, reason = "a module of a program")]
 mod table;
+#[allow(unreachable_pub, reason = "a module of a program")]
+mod tunnels;
 #[allow(unreachable_pub, reason = "a module of a program")]
 mod writes;
 
@@ -58,7 +62,8 @@ struct Arguments {
     /// What serves the same series through client_golang (benches/peer, built).
     #[arg(long)]
     peer: Option<PathBuf>,
-    /// Only measurements of these names: start, scrape, routes, latency, writes, idle, sweep, affinities, proxy, twice.
+    /// Only measurements of these names: start, scrape, routes, latency, writes, idle, sweep, tunnels, affinities,
+    /// proxy, twice.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Already inside a namespace.
@@ -93,10 +98,12 @@ fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Only a sweep reads endpoints, half of all keys.
     let endpoints = !it.only.iter().all(|only| matches!(only.as_str(), "affinities" | "proxy")) || it.only.is_empty();
-    let shape = Shape { hosts: it.hosts, blocks: 3, used: 32, faults: 24, endpoints };
+    // And tunnels have nothing to do with etcd.
+    let hosts = if it.only == ["tunnels"] { 0 } else { it.hosts };
+    let shape = Shape { hosts, blocks: 3, used: 32, faults: 24, endpoints };
     let etcd = Running::etcd(&directory.path().join("etcd"))?;
     let (keys, bytes) = runtime.block_on(load::into_etcd(&etcd.url(), shape.keys()))?;
-    eprintln(&format!("{} hosts, {keys} keys, {} MB of values", it.hosts, bytes / 1_000_000));
+    eprintln(&format!("{hosts} hosts, {keys} keys, {} MB of values", bytes / 1_000_000));
     let directory_path = directory.path().to_owned();
     let (runs, seconds) = (it.runs, it.seconds);
     let table = Table::begin()?;
@@ -133,6 +140,9 @@ fn main() -> Result<(), Failure> {
     }
     if wanted("routes") {
         routes::measure(&mut bench)?;
+    }
+    if wanted("tunnels") {
+        tunnels::measure(&mut bench, it.hosts)?;
     }
     if wanted("affinities") {
         affinities::measure(&mut bench)?;

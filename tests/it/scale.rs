@@ -1,20 +1,18 @@
 //! Clusters as the generator makes them: what was planted is found, and what an event costs does not depend on how large
 //! the cluster is. Work is counted, not timed.
 
-use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use calico_exporter::audit::{AuditOptions, Auditor, Backend, IpamOptions, Now, RouteOptions, TunnelOptions};
-use calico_exporter::model::{
-    Detail, EncapMode, EntryState, Family, FdbEntry, IpPool, Link, Mac, Name, Neighbour, Node, NodeBgp, TunnelKind,
-};
+use calico_exporter::model::{Detail, EntryState, FdbEntry};
 use calico_exporter::source::etcd::decode;
 use calico_exporter::state::{Event, Object, Side, State, Table};
-use ipnet::IpNet;
-
 #[path = "../../benches/scale/cluster.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the benchmarks")]
 mod cluster;
+#[path = "../../benches/scale/peers.rs"]
+#[allow(unreachable_pub, reason = "shared with the benchmarks")]
+mod peers;
 
 use cluster::Shape;
 
@@ -143,59 +141,11 @@ fn what_is_kept_of_a_block_does_not_grow_with_its_pods() {
 }
 
 /// A host with so many other ends of its tunnel, each with its neighbour and its forwarding entry.
-fn tunnels(peers: u32) -> (State, Auditor) {
-    let address = |net: u8, n: u32| IpAddr::from([net, (n >> 16) as u8, (n >> 8) as u8, n as u8]);
-    let name = |n: u32| Name::from(format!("host-{n}"));
+fn tunnels(count: u32) -> (State, Auditor) {
     let mut state = State::new(true);
-    let mut put = |event: Event| state.apply(event, Duration::ZERO);
-    put(Event::Put(Box::new(Object::Pool(IpPool { vxlan: EncapMode::Always, ..any_pool() }))));
-    for n in 0..=peers {
-        let bgp = NodeBgp { ipv4: Some(IpNet::new(address(10, n), 8).unwrap()), ..NodeBgp::default() };
-        let tunnels = [(TunnelKind::VxlanV4, address(100, n))].into();
-        let node = Node { name: Some(name(n)), bgp: Some(bgp), tunnels, ..Node::default() };
-        put(Event::Put(Box::new(Object::Node(name(n), node))));
-    }
-    let link = |index, name: &str, net: u8| Link {
-        index,
-        name: name.into(),
-        admin_up: true,
-        mtu: 1500 - 50 * (index - 2),
-        addresses: vec![IpNet::from(address(net, 0))],
-        ..Link::default()
-    };
-    put(Event::Link(link(2, "eth0", 10)));
-    put(Event::Link(link(3, "vxlan.calico", 100)));
-    for n in 1..=peers {
-        let mac = Mac::derived(&name(n), Family::V4);
-        let state = EntryState::PERMANENT;
-        put(Event::Neighbour(Neighbour { device: 3, address: address(100, n), mac: Some(mac), state }));
-        put(Event::Fdb(FdbEntry { device: 3, mac, destination: Some(address(10, n)), state }));
-    }
-    Table::ALL.into_iter().for_each(|table| put(Event::Listed(table)));
-    [Side::Datastore, Side::Kernel, Side::Tunnels].into_iter().for_each(|side| put(Event::Synced(side)));
-    let options = RouteOptions {
-        node: name(0),
-        backend: Backend::Vxlan,
-        grace: None,
-        tunnels: TunnelOptions { entries: true, ..TunnelOptions::default() },
-    };
-    let leak_grace = Duration::ZERO;
-    (state, Auditor::new(AuditOptions { ipam: None, routes: Some(options), leaks: false, leak_grace }))
-}
-
-fn any_pool() -> IpPool {
-    IpPool {
-        name: "vxlan".into(),
-        cidr: "100.0.0.0/8".parse().unwrap(),
-        block_size: 26,
-        ipip: EncapMode::Never,
-        vxlan: EncapMode::Always,
-        disabled: false,
-        disable_bgp_export: false,
-        node_selector: "all()".to_owned(),
-        load_balancer: false,
-        manual: false,
-    }
+    peers::datastore(count).chain(peers::kernel(count)).for_each(|event| state.apply(event, Duration::ZERO));
+    let (routes, leak_grace) = (Some(peers::options()), Duration::ZERO);
+    (state, Auditor::new(AuditOptions { ipam: None, routes, leaks: false, leak_grace }))
 }
 
 #[test]
@@ -205,7 +155,7 @@ fn an_event_of_a_tunnel_touches_one_entry_however_many_hosts_there_are() {
         auditor.look(&mut state, NOW);
         assert_eq!(auditor.judged().tunnels, 2 * peers as usize);
         assert_eq!(auditor.report(&state, NOW).findings, []);
-        let (address, mac) = (IpAddr::from([100, 0, 0, 7]), Mac::derived("host-7", Family::V4));
+        let (address, mac) = (peers::address(7), peers::mac(7));
         for (event, faults) in [
             (Event::NeighbourGone(3, address), 1),
             (Event::FdbGone(3, mac), 2),

@@ -134,8 +134,8 @@ impl TunnelAudit {
     }
 
     /// All that is expected, all that is there, and all that was.
-    fn all_keys(&self, state: &State) -> BTreeSet<Key> {
-        let mut keys: BTreeSet<Key> = self.verdicts.keys().copied().collect();
+    fn all_keys(&self, state: &State) -> Vec<Key> {
+        let mut keys: Vec<Key> = self.verdicts.keys().copied().collect();
         for (family, tunnel) in &self.tunnels {
             if state.tunnels.knows(Table::Neighbours) {
                 let there = state.tunnels.neighbours_of(tunnel.index).map(|it| it.address);
@@ -147,11 +147,14 @@ impl TunnelAudit {
                 keys.extend(tunnel.macs().chain(there).map(|mac| (*family, Entry::Fdb(mac))));
             }
         }
+        // Sorted lists one after the other: that is soon done.
+        keys.sort();
+        keys.dedup();
         keys
     }
 
-    fn touched_keys(&self, changes: &Changes) -> BTreeSet<Key> {
-        let mut keys = BTreeSet::new();
+    fn touched_keys(&self, changes: &Changes) -> Vec<Key> {
+        let mut keys = Vec::new();
         for (family, tunnel) in &self.tunnels {
             let here = |(device, _): &&(u32, std::net::IpAddr)| *device == tunnel.index;
             let addresses = changes.neighbours.iter().filter(here).map(|(_, address)| *address);

@@ -1,12 +1,11 @@
 //! The other ends of this host's VXLAN tunnels: what each needs in the tables of this host's device
 //! (`felix/calc/vxlan_resolver.go`, `felix/vxlanfdb/vxlan_fdb.go`).
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::audit::setting::{FelixOverrides, Setting};
 use crate::audit::tunnel_devices::{has_own_end, is_flow_based};
-use crate::model::{Family, Mac, Name, TunnelKind};
+use crate::model::{Family, Mac, Name, Node, TunnelKind};
 use crate::state::{Datastore, Kernel, State};
 
 /// Another Node's end of a tunnel: the neighbour `address` has `mac`, and a frame for `mac` goes to `host`.
@@ -33,39 +32,46 @@ pub struct Tunnel {
     pub index: u32,
     /// Whether it needs forwarding entries: eBPF's device needs none.
     pub has_fdb: bool,
-    /// By the Node's name.
-    peers: BTreeMap<Name, Peer>,
-    by_address: BTreeMap<IpAddr, Vec<Name>>,
-    by_mac: BTreeMap<Mac, Vec<Name>>,
+    /// Sorted by the Node's name.
+    peers: Vec<Peer>,
+    /// Places in that list, sorted by address and by MAC.
+    by_address: Vec<(IpAddr, usize)>,
+    by_mac: Vec<(Mac, usize)>,
 }
 
 impl Tunnel {
     /// The Node's end; `None` where it has none, and for this host itself.
     pub fn peer(&self, node: &str) -> Option<&Peer> {
-        self.peers.get(node)
+        let place = self.peers.binary_search_by(|peer| (*peer.node).cmp(node)).ok()?;
+        self.peers.get(place)
     }
 
     /// All other ends, by the Node's name.
     pub fn peers(&self) -> impl Iterator<Item = &Peer> + '_ {
-        self.peers.values()
+        self.peers.iter()
     }
 
     /// Those with this tunnel address: more than one is a fault of the datastore, and either is right then.
     pub fn at(&self, address: IpAddr) -> impl Iterator<Item = &Peer> + '_ {
-        self.by_address.get(&address).into_iter().flatten().filter_map(|node| self.peers.get(node))
+        self.with(&self.by_address, address)
     }
 
     /// Those with this MAC: likewise.
     pub fn with_mac(&self, mac: Mac) -> impl Iterator<Item = &Peer> + '_ {
-        self.by_mac.get(&mac).into_iter().flatten().filter_map(|node| self.peers.get(node))
+        self.with(&self.by_mac, mac)
+    }
+
+    fn with<'a, K: Ord + Copy + 'a>(&'a self, by: &'a [(K, usize)], key: K) -> impl Iterator<Item = &'a Peer> {
+        let first = by.partition_point(|(it, _)| *it < key);
+        by[first..].iter().take_while(move |(it, _)| *it == key).filter_map(|(_, place)| self.peers.get(*place))
     }
 
     pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.by_address.keys().copied()
+        self.by_address.iter().map(|(address, _)| *address)
     }
 
     pub(super) fn macs(&self) -> impl Iterator<Item = Mac> + '_ {
-        self.by_mac.keys().copied()
+        self.by_mac.iter().map(|(mac, _)| *mac)
     }
 }
 
@@ -97,22 +103,25 @@ pub(super) fn tunnel(
         return None;
     }
     let link = kernel.link(device(kernel, setting, family)).filter(|link| link.is_up())?;
-    let mut tunnel = Tunnel {
+    // Every Node with such an end: pools, blocks, subnets and readiness play no part.
+    let peer = |(name, node): (&Name, &Node)| {
+        let (address, host) = (node.vtep(family)?, node.bgp_address(family)?.addr());
+        Some(Peer { node: name.clone(), address, mac: node.vxlan_mac(name, family), host })
+    };
+    let peers: Vec<Peer> = datastore.nodes().iter().filter(|(name, _)| *name != me).filter_map(peer).collect();
+    Some(Tunnel {
         family,
         device: link.name.clone(),
         index: link.index,
         has_fdb: !is_flow_based(link, setting),
-        peers: BTreeMap::new(),
-        by_address: BTreeMap::new(),
-        by_mac: BTreeMap::new(),
-    };
-    // Every Node with such an end: pools, blocks, subnets and readiness play no part.
-    for (name, node) in datastore.nodes().iter().filter(|(name, _)| *name != me) {
-        let (Some(address), Some(host)) = (node.vtep(family), node.bgp_address(family)) else { continue };
-        let mac = node.vxlan_mac(name, family);
-        tunnel.by_address.entry(address).or_default().push(name.clone());
-        tunnel.by_mac.entry(mac).or_default().push(name.clone());
-        tunnel.peers.insert(name.clone(), Peer { node: name.clone(), address, mac, host: host.addr() });
-    }
-    Some(tunnel)
+        by_address: sorted(&peers, |peer| peer.address),
+        by_mac: sorted(&peers, |peer| peer.mac),
+        peers,
+    })
+}
+
+fn sorted<K: Ord>(peers: &[Peer], key: impl Fn(&Peer) -> K) -> Vec<(K, usize)> {
+    let mut places: Vec<(K, usize)> = peers.iter().enumerate().map(|(place, peer)| (key(peer), place)).collect();
+    places.sort_unstable();
+    places
 }
