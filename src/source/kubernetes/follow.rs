@@ -189,9 +189,10 @@ impl Follower {
     /// Takes in what happens until the server ends the watch.
     async fn watch(&mut self, watch: &mut Watch, due: &mut Instant) -> Result<(), KubernetesError> {
         let mut heard = Instant::now();
+        let mut permission = heard + around(self.pace.permission);
         loop {
             let silence = self.pace.silence.saturating_sub(heard.elapsed());
-            let wait = silence.min(due.saturating_duration_since(Instant::now()));
+            let wait = silence.min(permission.min(*due).saturating_duration_since(Instant::now()));
             match self.next_within(watch, wait).await? {
                 Some(None) => return Ok(()),
                 Some(Some(told)) => {
@@ -213,6 +214,10 @@ impl Follower {
                     heard = Instant::now();
                 }
                 None if heard.elapsed() >= self.pace.silence => return Err(watch.asked().silent(self.pace.silence)),
+                None if Instant::now() < *due => {
+                    self.prove().await?;
+                    permission = Instant::now() + around(self.pace.permission);
+                }
                 None => {
                     self.check().await?;
                     *due = Instant::now() + around(self.pace.check);
@@ -288,7 +293,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Sees that the server knows the version from which we go on: of one that it does not have yet, a watch is silent.
+    /// Sees that we may read, and that the server knows the version from which we go on: of one that it does not have
+    /// yet, a watch is silent.
     async fn prove(&self) -> Result<(), KubernetesError> {
         let mut pages = Pages::one(&self.client, &self.path, &self.query, Form::Metadata, &self.words);
         pages.next().await?;

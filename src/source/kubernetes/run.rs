@@ -42,6 +42,9 @@ pub struct Pace {
     pub silence: Duration,
     /// How long a watch is asked to last, at least; at most twice as long.
     pub lasting: Duration,
+    /// How often it is seen that what is watched may still be read: a server looks at permissions when a request comes,
+    /// and a watch goes on without them.
+    pub permission: Duration,
     /// Time between two comparisons by name and version, against drift; each is drawn from ±10 % around it.
     pub check: Duration,
     /// Over how long starts and fresh lists of many exporters are spread.
@@ -59,6 +62,7 @@ impl Default for Pace {
         Pace {
             silence: Duration::from_secs(120),
             lasting: Duration::from_secs(300),
+            permission: Duration::from_secs(60),
             check: Duration::from_secs(600),
             jitter: Duration::from_secs(3),
             settle: Duration::from_millis(500),
@@ -72,7 +76,8 @@ impl Pace {
     /// The same where thousands of hosts do so: what each asks for now and then is asked for less often.
     #[must_use]
     pub fn of_thousands(self) -> Pace {
-        Pace { lasting: Duration::from_secs(1500), jitter: Duration::from_secs(15), ..self }
+        let [lasting, permission, jitter] = [1500, 600, 15].map(Duration::from_secs);
+        Pace { lasting, permission, jitter, ..self }
     }
 }
 

@@ -114,6 +114,26 @@ async fn a_permission_that_is_taken_away_is_named_and_missed_until_it_is_back() 
 }
 
 #[tokio::test]
+async fn a_permission_that_is_taken_away_under_a_watch_is_missed_until_it_is_back() {
+    let Some(server) = ApiServer::start(V1).await else { return };
+    fill(&server, V1).await;
+    let mut config = config(server.settings());
+    config.pace.permission = Duration::from_millis(300);
+    let mut source = Source::start_kubernetes(config);
+    source.until_in_sync().await;
+    let before = source.picture.objects.len();
+    server.permit(&server.rules(&["ipamblocks"])).await;
+    source.until("out of sync", |picture| !picture.in_sync && !picture.denied.is_empty()).await;
+    assert_eq!(source.picture.denied, ["ipamblocks.crd.projectcalico.org"]);
+    server.send("POST", &blocks(V1), &block(V1, "10.210.77.0/30", "rack1-node-1")).await;
+    server.permit(&server.rules(&[])).await;
+    source.until("in sync", |picture| picture.in_sync && picture.denied.is_empty()).await;
+    source.until("what happened meanwhile", |picture| picture.has("10.210.77.0/30")).await;
+    assert_eq!((source.picture.objects.len(), source.picture.deletions), (before + 1, 0), "nothing was taken for gone");
+    source.stop().await;
+}
+
+#[tokio::test]
 async fn only_reading_is_ever_asked_and_over_one_connection() {
     let Some(server) = ApiServer::start(V1).await else { return };
     fill(&server, V1).await;
