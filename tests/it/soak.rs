@@ -47,7 +47,8 @@ fn a_long_life_leaves_nothing_behind() {
         let Some(mut host) = Host::start(namespace).await else { return };
         let url = host.etcd.url();
         let flags = ["--etcd.endpoints", &url, "--node.name", "h1", "--routes.grace", "1s"];
-        let often = ["--datastore.resync", "20s", "--leaks.interval", "15s"];
+        // This datastore has no handles, and not every pod's endpoint: leaks in the making, which is not what is looked at.
+        let often = ["--datastore.resync", "20s", "--leaks.interval", "15s", "--leaks.grace", "24h"];
         let exporter = Exporter::start(&[&flags[..], &often].concat());
         exporter.until_ready();
         let (start, mut samples, mut rounds, mut restarts) = (Instant::now(), Vec::new(), 0_u32, 0);
