@@ -4,6 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use etcd_client::Client;
+use tokio::task::JoinSet;
 
 use super::cluster::Shape;
 use super::load::Failure;
@@ -26,27 +27,23 @@ fn value(text: &str, series: &str) -> Option<f64> {
 pub fn latency(bench: &mut Bench) -> Result<(), Failure> {
     const ALLOCATED: &str =
         r#"calico_host_addresses{host="node-00000",ippool="default-ipv4-ippool",state="allocated"}"#;
-    let exporter = Running::exporter(&bench.etcd, &IPAM_ONLY, None)?;
-    exporter.ready()?;
     let client = bench.runtime.block_on(Client::connect([bench.etcd.url()], None))?;
     let put = |revision| {
         bench.runtime.block_on(client.kv_client().put(Shape::block_key(0), bench.shape.block(0, revision), None))
     };
-    put(0)?;
-    // The first look at so large a cluster is followed by a pause of four times its length.
-    sleep(Duration::from_secs(4));
+    put(1)?;
+    let exporter = Running::exporter(&bench.etcd, &IPAM_ONLY, None)?;
+    exporter.ready()?;
     let base = value(&series(&exporter)?, ALLOCATED).ok_or("no such series")?;
     let mut seen = Runs::default();
-    for revision in 1..=100u64 {
-        let wanted = base + (revision % 2) as f64;
+    for revision in 0..=100u64 {
+        let wanted = base - ((revision + 1) % 2) as f64;
         put(revision)?;
-        let began = Instant::now();
-        while value(&series(&exporter)?, ALLOCATED) != Some(wanted) {
-            if began.elapsed() > Duration::from_secs(10) {
-                return Err("a put is not seen".into());
-            }
+        let took = exporter.until(|it| series(it).is_ok_and(|text| value(&text, ALLOCATED) == Some(wanted)))?;
+        // The first look at so large a cluster is followed by a pause of four times its length.
+        if revision > 0 {
+            seen.add(took.as_secs_f64() * 1000.0);
         }
-        seen.add(began.elapsed().as_secs_f64() * 1000.0);
         sleep(Duration::from_millis(200));
     }
     bench.table.row("etcd put → value in /metrics, median", "ms", &seen.only(0.5), None, &Goal::None)?;
@@ -65,7 +62,7 @@ pub fn measure(bench: &mut Bench) -> Result<(), Failure> {
     let (written, before, middle) = bench.runtime.block_on(async {
         let client = Client::connect([endpoint], None).await?;
         let mut tick = tokio::time::interval(Duration::from_millis(10));
-        let mut number = 0;
+        let (mut number, mut written) = (0, JoinSet::new());
         // What is flat is flat once its buffers have found their size.
         let (mut before, mut middle) = (None, None);
         while began.elapsed() < Duration::from_secs(seconds) {
@@ -81,9 +78,15 @@ pub fn measure(bench: &mut Bench) -> Result<(), Failure> {
                 let block = ((number * 7919) % blocks) as u32;
                 let mut kv = client.kv_client();
                 let value = shape.block(block, number / blocks + 1);
-                tokio::spawn(async move { kv.put(Shape::block_key(block), value, None).await });
+                written.spawn(async move { kv.put(Shape::block_key(block), value, None).await });
                 number += 1;
             }
+            while let Some(written) = written.try_join_next() {
+                written??;
+            }
+        }
+        while let Some(written) = written.join_next().await {
+            written??;
         }
         Ok::<_, Failure>((number, before.unwrap_or(f64::NAN), middle.unwrap_or(f64::NAN)))
     })?;
@@ -100,9 +103,15 @@ pub fn measure(bench: &mut Bench) -> Result<(), Failure> {
     bench.table.row("the same: memory, peak", "MiB", &one(peak), None, &Goal::AtMost(48.0))?;
     let fresh = Running::exporter(&bench.etcd, &IPAM_ONLY, None)?;
     fresh.ready()?;
-    sleep(Duration::from_secs(1));
-    let (ours, truth) = (Bench::picture(&series(&exporter)?), Bench::picture(&series(&fresh)?));
-    let differing = ours.symmetric_difference(&truth).count() as f64;
+    let differing = || -> Result<Vec<String>, Failure> {
+        let (ours, truth) = (Bench::picture(&series(&exporter)?), Bench::picture(&series(&fresh)?));
+        Ok(ours.symmetric_difference(&truth).cloned().collect())
+    };
+    // What claims and blocks contradict each other about is told once it has stood for a minute.
+    let _ = fresh.until(|_| differing().is_ok_and(|it| it.is_empty()));
+    let differing = differing()?;
+    differing.iter().for_each(|line| super::eprintln(line));
+    let differing = differing.len() as f64;
     bench.table.row(
         "the same: series that differ from a fresh list's",
         "",
