@@ -25,13 +25,17 @@ fn documents(text: &str) -> Vec<Value> {
 fn assert_valid(object: &Value, schemas: &Value) {
     let kind = format!("{} {}", object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
     let name = format!("{kind} {}", object["metadata"]["name"].as_str().unwrap());
-    let mut faults = schema::faults(&schemas["definitions"]["metadata"], &object["metadata"], &name);
+    let metadata = if kind.contains("/v1 Cluster") { "ofTheCluster" } else { "metadata" };
+    let mut faults = schema::faults(&schemas["definitions"][metadata], &object["metadata"], &name);
     if kind == "v1 ConfigMap" {
         faults.extend(schema::faults(&schemas["definitions"]["labels"], &object["data"], &name));
     } else {
         let of_kind = &schemas["kinds"][kind.as_str()];
         assert!(of_kind.is_mapping(), "deploy/schemas.yaml knows no {kind}");
-        faults.extend(schema::faults(of_kind, &object["spec"], &name));
+        let mut content = object.clone();
+        let fields = content.as_mapping_mut().unwrap();
+        fields.retain(|field, _| !["apiVersion", "kind", "metadata"].iter().any(|it| field == it));
+        faults.extend(schema::faults(of_kind, object.get("spec").unwrap_or(&content), &name));
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
@@ -70,6 +74,21 @@ fn assert_agree(objects: &[Value]) {
             list.as_sequence().into_iter().flatten().map(|item| item["name"].clone()).collect()
         };
         assert_eq!(names(&pod["containers"][0]["volumeMounts"]), names(&pod["volumes"]));
+        // A token of the API server's, and a role behind it, only where that is the datastore, and then nothing of etcd.
+        let account = &pod["serviceAccountName"];
+        assert_eq!(pod["automountServiceAccountToken"], account.is_string());
+        let environment = names(&pod["containers"][0]["env"]);
+        assert_eq!(environment.contains(&"DATASTORE_TYPE".into()), account.is_string());
+        if account.is_string() {
+            assert!(!serde_yaml_ng::to_string(pod).unwrap().to_lowercase().contains("etcd"), "{pod:?}");
+            let binds = |it: &&&Value| it["subjects"][0]["name"] == *account && it["roleRef"]["name"] == *account;
+            let bindings = of("ClusterRoleBinding");
+            let bound = bindings.iter().find(binds).unwrap();
+            assert_eq!(bound["subjects"][0]["namespace"], workload["metadata"]["namespace"]);
+            for kind in ["ServiceAccount", "ClusterRole"] {
+                assert!(of(kind).iter().any(|it| it["metadata"]["name"] == *account), "{kind} {account:?}");
+            }
+        }
         let flags = pod["containers"][0]["args"].as_sequence().unwrap().iter().map(|flag| flag.as_str().unwrap());
         let cli = Cli::try_parse_from(std::iter::once("calico-exporter").chain(flags)).unwrap();
         let port = pod["containers"][0]["ports"][0]["containerPort"].as_u64().unwrap();
@@ -140,6 +159,9 @@ fn the_chart_renders_to_what_an_api_server_takes() {
     assert!(lint.status.success(), "{}", String::from_utf8_lossy(&lint.stdout));
     let schemas = schemas();
     let default = ["DaemonSet", "Deployment", "Service"];
+    let with_a_role = ["ClusterRole", "ClusterRoleBinding", "DaemonSet", "Service", "ServiceAccount"];
+    let roles = ["ClusterRole", "ClusterRoleBinding"];
+    let with_roles: Vec<&str> = [&roles[..1], &roles, &roles[1..], &default, &["ServiceAccount"; 2]].concat();
     for (values, kinds) in [
         (&[][..], &default[..]),
         (&["hosts.enabled=false"], &["Deployment", "Service"]),
@@ -167,6 +189,9 @@ fn the_chart_renders_to_what_an_api_server_takes() {
             ],
             &["DaemonSet", "Deployment", "PodMonitor", "Service"],
         ),
+        (&["datastore=kubernetes", "kubernetes.apiGroup=projectcalico.org/v3", "web.configSecret=web"], &with_roles),
+        (&["datastore=kubernetes", "ipam.enabled=false"], &with_a_role),
+        (&["datastore=kubernetes", "kubernetes.usePodCIDR=true"], &with_a_role),
     ] {
         let mut words = vec!["template", "monitored", CHART, "--namespace", "kube-system", "--kube-version", "1.30.0"];
         values.iter().for_each(|value| words.extend(["--set", value]));
@@ -179,31 +204,40 @@ fn the_chart_renders_to_what_an_api_server_takes() {
         objects.iter().for_each(|object| assert_valid(object, &schemas));
         assert_agree(&objects);
         assert!(objects.iter().all(|object| object["metadata"]["name"].as_str().unwrap().contains("calico-exporter")));
+        for role in objects.iter().filter(|object| object["kind"] == "ClusterRole") {
+            let name = role["metadata"]["name"].as_str().unwrap().replace("monitored-", "");
+            assert_eq!(role["rules"], shipped_role(&name), "the same permissions by both ways");
+        }
         if let Some(rules) = objects.iter().find(|object| object["kind"] == "PrometheusRule") {
             let shipped = yaml(&repository("deploy/kubernetes/prometheusrule.yaml"));
             assert_eq!(rules["spec"], shipped["spec"], "the same alerts by both ways");
         }
     }
-    let both = helm(&[
-        "template",
-        "x",
-        CHART,
-        "--kube-version",
-        "1.30.0",
-        "--set",
-        "serviceMonitor.enabled=true,podMonitor.enabled=true",
-    ]);
-    assert!(!both.status.success() && String::from_utf8_lossy(&both.stderr).contains("enable one of them"));
+    for (values, why) in [
+        ("serviceMonitor.enabled=true,podMonitor.enabled=true", "enable one of them"),
+        ("datastore=kubernete", "datastore is etcd or kubernetes, not \"kubernete\""),
+    ] {
+        let refused = helm(&["template", "x", CHART, "--kube-version", "1.30.0", "--set", values]);
+        assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains(why), "{values}");
+    }
+}
+
+/// What a role of `deploy/kubernetes-datastore` permits.
+fn shipped_role(name: &str) -> Value {
+    let text = std::fs::read_to_string(repository("deploy/kubernetes-datastore/rbac.yaml")).unwrap();
+    let is_it = |object: &Value| object["kind"] == "ClusterRole" && object["metadata"]["name"] == name;
+    documents(&text).into_iter().find(is_it).unwrap()["rules"].clone()
 }
 
 #[test]
 #[ignore = "make helm-test: it needs kubectl"]
 fn kustomize_makes_the_manifests_of_them() {
-    let made = Command::new("kubectl").args(["kustomize", "deploy/kubernetes"]).current_dir(repository("")).output();
-    let made = made.unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let (objects, schemas) = (documents(&String::from_utf8(made.stdout).unwrap()), schemas());
-    assert!(objects.len() >= 6);
-    objects.iter().for_each(|object| assert_valid(object, &schemas));
-    assert_agree(&objects);
+    for (folder, least) in [("deploy/kubernetes", 6), ("deploy/kubernetes-datastore", 12)] {
+        let made = Command::new("kubectl").args(["kustomize", folder]).current_dir(repository("")).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let (objects, schemas) = (documents(&String::from_utf8(made.stdout).unwrap()), schemas());
+        assert!(objects.len() >= least, "{folder}: {}", objects.len());
+        objects.iter().for_each(|object| assert_valid(object, &schemas));
+        assert_agree(&objects);
+    }
 }

@@ -16,11 +16,35 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if contains "calico-exporter" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-calico-exporter" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
-{{- define "calico-exporter.etcdEnvironment" -}}
+{{- /* etcd or kubernetes, and nothing else */ -}}
+{{- define "calico-exporter.datastore" -}}
+{{- if not (has .Values.datastore (list "etcd" "kubernetes")) }}{{ fail (printf "datastore is etcd or kubernetes, not %q" .Values.datastore) }}{{ end -}}
+{{ .Values.datastore }}
+{{- end }}
+
+{{- /* Whether there is an IPAM to audit: a host-local one keeps nothing that could be. */ -}}
+{{- define "calico-exporter.ipam" -}}
+{{- $local := and (eq (include "calico-exporter.datastore" .) "kubernetes") .Values.kubernetes.usePodCIDR -}}
+{{- if and .Values.ipam.enabled (not $local) }}true{{ end -}}
+{{- end }}
+
+{{- define "calico-exporter.environment" -}}
 - name: NODENAME
   valueFrom:
     fieldRef:
       fieldPath: spec.nodeName
+{{- if eq (include "calico-exporter.datastore" .) "kubernetes" }}
+- name: DATASTORE_TYPE
+  value: kubernetes
+{{- with .Values.kubernetes.apiGroup }}
+- name: CALICO_API_GROUP
+  value: {{ . | quote }}
+{{- end }}
+{{- if .Values.kubernetes.usePodCIDR }}
+- name: USE_POD_CIDR
+  value: "true"
+{{- end }}
+{{- else }}
 - name: ETCD_ENDPOINTS
 {{- if .Values.etcd.endpoints }}
   value: {{ .Values.etcd.endpoints | quote }}
@@ -46,10 +70,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
       key: username
 {{- end }}
 {{- end }}
+{{- end }}
 
 {{- /* A pod's template: (dict "root" $ "part" .Values.hosts "component" "routes" "flag" "--no-collector.ipam") */ -}}
 {{- define "calico-exporter.pod" -}}
 {{- $values := .root.Values -}}
+{{- $kubernetes := eq (include "calico-exporter.datastore" .root) "kubernetes" -}}
+{{- $certificates := and (not $kubernetes) $values.etcd.certificatesSecret -}}
+{{- $user := and (not $kubernetes) $values.etcd.userSecret -}}
 metadata:
   labels:
     {{- include "calico-exporter.labels" .root | nindent 4 }}
@@ -61,7 +89,10 @@ metadata:
 spec:
   hostNetwork: true
   dnsPolicy: ClusterFirstWithHostNet
-  automountServiceAccountToken: false
+  {{- if $kubernetes }}
+  serviceAccountName: {{ include "calico-exporter.name" .root }}{{ if eq .component "ipam" }}-ipam{{ end }}
+  {{- end }}
+  automountServiceAccountToken: {{ $kubernetes }}
   {{- with .part.priorityClassName }}
   priorityClassName: {{ . }}
   {{- end }}
@@ -95,7 +126,7 @@ spec:
       args:
         - {{ .flag }}
         - --web.listen-address=:{{ .part.port }}
-        {{- if $values.etcd.userSecret }}
+        {{- if $user }}
         - --etcd.password-file=/etcd-user/password
         {{- end }}
         {{- if $values.web.configSecret }}
@@ -105,12 +136,12 @@ spec:
         - {{ . | quote }}
         {{- end }}
       env:
-        {{- include "calico-exporter.etcdEnvironment" .root | nindent 8 }}
+        {{- include "calico-exporter.environment" .root | nindent 8 }}
         {{- if eq .component "routes" }}
         - name: CALICO_NETWORKING_BACKEND
         {{- if $values.calicoBackend }}
           value: {{ $values.calicoBackend | quote }}
-        {{- else if $values.etcd.configMap }}
+        {{- else if and (not $kubernetes) $values.etcd.configMap }}
           valueFrom:
             configMapKeyRef:
               name: {{ $values.etcd.configMap }}
@@ -152,14 +183,14 @@ spec:
       resources:
         {{- toYaml . | nindent 8 }}
       {{- end }}
-      {{- if or $values.etcd.certificatesSecret $values.etcd.userSecret $values.web.configSecret }}
+      {{- if or $certificates $user $values.web.configSecret }}
       volumeMounts:
-        {{- if $values.etcd.certificatesSecret }}
+        {{- if $certificates }}
         - name: etcd
           mountPath: /etcd
           readOnly: true
         {{- end }}
-        {{- if $values.etcd.userSecret }}
+        {{- if $user }}
         - name: etcd-user
           mountPath: /etcd-user
           readOnly: true
@@ -170,15 +201,15 @@ spec:
           readOnly: true
         {{- end }}
       {{- end }}
-  {{- if or $values.etcd.certificatesSecret $values.etcd.userSecret $values.web.configSecret }}
+  {{- if or $certificates $user $values.web.configSecret }}
   volumes:
-    {{- if $values.etcd.certificatesSecret }}
+    {{- if $certificates }}
     - name: etcd
       secret:
         secretName: {{ $values.etcd.certificatesSecret }}
         defaultMode: 0440
     {{- end }}
-    {{- if $values.etcd.userSecret }}
+    {{- if $user }}
     - name: etcd-user
       secret:
         secretName: {{ $values.etcd.userSecret }}
