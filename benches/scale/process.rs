@@ -27,7 +27,7 @@ impl Drop for Running {
 }
 
 /// A port that was free a moment ago.
-fn free() -> Result<SocketAddr, Failure> {
+pub fn free() -> Result<SocketAddr, Failure> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
@@ -74,6 +74,16 @@ impl Running {
         let running = Running { child, address };
         running.until(|it| TcpStream::connect(it.address).is_ok())?;
         Ok(running)
+    }
+
+    /// A program that was started.
+    pub fn of(child: Child, address: SocketAddr) -> Running {
+        Running { child, address }
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where it is reached.
@@ -154,7 +164,7 @@ fn memory(pid: u32) -> Result<(f64, f64), Failure> {
 }
 
 /// The exporter that was built along with this program.
-fn exporter() -> PathBuf {
+pub fn exporter() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
     own.ancestors().nth(2).unwrap_or(Path::new("target/release")).join("calico-exporter")
 }

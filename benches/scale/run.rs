@@ -19,6 +19,8 @@ mod affinities;
 mod cluster;
 #[allow(unreachable_pub, reason = "a module of a program")]
 mod idle;
+#[allow(unreachable_pub, reason = "a module of a program")]
+mod kubernetes;
 #[allow(unreachable_pub, dead_code, reason = "shared with the generator")]
 mod load;
 #[allow(unreachable_pub, dead_code, reason = "shared with the tests")]
@@ -63,7 +65,7 @@ struct Arguments {
     #[arg(long)]
     peer: Option<PathBuf>,
     /// Only measurements of these names: start, scrape, routes, latency, writes, idle, sweep, tunnels, affinities,
-    /// proxy, twice.
+    /// proxy, kubernetes, twice.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Already inside a namespace.
@@ -97,7 +99,8 @@ fn main() -> Result<(), Failure> {
     let directory = tempfile::tempdir()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Only a sweep reads endpoints, half of all keys.
-    let endpoints = !it.only.iter().all(|only| matches!(only.as_str(), "affinities" | "proxy")) || it.only.is_empty();
+    let endpoints = !it.only.iter().all(|only| matches!(only.as_str(), "affinities" | "proxy" | "kubernetes"))
+        || it.only.is_empty();
     // And tunnels have nothing to do with etcd.
     let hosts = if it.only == ["tunnels"] { 0 } else { it.hosts };
     let shape = Shape { hosts, blocks: 3, used: 32, faults: 24, endpoints };
@@ -149,6 +152,9 @@ fn main() -> Result<(), Failure> {
     }
     if wanted("proxy") {
         proxy::measure(&mut bench)?;
+    }
+    if wanted("kubernetes") {
+        kubernetes::measure(&mut bench)?;
     }
     if wanted("twice") {
         let shape = Shape { hosts: it.hosts * 2, endpoints: false, ..shape };
