@@ -31,8 +31,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// To connect, TLS included.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Flow control windows: what a slow reader of one stream may leave unread, and all streams together.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
 
 type Sender = http2::SendRequest<Empty<Bytes>>;
 

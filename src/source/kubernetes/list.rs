@@ -3,15 +3,14 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::task::JoinHandle;
 
 use super::client::{Client, Form, with_query};
 use super::error::{Asked, KubernetesError};
-
-/// Objects in a page: Kubernetes' own clients ask for so many.
-const PAGE: &str = "500";
+use super::follow::Part;
 
 /// Reads a list page by page.
 pub(super) struct Pages {
@@ -22,14 +21,14 @@ pub(super) struct Pages {
     asked: Asked,
     coming: Option<Coming>,
     /// One that has come and was not asked for yet.
-    came: Option<Vec<u8>>,
+    came: Option<Bytes>,
     /// The version that the list is of; known once the first page has been read.
     version: u64,
     /// Whether one page is enough.
     alone: bool,
 }
 
-struct Coming(JoinHandle<Result<Vec<u8>, KubernetesError>>);
+struct Coming(JoinHandle<Result<Bytes, KubernetesError>>);
 
 impl Drop for Coming {
     fn drop(&mut self) {
@@ -37,10 +36,8 @@ impl Drop for Coming {
     }
 }
 
-/// A page as it came.
-pub(super) struct Page {
-    body: Vec<u8>,
-}
+/// Objects, each as it was written.
+pub(super) type Page = Vec<Bytes>;
 
 #[derive(Deserialize)]
 struct Answer<'a> {
@@ -66,47 +63,28 @@ fn or_null<'de: 'a, 'a, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<&'a 
 }
 
 impl Pages {
-    /// A list of what is at `path`, narrowed by `query`, as of the newest version.
+    /// A list of a resource, narrowed by `query`, as of the newest version.
     ///
     /// Never with `resourceVersion=0`: the server would answer from a cache of any age and ignore the limit.
-    pub(super) fn new(
-        client: &Client,
-        path: &str,
-        query: &[(&'static str, String)],
-        form: Form,
-        resource: &str,
-    ) -> Pages {
-        Pages::begin(client, path, query, form, resource, PAGE)
+    pub(super) fn new(client: &Client, query: &[(&'static str, String)], form: Form, part: Part) -> Pages {
+        Pages::begin(client, query, form, part, part.page(form))
     }
 
     /// The first object alone: what matters is the version.
-    pub(super) fn one(
-        client: &Client,
-        path: &str,
-        query: &[(&'static str, String)],
-        form: Form,
-        resource: &str,
-    ) -> Pages {
-        Pages { alone: true, ..Pages::begin(client, path, query, form, resource, "1") }
+    pub(super) fn one(client: &Client, query: &[(&'static str, String)], form: Form, part: Part) -> Pages {
+        Pages { alone: true, ..Pages::begin(client, query, form, part, "1") }
     }
 
-    fn begin(
-        client: &Client,
-        path: &str,
-        query: &[(&'static str, String)],
-        form: Form,
-        resource: &str,
-        limit: &str,
-    ) -> Pages {
+    fn begin(client: &Client, query: &[(&'static str, String)], form: Form, part: Part, limit: &str) -> Pages {
         let mut query = query.to_vec();
         query.push(("limit", limit.to_owned()));
         let mut pages = Pages {
             alone: false,
             client: client.clone(),
-            path: path.to_owned(),
+            path: part.path(),
             query,
             form,
-            asked: client.asked("list", resource),
+            asked: client.asked("list", &part.words()),
             coming: None,
             came: None,
             version: 0,
@@ -124,7 +102,8 @@ impl Pages {
         let more = token.map(|token| ("continue", token));
         let path = with_query(&self.path, self.query.iter().chain(&more));
         let (client, form, asked) = (self.client.clone(), self.form, self.asked.clone());
-        self.coming = Some(Coming(tokio::spawn(async move { client.read(&path, form, &asked).await })));
+        self.coming =
+            Some(Coming(tokio::spawn(async move { client.read(&path, form, &asked).await.map(Bytes::from) })));
     }
 
     /// The next page; `None` at the end.
@@ -140,21 +119,21 @@ impl Pages {
                 None => return Ok(None),
             },
         };
-        let answer = parse(&body, &self.asked)?;
-        let (version, token) = (version(&answer.metadata.resource_version, &self.asked)?, answer.metadata.r#continue);
+        let Answer { metadata, items } = serde_json::from_slice(&body)
+            .map_err(|error| self.asked.failed(format!("what it answers is no list: {error}")))?;
+        let version = version(&metadata.resource_version, &self.asked)?;
         match self.version {
             0 => self.version = version,
             before if before != version => return Err(self.asked.history(before, version)),
             _ => {}
         }
-        if !token.is_empty() && !self.alone {
-            let token = token.into_owned();
-            self.ask(Some(token));
+        if !metadata.r#continue.is_empty() && !self.alone {
+            self.ask(Some(metadata.r#continue.into_owned()));
         }
-        Ok(Some(Page { body }))
+        Ok(Some(items.into_iter().map(|item| body.slice_ref(item.get().as_bytes())).collect()))
     }
 
-    async fn receive(&mut self) -> Result<Option<Vec<u8>>, KubernetesError> {
+    async fn receive(&mut self) -> Result<Option<Bytes>, KubernetesError> {
         let Some(mut coming) = self.coming.take() else { return Ok(None) };
         match (&mut coming.0).await {
             Ok(body) => body.map(Some),
@@ -174,17 +153,6 @@ impl Pages {
     pub(super) fn asked(&self) -> &Asked {
         &self.asked
     }
-}
-
-impl Page {
-    /// Each object as it was written.
-    pub(super) fn items(&self, asked: &Asked) -> Result<Vec<&RawValue>, KubernetesError> {
-        Ok(parse(&self.body, asked)?.items)
-    }
-}
-
-fn parse<'a>(body: &'a [u8], asked: &Asked) -> Result<Answer<'a>, KubernetesError> {
-    serde_json::from_slice(body).map_err(|error| asked.failed(format!("what it answers is no list: {error}")))
 }
 
 /// A version as a number: Kubernetes promises that they are, and that they grow
@@ -214,9 +182,9 @@ struct Object<'a> {
 }
 
 /// Name and version of an object.
-pub(super) fn meta<'a>(object: &'a str, asked: &Asked) -> Result<(Cow<'a, str>, u64), KubernetesError> {
+pub(super) fn meta<'a>(object: &'a [u8], asked: &Asked) -> Result<(Cow<'a, str>, u64), KubernetesError> {
     let object: Object<'a> =
-        serde_json::from_str(object).map_err(|error| asked.failed(format!("an object without name: {error}")))?;
+        serde_json::from_slice(object).map_err(|error| asked.failed(format!("an object without name: {error}")))?;
     let version = version(&object.metadata.version, asked)?;
     Ok((object.metadata.name, version))
 }

@@ -70,8 +70,8 @@ impl Reader {
         let part = Part { resource, group: self.found.group };
         let mut pages = self.first(part, form, resource == Resource::Pods).await?;
         while let Some(page) = pages.next().await? {
-            for item in page.items(pages.asked())? {
-                let decoded = decoder.decode(resource, item.get().as_bytes());
+            for item in page {
+                let decoded = decoder.decode(resource, &item);
                 let decoded = lookup::complete(&self.config.client, part, form, decoder, decoded).await?;
                 let place = decoded.place.clone();
                 // A list's object that is marked as deleted deletes nothing: it is not there.
@@ -87,7 +87,7 @@ impl Reader {
         let pages = |selector: Option<&str>| {
             let query: Vec<(&'static str, String)> =
                 selector.map(|it| ("fieldSelector", it.to_owned())).into_iter().collect();
-            Pages::new(&self.config.client, &part.path(), &query, form, &part.words())
+            Pages::new(&self.config.client, &query, form, part)
         };
         if !narrowed {
             return Ok(pages(None));
