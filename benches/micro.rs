@@ -193,7 +193,7 @@ fn kernel() -> Vec<Event> {
             kind: if own { RouteType::Blackhole } else { RouteType::Unicast },
             protocol: Protocol::BIRD,
             link_scope: false,
-            next_hops: if own { Vec::new() } else { vec![hop] },
+            next_hops: if own { None } else { Some(hop) }.into_iter().collect(),
         }))
     };
     let routes = (0..SHAPE.block_count()).filter_map(route);

@@ -44,6 +44,8 @@ pub struct Judged {
     pub routes: usize,
     /// Entries of the tunnels' tables.
     pub tunnels: usize,
+    /// Endpoints that were gone through.
+    pub endpoints: usize,
 }
 
 /// The audits and what they know.
@@ -63,6 +65,10 @@ pub struct Auditor {
     owed_beneath: Changes,
     leaks: Vec<Finding>,
     leaks_judged: bool,
+    /// Where endpoints are listed: something changed since everything was gone through.
+    unswept: bool,
+    /// How many endpoints the last look swept.
+    swept: usize,
     /// Handles and endpoints that the last sweep could not read.
     swept_unreadable: BTreeMap<ObjectId, UnreadableValue>,
     persistence: Persistence,
@@ -92,6 +98,8 @@ impl Auditor {
             owed_beneath: Changes::default(),
             leaks: Vec::new(),
             leaks_judged: false,
+            unswept: false,
+            swept: 0,
             swept_unreadable: BTreeMap::new(),
             persistence: Persistence::default(),
             tunnel_users: BTreeMap::new(),
@@ -153,8 +161,12 @@ impl Auditor {
             self.look_at_tunnel_addresses(datastore, now);
         }
         let moved = first || changes.everything || changes.handles;
-        let moved = moved || !changes.cidrs.is_empty() || !changes.addresses.is_empty();
-        if self.options.leaks && datastore.knows_endpoints() && moved {
+        self.unswept |= moved || !changes.cidrs.is_empty() || !changes.addresses.is_empty();
+        self.swept = 0;
+        // Everything is gone through: once for each list that is complete, as a sweep does, and not for single events.
+        let complete = first || changes.listed;
+        if self.options.leaks && datastore.knows_endpoints() && complete && std::mem::take(&mut self.unswept) {
+            self.swept = datastore.endpoints().len();
             let mut sweep = Sweep::begin(datastore);
             for endpoint in datastore.endpoints().values() {
                 sweep.endpoint(datastore, endpoint);
@@ -278,6 +290,7 @@ impl Auditor {
             ipam: self.ipam.as_ref().map_or(0, |ipam| ipam.judged),
             routes: self.routes.as_ref().map_or(0, |routes| routes.judged),
             tunnels: self.beneath.as_ref().map_or(0, |beneath| beneath.judged),
+            endpoints: self.swept + self.routes.as_ref().map_or(0, |routes| routes.examined.get()),
         }
     }
 

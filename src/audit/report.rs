@@ -152,7 +152,7 @@ pub struct PoolFigures {
 }
 
 /// A host's figures in one pool.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct HostFigures {
     /// Confirmed affinities.
     pub confirmed: u64,

@@ -2,14 +2,16 @@
 //! destinations that it touches.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::bgp::Sessions;
 use super::doubts::{Doubts, Urgency};
-use super::expect::Context;
+use super::expect::{Context, Devices};
 use super::finding::{Finding, Metric};
 use super::grace::Standing;
 use super::judge::{Difference, Evidence, Verdict};
@@ -17,7 +19,7 @@ use super::now::Now;
 use super::report::{ClassCounts, Histogram, RouteClass, RoutesReport};
 use super::setting::{Backend, FelixOverrides, Programmer, Setting};
 use super::{tunnels, words};
-use crate::model::{EndpointId, Family, IpPool, Name, Protocol, Route, TABLE_MAIN, host_net};
+use crate::model::{EndpointId, Family, IpPool, Name, Protocol, Route, Shared, TABLE_MAIN, host_net};
 use crate::state::{Changes, State};
 
 /// J29: while BIRD has written nothing here, it may be waiting for a peer: 240 s and its start.
@@ -51,7 +53,7 @@ struct Totals {
     actual: ClassCounts,
     expected: ClassCounts,
     evidence: BTreeMap<Evidence, u64>,
-    devices: BTreeMap<Vec<Name>, u64>,
+    devices: BTreeMap<Devices, u64>,
 }
 
 fn count<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, add: bool) {
@@ -71,7 +73,7 @@ impl Totals {
             count(&mut self.evidence, evidence.clone(), add);
         }
         if !verdict.needs_device.is_empty() {
-            count(&mut self.devices, verdict.needs_device.clone(), add);
+            count(&mut self.devices, verdict.needs_device, add);
         }
         if !add {
             self.evidence.retain(|_, count| *count > 0);
@@ -85,6 +87,8 @@ impl Totals {
 pub(super) struct Derived {
     pub(super) setting: Setting,
     pub(super) sessions: Sessions,
+    /// See [`Context::parents`].
+    parents: [Option<Name>; 2],
     pub(super) bird_meant: bool,
 }
 
@@ -93,7 +97,9 @@ pub(super) struct Derived {
 pub struct RouteAudit {
     pub(super) options: RouteOptions,
     pub(super) derived: Option<Derived>,
-    pub(super) verdicts: BTreeMap<IpNet, Verdict>,
+    pub(super) verdicts: BTreeMap<IpNet, Arc<Verdict>>,
+    /// Those that any number of destinations share, each once: nearly every route is as it ought to be.
+    shared: Shared<Verdict>,
     totals: Totals,
     pub(super) differing: Standing<IpNet>,
     /// Faults of devices, of this host's Node and of ownership.
@@ -109,6 +115,8 @@ pub struct RouteAudit {
     changes: BTreeMap<RouteClass, (u64, u64)>,
     /// How many destinations the last look judged.
     pub judged: usize,
+    /// How many endpoints it went through to find them.
+    pub(super) examined: Cell<usize>,
 }
 
 /// Classes that a difference can be of: a foreign route is one of the class of its form (J17).
@@ -123,6 +131,7 @@ impl RouteAudit {
             options,
             derived: None,
             verdicts: BTreeMap::new(),
+            shared: Shared::default(),
             totals: Totals::default(),
             differing: Standing::default(),
             host_findings: Vec::new(),
@@ -135,6 +144,7 @@ impl RouteAudit {
             convergence: fault_classes().map(|class| (class, Histogram::default())).collect(),
             changes: BTreeMap::new(),
             judged: 0,
+            examined: Cell::new(0),
         }
     }
 
@@ -147,26 +157,39 @@ impl RouteAudit {
             _ => Derived {
                 setting: Setting::of(&state.datastore, &self.options.node).overridden(&self.options.tunnels.felix),
                 sessions: Sessions::new(&state.datastore),
+                parents: Default::default(),
                 bird_meant: false,
             },
         };
         let is_workload = |device: &Name| derived.setting.is_workload_device(device);
         everything |= changes.devices.iter().any(|device| !is_workload(device));
+        let me = state.datastore.node(&self.options.node);
+        let parents = Family::ALL.map(|family| {
+            let (link, _) = state.kernel.interface_of(me?.routing_address(family)?)?;
+            Some(link.name.clone())
+        });
+        everything |= parents != derived.parents;
+        derived.parents = parents;
+        if everything {
+            self.shared.prune();
+        }
 
         let aggregates = self.note_bird_routes(state, changes, everything);
         let bird_meant = self.is_bird_meant(state);
         everything |= bird_meant != derived.bird_meant;
         derived.bird_meant = bird_meant;
 
-        let me = self.options.node.clone();
+        let (me, examined) = (self.options.node.clone(), Cell::new(0));
         let context = Context {
             datastore: &state.datastore,
             kernel: &state.kernel,
             me: &me,
             setting: &derived.setting,
+            parents: &derived.parents,
             sessions: &derived.sessions,
             bird_meant,
             reads: true,
+            examined: &examined,
         };
         if !first && !state.datastore.follows_blocks() {
             changes.destinations.iter().for_each(|it| self.doubts.note_change(*it, now.monotonic));
@@ -181,6 +204,7 @@ impl RouteAudit {
             let verdict = context.judge(&destination, self.doubts.changed(&destination));
             self.replace(destination, verdict, now, !first);
         }
+        self.examined = examined;
         if everything || !changes.is_empty() {
             self.look_at_host(state, &derived.setting, now);
         }
@@ -262,10 +286,12 @@ impl RouteAudit {
 
     fn replace(&mut self, destination: IpNet, verdict: Verdict, now: Now, counts: bool) {
         let old = self.verdicts.remove(&destination);
-        if let Some(old) = &old {
-            self.totals.apply(old, false);
+        if old.as_deref() != Some(&verdict) {
+            if let Some(old) = &old {
+                self.totals.apply(old, false);
+            }
+            self.totals.apply(&verdict, true);
         }
-        self.totals.apply(&verdict, true);
         let before = old.as_ref().and_then(|old| old.actual);
         match (before, verdict.actual) {
             (None, Some((class, _))) if counts => self.changes.entry(class).or_default().0 += 1,
@@ -281,10 +307,11 @@ impl RouteAudit {
         }
         self.doubts.note(&destination, &verdict);
         match &verdict.lookup {
-            Some(id) => drop(self.lookups.insert(destination, id.clone())),
+            Some(id) => drop(self.lookups.insert(destination, (**id).clone())),
             None => drop(self.lookups.remove(&destination)),
         }
         if verdict != Verdict::default() {
+            let verdict = if verdict.is_common() { self.shared.share(verdict) } else { Arc::new(verdict) };
             self.verdicts.insert(destination, verdict);
         }
     }
@@ -311,7 +338,7 @@ impl RouteAudit {
     }
 
     pub(super) fn differences(&self) -> impl Iterator<Item = (&IpNet, &Difference)> + '_ {
-        self.differing.iter().filter_map(|(net, _)| Some((net, self.verdicts.get(net)?.difference.as_ref()?)))
+        self.differing.iter().filter_map(|(net, _)| Some((net, self.verdicts.get(net)?.difference.as_deref()?)))
     }
 
     pub(super) fn is_fault(&self, destination: &IpNet, difference: &Difference, now: Now) -> bool {
@@ -349,9 +376,11 @@ impl RouteAudit {
             kernel: &state.kernel,
             me: &self.options.node,
             setting: &derived.setting,
+            parents: &derived.parents,
             sessions: &derived.sessions,
             bird_meant: derived.bird_meant,
             reads: true,
+            examined: &self.examined,
         })
     }
 
@@ -407,7 +436,7 @@ impl RouteAudit {
 
     /// Blocks of other hosts to read, where they are not followed, with how much each matters.
     pub fn questions(&self) -> BTreeMap<IpNet, Urgency> {
-        self.doubts.questions(|destination| self.verdicts.get(destination))
+        self.doubts.questions(|destination| self.verdicts.get(destination).map(Arc::as_ref))
     }
 
     /// When the next young difference becomes a fault (monotonic).

@@ -131,7 +131,7 @@ impl Context<'_> {
             (None, ..) if undecided => RouteState::Unsettled,
             // What nobody expects and is no fault, or what is as it ought to be.
             (_, None, _) | (Some(_), ..) => RouteState::Ok,
-            (None, _, Some(device)) if !self.is_any_up(&needed) => RouteState::NoDevice(device.clone()),
+            (None, _, Some(device)) if !self.is_any_up(needed) => RouteState::NoDevice((*device).into()),
             (None, ..) => RouteState::Unsettled,
         };
         let expected = told.map(|told| match told.form {

@@ -18,7 +18,7 @@ pub(super) fn attributes(
     link: &Link,
 ) -> Vec<Finding> {
     let Some(kind) = TunnelKind::of_device(&link.name) else { return Vec::new() };
-    let Some(node) = datastore.nodes().get(me) else { return Vec::new() };
+    let Some(node) = datastore.node(me) else { return Vec::new() };
     let device = Device { kernel, me, setting, node, link, kind };
     let mut findings = Vec::new();
     let flow_based = is_flow_based(link, setting);

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::expect::Devices;
 use super::finding::{Finding, Metric};
 use super::judge::Evidence;
 use super::report::{Encapsulation, TunnelMode, TunnelModes};
@@ -20,13 +21,13 @@ pub(super) fn devices(
     kernel: &Kernel,
     me: &Name,
     setting: &Setting,
-    needed: &BTreeSet<Vec<Name>>,
+    needed: &BTreeSet<Devices>,
 ) -> Vec<Finding> {
     if !kernel.knows_links() {
         return Vec::new();
     }
-    let node = datastore.nodes().get(me);
-    let mut wanted: BTreeMap<Vec<Name>, Vec<IpAddr>> = needed.iter().map(|names| (names.clone(), Vec::new())).collect();
+    let node = datastore.node(me);
+    let mut wanted: BTreeMap<Vec<&str>, Vec<IpAddr>> = needed.iter().map(|it| (it.to_vec(), Vec::new())).collect();
     for (kind, address) in node.map(|node| &node.tunnels).into_iter().flatten() {
         let in_use = match tunnel_class(*kind) {
             Some(class) => {
@@ -38,9 +39,9 @@ pub(super) fn devices(
             let names = match kind {
                 // eBPF has one device for both families.
                 TunnelKind::VxlanV6 if setting.bpf => {
-                    vec![TunnelKind::VxlanV4.device().into(), TunnelKind::VxlanV6.device().into()]
+                    vec![TunnelKind::VxlanV4.device(), TunnelKind::VxlanV6.device()]
                 }
-                kind => vec![kind.device().into()],
+                kind => vec![kind.device()],
             };
             wanted.entry(names).or_default().push(*address);
         }
@@ -73,8 +74,8 @@ fn down(link: &Link, me: &Name) -> Finding {
         .action(format!("ip link set {} up, and see why calico-node did not", link.name))
 }
 
-fn missing(names: &[Name], me: &Name) -> Finding {
-    let name = names.last().map(|name| name.as_ref()).unwrap_or_default();
+fn missing(names: &[&str], me: &Name) -> Finding {
+    let name = names.last().copied().unwrap_or_default();
     Finding::of_tunnel(name, "missing", me)
         .detail(format!("tunnel device {name} does not exist: no route through it can be programmed"))
         .expected(format!("device {name}"), "no such device")
@@ -118,7 +119,7 @@ fn device_addresses(link: &Link, wanted: &[IpAddr], me: &Name, setting: &Setting
 
 /// J30: this host's Node against its interfaces, each reason once for the host.
 pub(super) fn node(datastore: &Datastore, kernel: &Kernel, me: &Name) -> Vec<Finding> {
-    let Some(node) = datastore.nodes().get(me).filter(|_| kernel.knows_links()) else { return Vec::new() };
+    let Some(node) = datastore.node(me).filter(|_| kernel.knows_links()) else { return Vec::new() };
     let mut missing = Vec::new();
     let mut differing = Vec::new();
     for family in Family::ALL {

@@ -54,7 +54,7 @@ pub(super) fn route(route: &Route) -> String {
         RouteType::Unicast => String::new(),
         kind => format!("{} ", kind.as_str()),
     };
-    let hops: Vec<String> = match route.next_hops.as_slice() {
+    let hops: Vec<String> = match &*route.next_hops {
         [only] => vec![hop(only)],
         several => several.iter().map(|it| format!(" nexthop{}", hop(it))).collect(),
     };
@@ -78,8 +78,8 @@ pub(super) fn form(net: &IpNet, form: &Form) -> String {
                 Gateway::Recursive => " via its host or a router".to_owned(),
             };
             let device = match device {
-                Device::OneOf(names) => names.first().map(|name| format!(" dev {name}")).unwrap_or_default(),
-                Device::Reaching(name) => format!(" dev {name}"),
+                Device::Tunnel(names) => names.first().map(|name| format!(" dev {name}")).unwrap_or_default(),
+                Device::Exactly(name) | Device::Reaching(name) => format!(" dev {name}"),
                 Device::Any => String::new(),
             };
             let wrap = match encapsulation {

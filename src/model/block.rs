@@ -1,6 +1,7 @@
 //! Allocation blocks (`libcalico-go/lib/backend/model/block.go`), decoded into what rules ask of them: which ordinals
 //! are free, which are allocated and to whom, and what is wrong with the arrays that say so.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use ipnet::IpNet;
@@ -111,7 +112,7 @@ pub enum AttributeKind {
 }
 
 /// An entry of `attributes`: to whom addresses are allocated. Several ordinals may share one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Attribute {
     /// What holds the address.
     pub kind: AttributeKind,
@@ -207,7 +208,7 @@ pub struct AllocationBlock {
     /// Who holds each member of `allocated`.
     pub holders: Holders,
     /// `attributes`; where they were abridged, those that are alike once.
-    pub attributes: Box<[Attribute]>,
+    pub attributes: Arc<[Attribute]>,
     /// How many `attributes` there are as written.
     pub attributes_len: usize,
     /// For each allocated ordinal the digest of its handle, where those are kept ([`Detail::Digests`](super::Detail)).
@@ -238,7 +239,7 @@ impl AllocationBlock {
             allocated: OrdinalSet::default(),
             unallocated: OrdinalSet::default(),
             holders: Holders::default(),
-            attributes: Box::default(),
+            attributes: Arc::default(),
             attributes_len: 0,
             digests: Box::default(),
             out_of_range: Few::default(),

@@ -106,15 +106,15 @@ impl AllocationBlock {
         let mut kept: Vec<Attribute> = Vec::new();
         let mut plain = None;
         let mut moved = Vec::with_capacity(self.attributes.len());
-        for (index, attribute) in (0u32..).zip(std::mem::take(&mut self.attributes)) {
+        for (index, attribute) in (0u32..).zip(&*self.attributes) {
             let next = kept.len() as u32;
-            moved.push(if !is_plain(index, &attribute) {
-                kept.push(attribute);
+            moved.push(if !is_plain(index, attribute) {
+                kept.push(attribute.clone());
                 next
             } else if let Some(plain) = plain {
                 plain
             } else {
-                kept.push(Attribute::abridged(attribute.node));
+                kept.push(Attribute::abridged(attribute.node.clone()));
                 plain = Some(next);
                 next
             });

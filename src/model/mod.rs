@@ -24,6 +24,7 @@ mod pool;
 mod route;
 mod rule;
 mod selector;
+mod shared;
 
 pub use address::{Family, address_at, address_count, host_net, host_route, ordinal_of};
 pub use affinity::{AffinityState, BlockAffinity, BlockOwner};
@@ -44,6 +45,7 @@ pub use pool::{EncapMode, IpPool, IpReservation, PoolClass};
 pub use route::{NextHop, Protocol, Route, RouteKey, RouteType, TABLE_MAIN};
 pub use rule::{PolicyRule, RuleAction};
 pub use selector::{Selector, SelectorError};
+pub use shared::Shared;
 
 /// A name as Calico or the kernel wrote it (a host, a pool, a device): shared, since one host is named by many objects.
 pub type Name = Arc<str>;

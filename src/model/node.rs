@@ -93,7 +93,7 @@ impl TunnelKind {
     }
 
     /// The device that carries the address, by its default name.
-    pub fn device(self) -> &'static str {
+    pub const fn device(self) -> &'static str {
         match self {
             TunnelKind::Ipip => "tunl0",
             TunnelKind::VxlanV4 => "vxlan.calico",

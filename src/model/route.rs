@@ -1,6 +1,7 @@
 //! Routes as the kernel holds them (`rtnetlink.h`).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -79,7 +80,7 @@ impl Protocol {
 }
 
 /// One way out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NextHop {
     /// The gateway, absent where the destination is on the link.
     pub gateway: Option<IpAddr>,
@@ -124,14 +125,14 @@ pub struct Route {
     pub protocol: Protocol,
     /// `RT_SCOPE_LINK`: the destination is on the device's link.
     pub link_scope: bool,
-    /// Ways out; several are multipath; none for blackholes.
-    pub next_hops: Vec<NextHop>,
+    /// Ways out; several are multipath; none for blackholes. Shared, since a host's blocks are reached the same way.
+    pub next_hops: Arc<[NextHop]>,
 }
 
 impl Route {
     /// What tells it apart in its table.
     pub fn key(&self) -> RouteKey {
-        let device = match (&self.destination, self.next_hops.as_slice()) {
+        let device = match (&self.destination, &*self.next_hops) {
             (IpNet::V6(_), [only]) if only.gateway.is_none() => only.device.clone(),
             _ => None,
         };

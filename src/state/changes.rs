@@ -29,6 +29,8 @@ pub struct Changes {
     pub tables: bool,
     /// Handles changed.
     pub handles: bool,
+    /// A list of the datastore is complete.
+    pub listed: bool,
     /// Something that everything depends on changed: a pool, a node, a setting.
     pub everything: bool,
 }
@@ -54,6 +56,7 @@ impl Changes {
         self.rules |= other.rules;
         self.tables |= other.tables;
         self.handles |= other.handles;
+        self.listed |= other.listed;
         self.everything |= other.everything;
     }
 

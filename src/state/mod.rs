@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 mod changes;
-mod claims;
 mod datastore;
 mod event;
 mod follow;
 mod kernel;
 mod prefix;
+mod sorted;
 mod tunnels;
 
 pub use changes::Changes;

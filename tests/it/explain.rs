@@ -2,6 +2,7 @@
 //! for each link of the chain, the verdict names the link.
 
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use calico_exporter::audit::explain::{Explanation, Link, LinkKind, LinkState, Subject};
@@ -207,12 +208,14 @@ const FAULTS: [Fault; 15] = [
         assert!(events.len() < before);
     }),
     ("the route leads to another host", "10.200.1.65", LinkKind::Path, |events| {
-        routes(events, "10.200.1.64/26", |route| route.next_hops[0].gateway = Some("10.200.8.128".parse().unwrap()));
+        routes(events, "10.200.1.64/26", |route| {
+            Arc::make_mut(&mut route.next_hops)[0].gateway = Some("10.200.8.128".parse().unwrap());
+        });
     }),
     ("the route drops what it ought to forward", "10.204.1.64", LinkKind::Path, |events| {
         routes(events, "10.204.1.64/26", |route| {
             route.kind = RouteType::Unreachable;
-            route.next_hops.clear();
+            route.next_hops = Arc::default();
         });
     }),
     ("somebody's route takes the address away", "10.200.1.65", LinkKind::Path, |events| {

@@ -137,7 +137,7 @@ fn each_remote_route_redirected_moved_or_turned_unreachable_is_one_fault() {
         let hop = &route.next_hops[0];
         let redirected = |gateway: &str| {
             let gateway = Some(gateway.parse().unwrap());
-            Route { next_hops: vec![NextHop { gateway, ..hop.clone() }], ..route.clone() }
+            Route { next_hops: [NextHop { gateway, ..hop.clone() }].into(), ..route.clone() }
         };
         // Another Node's address: h2's where the route leads to h3, and the reverse.
         let leads_to_h2 =
@@ -150,18 +150,18 @@ fn each_remote_route_redirected_moved_or_turned_unreachable_is_one_fault() {
                 continue;
             }
             let moved = NextHop { device: Some(device.into()), ..hop.clone() };
-            let moved = Route { next_hops: vec![moved], ..route.clone() };
+            let moved = Route { next_hops: [moved].into(), ..route.clone() };
             assert_eq!(one(moved), "wrong_encapsulation", "{} to {device}", route.destination);
         }
         if hop.device.as_deref() == Some("eth0") {
             let moved = NextHop { device: Some("cali00000000001".into()), ..hop.clone() };
-            let moved = Route { next_hops: vec![moved], ..route.clone() };
+            let moved = Route { next_hops: [moved].into(), ..route.clone() };
             assert_eq!(one(moved), "wrong_next_hop", "{} to a workload", route.destination);
         }
-        let dropped = Route { kind: RouteType::Unreachable, next_hops: Vec::new(), ..route.clone() };
+        let dropped = Route { kind: RouteType::Unreachable, next_hops: Default::default(), ..route.clone() };
         assert_eq!(one(dropped), "wrong_type", "{}", route.destination);
         let down = NextHop { down: true, ..hop.clone() };
-        let down = Route { next_hops: vec![down], ..route.clone() };
+        let down = Route { next_hops: [down].into(), ..route.clone() };
         assert_eq!(one(down), "linkdown", "{}", route.destination);
     }
 }

@@ -4,9 +4,9 @@
 use std::time::{Duration, SystemTime};
 
 use calico_exporter::audit::{AuditOptions, Auditor, Backend, IpamOptions, Now, RouteOptions, TunnelOptions};
-use calico_exporter::model::{Detail, EntryState, FdbEntry};
+use calico_exporter::model::{Detail, EntryState, FdbEntry, Link};
 use calico_exporter::source::etcd::decode;
-use calico_exporter::state::{Event, Object, Side, State, Table};
+use calico_exporter::state::{Event, Object, ObjectId, Side, State, Table};
 #[path = "../../benches/scale/cluster.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the benchmarks")]
 mod cluster;
@@ -101,6 +101,33 @@ fn an_event_costs_the_same_in_a_cluster_ten_times_as_large() {
     assert_eq!(small, large);
     assert_eq!((large[0].ipam, large[1].ipam, large[2].ipam, large[2].routes), (1, 1, 0, 0));
     assert!(large[0].routes <= 2 && large[1].routes <= 12, "{large:?}");
+}
+
+/// Where endpoints are listed, as in a dump, there are very many of them.
+#[test]
+fn an_event_goes_through_this_hosts_endpoints_alone() {
+    let work = |hosts: u32| {
+        let shape = shape(hosts, 0);
+        let mut state = state(shape, true, &Detail::Full);
+        let mut auditor = auditor(true);
+        auditor.look(&mut state, NOW);
+        assert!(auditor.judged().endpoints >= shape.address_count() as usize);
+        let device = |n: u32| Link { index: n, name: format!("cali{n}").into(), admin_up: true, ..Link::default() };
+        let gone = ObjectId::Handle("k8s-pod-network.none".into());
+        let another = |block: u32| event(&Shape::block_key(block), &shape.block(block, 1), &Detail::Full);
+        let events = [Event::Link(device(7)), Event::LinkGone(7), another(4), another(0), Event::Delete(gone)];
+        let mut counts = Vec::new();
+        for event in events {
+            state.apply(event, Duration::ZERO);
+            auditor.look(&mut state, NOW);
+            counts.push(auditor.judged().endpoints);
+        }
+        counts
+    };
+    let (small, large) = (work(20), work(200));
+    assert_eq!(small, large);
+    // A host has 24; each of these asks for them once or not at all.
+    assert!(large[0] == 24 && large.iter().all(|count| *count <= 24), "{large:?}");
 }
 
 #[test]

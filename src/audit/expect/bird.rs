@@ -72,7 +72,7 @@ impl Context<'_> {
             && reach == Reach::Required
             && !pool.disable_bgp_export
             && !self.setting.ownership_unknown
-            && !self.datastore.nodes().get(host).is_some_and(|peer| self.setting.wireguard_takes(peer))
+            && !self.datastore.node(host).is_some_and(|peer| self.setting.wireguard_takes(peer))
     }
 
     /// How BIRD routes to `host`, or `None` where that host announces nothing: no Node, no address of the family.
@@ -80,7 +80,7 @@ impl Context<'_> {
         if self.datastore.is_unreadable_node(host) || self.datastore.is_unreadable_node(self.me) {
             return Some(Form::Unknown);
         }
-        let peer = self.datastore.nodes().get(host)?.bgp_address(family)?.addr();
+        let peer = self.datastore.node(host)?.bgp_address(family)?.addr();
         let same_subnet = self.same_subnet(peer);
         // In no pool BIRD's kernel filter accepts the route as it is.
         let tunnel = match pool.map_or(EncapMode::Never, IpPool::mode) {
@@ -91,7 +91,7 @@ impl Context<'_> {
         if tunnel && family == Family::V4 {
             return Some(Form::Remote {
                 encapsulation: Encapsulation::Ipip,
-                device: Device::OneOf(vec![TunnelKind::Ipip.device().into()]),
+                device: Device::Tunnel(const { &[TunnelKind::Ipip.device()] }),
                 gateway: Gateway::Exactly(peer),
                 same_subnet,
             });

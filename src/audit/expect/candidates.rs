@@ -1,11 +1,9 @@
 //! Which destinations something may be expected of.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
 use super::{Context, user};
-use crate::model::{AllocationBlock, Name, address_at, host_net};
+use crate::model::{AllocationBlock, Name, WorkloadEndpoint, address_at, host_net};
 
 impl Context<'_> {
     /// Destinations inside `net` that something may be expected of, beside what the kernel has.
@@ -17,24 +15,18 @@ impl Context<'_> {
         }
         // What an endpoint expects stands on its own, but not in a block that cannot be read or of a machine that moves
         // here (J1, J25): it has to be looked at when the block changes or goes.
-        found.extend(self.own_endpoints_within(net));
+        found.extend(self.own_endpoints());
         found.retain(|destination| net.contains(destination));
         found
     }
 
-    /// Where endpoints are listed there may be half a million of them: a block's addresses are looked up one by one.
-    fn own_endpoints_within(&self, net: &IpNet) -> Vec<IpNet> {
-        const LOOKUPS: u8 = 10;
-        if net.max_prefix_len() - net.prefix_len() > LOOKUPS {
-            return self.own_endpoints().collect();
-        }
-        let is_own = |address: &IpAddr| self.datastore.endpoints_at(*address).any(|it| it.node == *self.me);
-        (0u64..).map_while(|ordinal| address_at(net, ordinal)).filter(is_own).map(host_net).collect()
+    /// Addresses of this host's endpoints. Where endpoints are listed there may be half a million others.
+    pub(super) fn own_endpoints(&self) -> impl Iterator<Item = IpNet> {
+        self.own().flat_map(|endpoint| &endpoint.addresses).copied().map(host_net)
     }
 
-    pub(super) fn own_endpoints(&self) -> impl Iterator<Item = IpNet> {
-        let endpoints = self.datastore.endpoints().values().filter(|endpoint| endpoint.node == *self.me);
-        endpoints.flat_map(|endpoint| &endpoint.addresses).copied().map(host_net)
+    fn own(&self) -> impl Iterator<Item = &WorkloadEndpoint> {
+        self.datastore.endpoints_on(self.me).inspect(|_| self.examined.set(self.examined.get() + 1))
     }
 
     /// The same for everything there is.
@@ -64,8 +56,7 @@ impl Context<'_> {
 
     /// Addresses of this host's endpoints behind a device.
     pub(in crate::audit) fn addresses_behind(&self, device: &Name) -> Vec<IpNet> {
-        let endpoints = self.datastore.endpoints().values();
-        let behind = endpoints.filter(|endpoint| endpoint.node == *self.me && endpoint.interface == *device);
+        let behind = self.own().filter(|endpoint| endpoint.interface == *device);
         behind.flat_map(|endpoint| endpoint.addresses.iter().chain(&endpoint.floating)).copied().map(host_net).collect()
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Context, Device, Expectation, Form, Gateway, Need};
+use super::{Context, Device, Devices, Expectation, Form, Gateway, Need};
 use crate::audit::report::{Encapsulation, RouteClass};
 use crate::audit::setting::Programmer;
 use crate::model::{EncapMode, Family, IpPool, Name, PoolClass, TunnelKind, host_route};
@@ -33,7 +33,7 @@ impl Context<'_> {
             return;
         }
         let tunnel_address = host_route(cidr).filter(|address| {
-            self.datastore.nodes().get(host).is_some_and(|node| node.tunnels.values().any(|it| it == address))
+            self.datastore.node(host).is_some_and(|node| node.tunnels.values().any(|it| it == address))
         });
         let Some(form) = self.felix_form(pool, host, tunnel_address) else { return };
         let class = if tunnel_address.is_some() { RouteClass::TunnelAddress } else { RouteClass::RemoteBlock };
@@ -66,7 +66,7 @@ impl Context<'_> {
             return Some(Form::Unknown);
         }
         let family = pool.family();
-        let node = self.datastore.nodes().get(host)?;
+        let node = self.datastore.node(host)?;
         let peer = node.routing_address(family)?;
         let same_subnet = self.same_subnet(peer);
         let direct = match pool.mode() {
@@ -75,7 +75,7 @@ impl Context<'_> {
             EncapMode::Always => false,
         };
         if direct {
-            let device = self.parent(family).map_or(Device::Any, |parent| Device::OneOf(vec![parent]));
+            let device = self.parent(family).map_or(Device::Any, Device::Exactly);
             let gateway = Gateway::Exactly(peer);
             return Some(Form::Remote { encapsulation: Encapsulation::None, device, gateway, same_subnet });
         }
@@ -89,7 +89,7 @@ impl Context<'_> {
             // There is no IPIP for IPv6.
             PoolClass::Ipip if family == Family::V4 => Some(Form::Remote {
                 encapsulation: Encapsulation::Ipip,
-                device: Device::OneOf(vec![TunnelKind::Ipip.device().into()]),
+                device: Device::Tunnel(const { &[TunnelKind::Ipip.device()] }),
                 gateway: Gateway::Exactly(peer),
                 same_subnet,
             }),
@@ -98,12 +98,11 @@ impl Context<'_> {
     }
 
     pub(super) fn vxlan_devices(&self, family: Family) -> Device {
-        match family {
-            Family::V4 => Device::OneOf(vec![TunnelKind::VxlanV4.device().into()]),
-            Family::V6 if self.setting.bpf => {
-                Device::OneOf(vec![TunnelKind::VxlanV4.device().into(), TunnelKind::VxlanV6.device().into()])
-            }
-            Family::V6 => Device::OneOf(vec![TunnelKind::VxlanV6.device().into()]),
-        }
+        const BOTH: Devices = &[TunnelKind::VxlanV4.device(), TunnelKind::VxlanV6.device()];
+        Device::Tunnel(match family {
+            Family::V4 => &BOTH[..1],
+            Family::V6 if self.setting.bpf => BOTH,
+            Family::V6 => &BOTH[1..],
+        })
     }
 }

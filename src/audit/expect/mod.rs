@@ -1,6 +1,7 @@
 //! The routes that this host ought to have: for one destination, everything that the datastore says of it
 //! (reference 4.5; J20–J25).
 
+use std::cell::Cell;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -40,11 +41,16 @@ pub(super) enum Gateway {
     Recursive,
 }
 
+/// Names of tunnel devices, of which any will do.
+pub(super) type Devices = &'static [&'static str];
+
 /// Which device is right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Device {
-    /// One of these.
-    OneOf(Vec<Name>),
+    /// A tunnel's; of several any.
+    Tunnel(Devices),
+    /// This one.
+    Exactly(Name),
     /// The one named, or one whose own subnet contains the gateway: where a recursive next hop ends.
     Reaching(Name),
     /// Not known here: this host's address is on no device that is known. Still no pod's.
@@ -101,23 +107,26 @@ pub(super) struct Context<'a> {
     pub me: &'a Name,
     /// What is configured for it.
     pub setting: &'a Setting,
+    /// The interfaces that carry this host's addresses, IPv4 and IPv6: where unencapsulated routes leave.
+    pub parents: &'a [Option<Name>; 2],
     /// BGP sessions that the datastore describes.
     pub sessions: &'a Sessions,
     /// BIRD is meant to run here (J24).
     pub bird_meant: bool,
     /// Blocks that are not followed count as they were when they were read.
     pub reads: bool,
+    /// How many endpoints were gone through to find out what is touched: what a look costs is counted.
+    pub examined: &'a Cell<usize>,
 }
 
 impl<'a> Context<'a> {
     fn node(&self) -> Option<&'a Node> {
-        self.datastore.nodes().get(self.me)
+        self.datastore.node(self.me)
     }
 
-    /// The interface that carries this host's address: where unencapsulated routes leave.
+    /// The interface that carries this host's address of the family.
     pub(in crate::audit) fn parent(&self, family: Family) -> Option<Name> {
-        let address = self.node()?.routing_address(family)?;
-        self.kernel.interface_of(address).map(|(link, _)| link.name.clone())
+        self.parents[family as usize].clone()
     }
 
     /// `L3RouteResolver.nodeInOurSubnet`: this host's prefix contains the peer's address.

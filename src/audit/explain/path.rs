@@ -80,7 +80,7 @@ impl Known<'_> {
         if context.datastore.is_dark(&net) {
             return link.cannot_tell("nothing follows from a block that cannot be read");
         }
-        let device_down = wanted.is_some_and(|it| !context.is_any_up(&needed_devices(&it.expectation.form)));
+        let device_down = wanted.is_some_and(|it| !context.is_any_up(needed_devices(&it.expectation.form)));
         match (wanted, taken) {
             (_, Taken::Here) => link,
             (_, Taken::Refused) => {
@@ -278,7 +278,7 @@ fn devices(context: &Context<'_>, wanted: Option<&Wanted>, taken: Taken<'_>) -> 
     let needed = wanted.map(|it| needed_devices(&it.expectation.form)).unwrap_or_default();
     // Without its tunnel the route goes elsewhere, or is gone: the tunnel is what is missing.
     if !needed.is_empty() {
-        return needed;
+        return needed.iter().map(|name| Name::from(*name)).collect();
     }
     if let Some(Wanted { expectation: Expectation { form: Form::Workload(names), .. }, .. }) = wanted
         && let Some(name) = names.first()

@@ -17,7 +17,7 @@ use crate::model::{
 
 /// What a block adds to its pool, and the sum of that over blocks. What is counted one by one fits in 64 bits (no block
 /// is larger than [`AllocationBlock::MAX_SIZE`]), what is a width may not. `area` = allocated + cooldown + free + reserved + lost.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Share {
     /// Addresses that this block decides on: all of them, save those of more specific blocks inside it.
     pub(super) area: u128,

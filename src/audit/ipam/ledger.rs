@@ -1,6 +1,7 @@
 //! Sums over all CIDRs, kept by adding what a CIDR says now and taking off what it said before.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use ipnet::IpNet;
@@ -17,8 +18,8 @@ pub(super) struct Entry {
     /// The pool's name, or `no_ippool`.
     pub(super) pool: Name,
     /// Absent where no block is.
-    pub(super) share: Option<Share>,
-    pub(super) hosts: Box<[(Name, HostFigures)]>,
+    pub(super) share: Option<Arc<Share>>,
+    pub(super) hosts: Box<[(Name, Arc<HostFigures>)]>,
     pub(super) owners: Box<[Name]>,
 }
 

@@ -12,11 +12,12 @@ use ipnet::IpNet;
 
 use super::finding::Finding;
 use super::now::Now;
-use super::report::IpamReport;
-use crate::model::{Family, IpamConfig, Name, Node};
+use super::report::{HostFigures, IpamReport};
+use crate::model::{Family, IpamConfig, Name, Node, Shared};
 use crate::state::{Changes, Datastore, Kind};
 
 use affinity::{Age, Claims, Seen};
+use figures::Share;
 use ledger::{Entry, Ledger, PoolFacts};
 use reserved::Reserved;
 use standing::{Standing, settle};
@@ -67,6 +68,9 @@ pub struct IpamAudit {
     over_limit: BTreeMap<(Name, Family), Vec<Standing>>,
     unreadable: Vec<Standing>,
     ledger: Ledger,
+    /// What CIDRs add to the sums: most add what many others do.
+    shares: Shared<Share>,
+    figures: Shared<HostFigures>,
     reserved: Reserved,
     pools: BTreeMap<Name, PoolFacts>,
     /// Every pool can be read.
@@ -96,6 +100,8 @@ impl IpamAudit {
             over_limit: BTreeMap::new(),
             unreadable: Vec::new(),
             ledger: Ledger::default(),
+            shares: Shared::default(),
+            figures: Shared::default(),
             reserved: Reserved::default(),
             pools: BTreeMap::new(),
             pools_known: true,
@@ -159,6 +165,8 @@ impl IpamAudit {
 
     /// What every CIDR is judged against.
     fn read_surroundings(&mut self, datastore: &Datastore, selector: &dyn Fn(&str) -> Option<NodeFilter>) {
+        self.shares.prune();
+        self.figures.prune();
         self.config = datastore.ipam_config();
         self.config_known = !datastore.has_unreadable(Kind::IpamConfig);
         self.pools_known = !datastore.has_unreadable(Kind::Pool);
@@ -176,7 +184,7 @@ impl IpamAudit {
     }
 
     /// The verdict on a CIDR; `None` where neither a block nor a readable key names it.
-    fn judge(&self, datastore: &Datastore, cidr: IpNet, before: &[Standing], now: Now) -> Option<Verdict> {
+    fn judge(&mut self, datastore: &Datastore, cidr: IpNet, before: &[Standing], now: Now) -> Option<Verdict> {
         let claims = Claims::of(datastore, cidr);
         let pool = datastore.pool_of(&cidr);
         let knows = |host: &Name| datastore.nodes().contains_key(host) || datastore.is_unreadable_node(host);
@@ -198,10 +206,11 @@ impl IpamAudit {
         let share = (!matches!(claims.block, Seen::Absent)).then(|| {
             let inside = datastore.blocks_overlapping(&cidr).map(|other| other.cidr);
             let inside = inside.chain(datastore.dark_blocks_overlapping(&cidr).copied()).collect();
-            figures::share(&cidr, block, &figures::widest(&cidr, inside), &self.reserved)
+            self.shares.share(figures::share(&cidr, block, &figures::widest(&cidr, inside), &self.reserved))
         });
         let pool = pool.map_or_else(|| self.no_pool.clone(), |pool| pool.name.clone());
-        let hosts = figures::hosts(&claims).into_iter().collect();
+        let hosts = figures::hosts(&claims).into_iter().map(|(host, figures)| (host, self.figures.share(figures)));
+        let hosts = hosts.collect();
         let entry = Entry { cidr, pool, share, hosts, owners: figures::owners(&claims).into() };
         Some(Verdict { entry, standing: settle(before, found, now) })
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::expect::{Context, Device, Expectation, Form, Gateway, Need};
+use super::expect::{Context, Device, Devices, Expectation, Form, Gateway, Need};
 use super::reasons::RouteReason;
 use super::report::{Encapsulation, RouteClass};
 use super::setting::{Programmer, device_encapsulation};
@@ -17,7 +17,7 @@ mod unexpected;
 pub(super) use sight::Doubt;
 
 /// A difference between what ought to be and what is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Difference {
     /// The route's class.
     pub class: RouteClass,
@@ -36,7 +36,7 @@ pub(super) struct Difference {
 }
 
 /// What one remote route says of its pool's tunnel mode (J26).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Evidence {
     /// The pool.
     pub pool: Name,
@@ -49,22 +49,29 @@ pub(super) struct Evidence {
 }
 
 /// What is known of one destination.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Verdict {
     /// How the kernel's route is counted, if it is.
     pub actual: Option<(RouteClass, Encapsulation)>,
     /// How what ought to be there is counted.
     pub expected: Option<(RouteClass, Encapsulation)>,
     /// What is wrong.
-    pub difference: Option<Difference>,
+    pub difference: Option<Box<Difference>>,
     /// What it says of its pool's mode.
     pub evidence: Option<Evidence>,
     /// The tunnel devices that a required route needs; any of them will do.
-    pub needs_device: Vec<Name>,
+    pub needs_device: Devices,
     /// The endpoint that decides whether a route has to be there.
-    pub lookup: Option<EndpointId>,
+    pub lookup: Option<Box<EndpointId>>,
     /// What others' blocks have to say of it, where they are not followed.
     pub doubt: Option<Box<Doubt>>,
+}
+
+impl Verdict {
+    /// Whether any number of destinations may have the very same: nothing in it is about one of them alone.
+    pub(super) fn is_common(&self) -> bool {
+        self.difference.is_none() && self.lookup.is_none() && self.doubt.is_none()
+    }
 }
 
 /// Whether an address is link-local: nobody's own.
@@ -87,7 +94,7 @@ impl Context<'_> {
         let mut expectations = self.expectations(destination);
         expectations.retain(|expectation| by_bird || !expectation.bird_only);
         match (route, expectations.is_empty()) {
-            (None, true) => Verdict { lookup: self.lookup(destination), ..Verdict::default() },
+            (None, true) => Verdict { lookup: self.lookup(destination).map(Box::new), ..Verdict::default() },
             (None, false) => self.absent(destination, &expectations[0]),
             (Some(route), true) => self.unexpected(route),
             (Some(route), false) => self.present(route, &expectations),
@@ -96,7 +103,7 @@ impl Context<'_> {
 
     /// Nothing is there. `first` is the most demanding expectation.
     fn absent(&self, destination: &IpNet, first: &Expectation) -> Verdict {
-        let lookup = self.lookup(destination);
+        let lookup = self.lookup(destination).map(Box::new);
         if first.need == Need::Permitted {
             return Verdict { lookup, ..Verdict::default() };
         }
@@ -108,15 +115,13 @@ impl Context<'_> {
             return Verdict::default();
         }
         let needs_device = needed_devices(&first.form);
-        let mut verdict =
-            Verdict { expected: Some((first.class, form_encapsulation(&first.form))), lookup, ..Verdict::default() };
+        let expected = Some((first.class, form_encapsulation(&first.form)));
+        let mut verdict = Verdict { expected, lookup, needs_device, ..Verdict::default() };
         // One fault of the tunnel stands for all its routes (J19).
-        if !self.is_any_up(&needs_device) {
-            verdict.needs_device = needs_device;
+        if !self.is_any_up(needs_device) {
             return verdict;
         }
-        verdict.needs_device = needs_device;
-        verdict.difference = Some(Difference {
+        verdict.difference = Some(Box::new(Difference {
             class: first.class,
             reason: RouteReason::Missing,
             host: first.host.clone().unwrap_or_else(|| self.me.clone()),
@@ -124,7 +129,7 @@ impl Context<'_> {
             detail: words::missing(destination, first),
             expected: words::form(destination, &first.form),
             actual: "no route".to_owned(),
-        });
+        }));
         verdict
     }
 
@@ -137,7 +142,7 @@ impl Context<'_> {
             Form::Unknown => actual,
             ref form => form_encapsulation(form),
         };
-        let needs_device = if chosen.need == Need::Required { needed_devices(&chosen.form) } else { Vec::new() };
+        let needs_device = if chosen.need == Need::Required { needed_devices(&chosen.form) } else { &[] };
         let evidence = match (&chosen.form, self.datastore.pool_of(&route.destination)) {
             (Form::Remote { encapsulation, same_subnet, .. }, Some(pool)) if route.kind == RouteType::Unicast => {
                 Some(Evidence {
@@ -151,20 +156,22 @@ impl Context<'_> {
         };
         let reason = match met {
             Some(_) => None,
-            None if !self.is_any_up(&needed_devices(&chosen.form)) => None,
+            None if !self.is_any_up(needed_devices(&chosen.form)) => None,
             None => self.compare(route, chosen),
         };
         Verdict {
             actual: Some((chosen.class, actual)),
             expected: Some((chosen.class, wanted)),
-            difference: reason.map(|reason| Difference {
-                class: chosen.class,
-                reason,
-                host: chosen.host.clone().unwrap_or_else(|| self.me.clone()),
-                programmer: Some(chosen.programmer),
-                detail: words::differs(route, chosen, reason),
-                expected: words::form(&route.destination, &chosen.form),
-                actual: words::route(route),
+            difference: reason.map(|reason| {
+                Box::new(Difference {
+                    class: chosen.class,
+                    reason,
+                    host: chosen.host.clone().unwrap_or_else(|| self.me.clone()),
+                    programmer: Some(chosen.programmer),
+                    detail: words::differs(route, chosen, reason),
+                    expected: words::form(&route.destination, &chosen.form),
+                    actual: words::route(route),
+                })
             }),
             evidence,
             needs_device,
@@ -188,7 +195,7 @@ impl Context<'_> {
     }
 
     fn compare_workload(&self, route: &Route, devices: &[Name]) -> Option<RouteReason> {
-        let [hop] = route.next_hops.as_slice() else {
+        let [hop] = &*route.next_hops else {
             return (route.next_hops.len() > 1).then_some(RouteReason::Multipath);
         };
         let device = hop.device.as_ref()?;
@@ -210,7 +217,7 @@ impl Context<'_> {
         device: &Device,
         gateway: Gateway,
     ) -> Option<RouteReason> {
-        let hops = route.next_hops.as_slice();
+        let hops = &*route.next_hops;
         if !hops.is_empty() && hops.iter().all(|hop| hop.down) {
             return Some(RouteReason::Linkdown);
         }
@@ -248,7 +255,8 @@ impl Context<'_> {
         match device {
             // No way to another host leads through a pod's device.
             Device::Any => !self.setting.is_workload_device(name) && name.as_ref() != "lo",
-            Device::OneOf(names) => names.contains(name),
+            Device::Tunnel(names) => names.contains(&&**name),
+            Device::Exactly(right) => name == right,
             Device::Reaching(parent) => {
                 if parent == name {
                     return true;
@@ -275,7 +283,7 @@ impl Context<'_> {
     }
 
     /// Whether one of the devices is up; with none named, or without knowledge of devices, nothing stands in the way.
-    pub(super) fn is_any_up(&self, devices: &[Name]) -> bool {
+    pub(super) fn is_any_up(&self, devices: Devices) -> bool {
         devices.is_empty()
             || !self.kernel.knows_links()
             || devices.iter().any(|device| self.kernel.link(device).is_some_and(|link| link.is_up()))
@@ -290,13 +298,13 @@ fn form_encapsulation(form: &Form) -> Encapsulation {
 }
 
 /// The tunnel devices that a route needs.
-pub(super) fn needed_devices(form: &Form) -> Vec<Name> {
+pub(super) fn needed_devices(form: &Form) -> Devices {
     match form {
         Form::Remote {
             encapsulation: Encapsulation::Ipip | Encapsulation::Vxlan,
-            device: Device::OneOf(names),
+            device: Device::Tunnel(names),
             ..
-        } => names.clone(),
-        _ => Vec::new(),
+        } => names,
+        _ => &[],
     }
 }

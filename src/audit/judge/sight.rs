@@ -10,7 +10,7 @@ use crate::audit::expect::Context;
 use crate::audit::report::RouteClass;
 
 /// What others' blocks have to say of a destination that keys alone do not explain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::audit) struct Doubt {
     /// Blocks that decide.
     pub blocks: Vec<IpNet>,

@@ -40,14 +40,16 @@ impl Context<'_> {
         let felix = self.setting.is_felix_protocol(route.protocol);
         let bird = route.protocol == Protocol::BIRD;
         let device_route = route.protocol == Protocol::BOOT && through_calico;
-        let difference = |reason, detail: String| Difference {
-            class,
-            reason,
-            host: self.me.clone(),
-            programmer: None,
-            detail,
-            expected: "no route".to_owned(),
-            actual: words::route(route),
+        let difference = |reason, detail: String| {
+            Some(Box::new(Difference {
+                class,
+                reason,
+                host: self.me.clone(),
+                programmer: None,
+                detail,
+                expected: "no route".to_owned(),
+                actual: words::route(route),
+            }))
         };
         let counted = |class| Verdict { actual: Some((class, encapsulation)), ..Verdict::default() };
         if felix || bird || device_route {
@@ -63,7 +65,7 @@ impl Context<'_> {
                 return Verdict::default();
             }
             let detail = words::stale(self, route, block);
-            return Verdict { difference: Some(difference(RouteReason::Stale, detail)), ..counted(class) };
+            return Verdict { difference: difference(RouteReason::Stale, detail), ..counted(class) };
         }
         if pool.is_none() {
             return Verdict::default();
@@ -71,7 +73,7 @@ impl Context<'_> {
         match block.filter(|block| block.owner.is_some()) {
             Some(block) => {
                 let detail = words::foreign(route, block);
-                Verdict { difference: Some(difference(RouteReason::Foreign, detail)), ..counted(class) }
+                Verdict { difference: difference(RouteReason::Foreign, detail), ..counted(class) }
             }
             None => counted(RouteClass::Foreign),
         }
@@ -117,6 +119,6 @@ impl Context<'_> {
         let own = |node: &Node| {
             node.own_addresses().any(|it| it == address) || node.tunnels.values().any(|it| *it == address)
         };
-        self.kernel.has_address(address) || self.datastore.nodes().get(self.me).is_some_and(own)
+        self.kernel.has_address(address) || self.datastore.node(self.me).is_some_and(own)
     }
 }

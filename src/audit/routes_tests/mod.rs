@@ -143,7 +143,7 @@ fn route(line: &str) -> Option<Route> {
         kind,
         protocol: Protocol::BOOT,
         link_scope: false,
-        next_hops: Vec::new(),
+        next_hops: Default::default(),
     };
     let mut hop = NextHop { gateway: None, device: None, down: false, onlink: false };
     let mut hops: Vec<NextHop> = Vec::new();
@@ -163,7 +163,7 @@ fn route(line: &str) -> Option<Route> {
             other => panic!("{other:?} in {line:?}"),
         }
     }
-    made.next_hops = hops;
+    made.next_hops = hops.into();
     made.link_scope = kind == RouteType::Unicast && made.next_hops.iter().all(|it| it.gateway.is_none());
     Some(made)
 }
@@ -212,7 +212,7 @@ impl Host {
     }
 
     fn node(&mut self, name: &str, change: impl FnOnce(&mut Node)) -> &mut Host {
-        let mut node = self.cluster.datastore().nodes()[name].clone();
+        let mut node = (*self.cluster.datastore().nodes()[name]).clone();
         change(&mut node);
         self.cluster.put(Object::Node(name.into(), node));
         self

@@ -104,11 +104,12 @@ pub(super) fn tunnel(
     }
     let link = kernel.link(device(kernel, setting, family)).filter(|link| link.is_up())?;
     // Every Node with such an end: pools, blocks, subnets and readiness play no part.
-    let peer = |(name, node): (&Name, &Node)| {
+    let peer = |name: &Name, node: &Node| {
         let (address, host) = (node.vtep(family)?, node.bgp_address(family)?.addr());
         Some(Peer { node: name.clone(), address, mac: node.vxlan_mac(name, family), host })
     };
-    let peers: Vec<Peer> = datastore.nodes().iter().filter(|(name, _)| *name != me).filter_map(peer).collect();
+    let others = datastore.nodes().iter().filter(|(name, _)| *name != me);
+    let peers: Vec<Peer> = others.filter_map(|(name, node)| peer(name, node)).collect();
     Some(Tunnel {
         family,
         device: link.name.clone(),

@@ -182,12 +182,13 @@ fn an_entry_is_used_by_the_routes_by_its_address_or_to_it() {
         kind: crate::model::RouteType::Unicast,
         protocol: crate::model::Protocol::FELIX,
         link_scope: gateway.is_none(),
-        next_hops: vec![crate::model::NextHop {
+        next_hops: [crate::model::NextHop {
             gateway,
             device: Some("vxlan.calico".into()),
             down: false,
             onlink: gateway.is_some(),
-        }],
+        }]
+        .into(),
     };
     assert!(!kernel(&cluster, 1));
     let by = route("10.1.1.64/26", Some(tunnel_address(1)));

@@ -1,6 +1,7 @@
 //! Allocation blocks (`libcalico-go/lib/backend/model/block.go`, `AllocationBlock`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::de::IgnoredAny;
@@ -88,7 +89,7 @@ fn attributes(
     host: Option<&Name>,
     detail: &Detail,
     names: &mut Shared,
-) -> Box<[Attribute]> {
+) -> Arc<[Attribute]> {
     let entries = (0i64..).zip(&value.attributes.0);
     let Some(host) = host.filter(|host| matches!(detail, Detail::Rules(_)) && detail.abridges(cidr, host)) else {
         return entries.map(|(_, entry)| entry.read(names)).collect();

@@ -31,7 +31,7 @@ pub(super) fn route(entry: &Entry<'_>) -> Result<Option<Route>, FileError> {
         kind,
         protocol: entry.named("protocol", names::PROTOCOLS, HINT)?.map_or(Protocol::BOOT, Protocol),
         link_scope: entry.named::<u8>("scope", names::SCOPES, HINT)? == Some(253),
-        next_hops,
+        next_hops: next_hops.into(),
     }))
 }
 

@@ -58,7 +58,7 @@ fn every_recorded_host_is_read_whole() {
                 Event::Link(link) => links.push(link.name.clone()),
                 Event::Route(route) => {
                     assert_eq!(route.next_hops.is_empty(), !route.kind.has_next_hops(), "{route:?}");
-                    for hop in &route.next_hops {
+                    for hop in &*route.next_hops {
                         let device = hop.device.as_ref().unwrap();
                         assert!(links.contains(device), "{}: {route:?}", file.display());
                     }
@@ -77,13 +77,13 @@ fn a_recorded_host_has_what_its_text_shows() {
     let find = |net: &str| routes.iter().find(|route| route.destination == net.parse().unwrap()).unwrap();
     let tunnel = find("10.202.1.64/26");
     assert_eq!((tunnel.kind, tunnel.protocol, tunnel.metric), (RouteType::Unicast, Protocol::FELIX, 0));
-    assert_eq!(tunnel.next_hops, [hop("10.77.1.2", "tunl0", false, true)]);
+    assert_eq!(*tunnel.next_hops, [hop("10.77.1.2", "tunl0", false, true)]);
     let local = find("10.204.0.128/26");
     assert_eq!((local.kind, local.protocol), (RouteType::Blackhole, Protocol::BIRD));
     assert!(local.next_hops.is_empty());
     let pod = find("10.200.0.129/32");
     assert_eq!((pod.metric, pod.link_scope), (1024, true));
-    assert_eq!(pod.next_hops, [hop("", "cali00000000001", false, false)]);
+    assert_eq!(*pod.next_hops, [hop("", "cali00000000001", false, false)]);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn each_next_hop_of_a_multipath_route_is_kept_with_its_flags() {
         one(r#"{"type":"unicast","dst":"10.70.0.0/24","table":"main","protocol":"boot","scope":"global","flags":[],
             "nexthops":[{"gateway":"172.18.0.5","dev":"eth0","weight":2,"flags":["linkdown"]},
                         {"via":{"family":"inet6","host":"fd00::6"},"dev":"eth1","weight":1,"flags":["onlink"]}]}"#);
-    assert_eq!(route.next_hops, [hop("172.18.0.5", "eth0", true, false), hop("fd00::6", "eth1", false, true)]);
+    assert_eq!(*route.next_hops, [hop("172.18.0.5", "eth0", true, false), hop("fd00::6", "eth1", false, true)]);
 }
 
 #[test]

@@ -49,22 +49,26 @@ async fn dump_once(socket: &mut Socket) -> Result<(Mirror, Option<Doubt>), Netli
     let mut mirror = Mirror::default();
     let mut doubt = None;
     let lists = [
-        ("links", None, RouteNetlinkMessage::GetLink(LinkMessage::default())),
-        ("addresses", None, RouteNetlinkMessage::GetAddress(AddressMessage::default())),
-        ("IPv4 routes", Some(Family::V4), routes(AddressFamily::Inet)),
-        ("IPv6 routes", Some(Family::V6), routes(AddressFamily::Inet6)),
+        ("links", RouteNetlinkMessage::GetLink(LinkMessage::default())),
+        ("addresses", RouteNetlinkMessage::GetAddress(AddressMessage::default())),
+    ];
+    for (what, request) in lists {
+        for change in list(socket, what, &request).await? {
+            doubt = mirror.learn(change).err().or(doubt);
+        }
+    }
+    let lists = [
+        ("IPv4 routes", Family::V4, routes(AddressFamily::Inet)),
+        ("IPv6 routes", Family::V6, routes(AddressFamily::Inet6)),
     ];
     for (what, family, request) in lists {
-        for change in list(socket, what, &request).await? {
+        each(socket, what, &request, |told| match told {
             // Where the kernel has no IPv6, it answers with the routes of all the families that it has.
-            let other_family = match &change {
-                Change::Route(route) => Some(Family::of_net(&route.destination)) != family,
-                _ => false,
-            };
-            if !other_family {
-                doubt = mirror.learn(change).err().or(doubt);
-            }
-        }
+            Some(Change::Route(route)) if Family::of_net(&route.destination) != family => {}
+            Some(change) => doubt = mirror.learn(change).err().or(doubt),
+            None => mirror.forget_routes(family),
+        })
+        .await?;
     }
     Ok((mirror, doubt))
 }
@@ -77,48 +81,65 @@ fn routes(family: AddressFamily) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetRoute(message)
 }
 
-/// One list, asked for again as long as the kernel says that it changed while it was read.
+/// One list, whole.
 pub(super) async fn list<C: Decode>(
     socket: &mut Socket,
     what: &'static str,
     request: &RouteNetlinkMessage,
 ) -> Result<Vec<C>, NetlinkError> {
+    let mut found = Vec::new();
+    each(socket, what, request, |told| match told {
+        Some(change) => found.push(change),
+        None => found.clear(),
+    })
+    .await?;
+    Ok(found)
+}
+
+/// One list, asked for again as long as the kernel says that it changed while it was read. `take` is given what it holds
+/// one by one, and `None` where all of that is to be forgotten: a list of routes is too long to be kept twice.
+async fn each<C: Decode>(
+    socket: &mut Socket,
+    what: &'static str,
+    request: &RouteNetlinkMessage,
+    mut take: impl FnMut(Option<C>),
+) -> Result<(), NetlinkError> {
     for attempt in 0..ATTEMPTS {
-        let answer = list_once(socket, what, request.clone()).await?;
-        if let Some(found) = answer {
-            return Ok(found);
+        if each_once(socket, what, request.clone(), &mut |change| take(Some(change))).await? {
+            return Ok(());
         }
+        take(None);
         tracing::debug!(what, attempt, "the list changed while it was read");
         sleep(Duration::from_millis(5) * 2u32.pow(attempt.min(5))).await;
     }
     Err(NetlinkError::Interrupted { what, attempts: ATTEMPTS })
 }
 
-/// One list, or `None` where it is torn. The whole answer is read in any case, so that the socket is free again.
-async fn list_once<C: Decode>(
+/// One list; false where it is torn. The whole answer is read in any case, so that the socket is free again.
+async fn each_once<C: Decode>(
     socket: &mut Socket,
     what: &'static str,
     request: RouteNetlinkMessage,
-) -> Result<Option<Vec<C>>, NetlinkError> {
+    take: &mut impl FnMut(C),
+) -> Result<bool, NetlinkError> {
     let failed = |source| NetlinkError::Refused { what, source };
     let sequence = socket.request_dump(request).await.map_err(failed)?;
-    let mut answer = Answer { what, sequence, found: Vec::new(), torn: false };
-    while !answer.take(socket.receive().await.map_err(failed)?)? {}
-    Ok((!answer.torn).then_some(answer.found))
+    let mut answer = Answer { what, sequence, torn: false };
+    while !answer.take(socket.receive().await.map_err(failed)?, take)? {}
+    Ok(!answer.torn)
 }
 
 /// An answer as it comes in.
-struct Answer<C> {
+struct Answer {
     what: &'static str,
     sequence: u32,
-    found: Vec<C>,
     /// The kernel says that the list changed while it was read.
     torn: bool,
 }
 
-impl<C: Decode> Answer<C> {
-    /// Takes a datagram; true where it was the last.
-    fn take(&mut self, datagram: &[u8]) -> Result<bool, NetlinkError> {
+impl Answer {
+    /// Takes a datagram and hands on what it holds; true where it was the last.
+    fn take<C: Decode>(&mut self, datagram: &[u8], found: &mut impl FnMut(C)) -> Result<bool, NetlinkError> {
         let what = self.what;
         let failed = |source| NetlinkError::Refused { what, source };
         let malformed = |source| NetlinkError::Malformed { what, source };
@@ -136,7 +157,7 @@ impl<C: Decode> Answer<C> {
                     return Err(failed(io::Error::other("answered without a list")));
                 }
                 NetlinkPayload::Overrun(_) => return Err(failed(io::Error::other("the answer was cut off"))),
-                NetlinkPayload::InnerMessage(Told(change)) => self.found.extend(change),
+                NetlinkPayload::InnerMessage(Told(change)) => change.into_iter().for_each(&mut *found),
                 _ => {}
             }
         }
@@ -171,24 +192,31 @@ mod tests {
         message(24, flags, 7, &[&header[..], &destination].concat())
     }
 
-    fn answer() -> Answer<Change> {
-        Answer { what: "IPv4 routes", sequence: 7, found: Vec::new(), torn: false }
+    fn answer() -> Answer {
+        Answer { what: "IPv4 routes", sequence: 7, torn: false }
+    }
+
+    /// Whether the datagram was the last, and how much it held.
+    fn take(answer: &mut Answer, datagram: &[u8]) -> Result<(bool, usize), NetlinkError> {
+        let mut found = 0;
+        let last = answer.take(datagram, &mut |_: Change| found += 1)?;
+        Ok((last, found))
     }
 
     #[test]
     fn an_answer_ends_with_done() {
         let mut answer = answer();
-        assert!(!answer.take(&[blackhole(2), blackhole(2)].concat()).unwrap());
-        assert!(answer.take(&message(3, 2, 7, &[0, 0, 0, 0])).unwrap());
-        assert_eq!((answer.found.len(), answer.torn), (2, false));
-        assert!(self::answer().take(&message(3, 2, 7, &[])).unwrap(), "old kernels send no code");
+        assert_eq!(take(&mut answer, &[blackhole(2), blackhole(2)].concat()).unwrap(), (false, 2));
+        assert_eq!(take(&mut answer, &message(3, 2, 7, &[0, 0, 0, 0])).unwrap(), (true, 0));
+        assert!(!answer.torn);
+        assert!(take(&mut answer, &message(3, 2, 7, &[])).unwrap().0, "old kernels send no code");
     }
 
     #[test]
     fn an_error_at_the_end_is_no_empty_list() {
-        let error = answer().take(&message(3, 2, 7, &(-22i32).to_le_bytes())).unwrap_err();
+        let error = take(&mut answer(), &message(3, 2, 7, &(-22i32).to_le_bytes())).unwrap_err();
         assert!(error.to_string().starts_with("listing IPv4 routes failed: Invalid argument"), "{error}");
-        let error = answer().take(&message(2, 0, 7, &(-1i32).to_le_bytes())).unwrap_err();
+        let error = take(&mut answer(), &message(2, 0, 7, &(-1i32).to_le_bytes())).unwrap_err();
         assert!(matches!(error, NetlinkError::Refused { .. }), "{error}");
     }
 
@@ -196,22 +224,21 @@ mod tests {
     fn a_list_that_changed_while_it_was_read_is_torn() {
         for (part, end) in [(0x12, 2), (2, 0x12)] {
             let mut answer = answer();
-            answer.take(&[blackhole(part), message(3, end, 7, &[0, 0, 0, 0])].concat()).unwrap();
+            take(&mut answer, &[blackhole(part), message(3, end, 7, &[0, 0, 0, 0])].concat()).unwrap();
             assert!(answer.torn, "{part:#x} {end:#x}");
         }
     }
 
     #[test]
     fn the_rest_of_an_earlier_answer_is_passed_over() {
-        let mut answer = answer();
-        assert!(!answer.take(&message(3, 2, 6, &[0, 0, 0, 0])).unwrap());
+        assert!(!take(&mut answer(), &message(3, 2, 6, &[0, 0, 0, 0])).unwrap().0);
     }
 
     #[test]
     fn a_message_that_is_cut_off_is_an_error() {
         let whole = blackhole(2);
         for length in 1..whole.len() {
-            let error = answer().take(&whole[..length]).unwrap_err();
+            let error = take(&mut answer(), &whole[..length]).unwrap_err();
             assert!(matches!(error, NetlinkError::Malformed { .. }), "{length}: {error}");
         }
     }

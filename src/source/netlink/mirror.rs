@@ -5,29 +5,31 @@
 //! next hop where an IPv6 multipath route loses it (`route.c`, `ip6_route_del`). All of this is a [`Doubt`]: the
 //! events so far stand, and a fresh dump is due.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use rtnetlink::MulticastGroup;
 
-use super::decode::{AddressMessage, Change, LinkMessage, RouteMessage};
+use super::decode::{AddressMessage, Change, Hop, LinkMessage, RouteMessage};
 use super::monitor::{Doubt, Picture};
 use super::{NetlinkError, dump};
-use crate::model::{Family, Link, Name, NextHop, Route, RouteKey};
+use crate::model::{Family, Link, Name, NextHop, Route, RouteKey, Shared};
 use crate::state::{Event, Side};
 
 #[cfg(test)]
 mod tests;
 
 /// Links with their addresses, and routes.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Mirror {
     links: BTreeMap<u32, KnownLink>,
     /// By key without device. The kernel may hold several routes there: IPv6 one for each device (`fe80::/64`), and
     /// both families what `ip route append` adds. The first with a key is the one that it uses, and stands for it.
-    slots: HashMap<RouteKey, Vec<Route>>,
+    slots: BTreeMap<Slot, Vec<Route>>,
+    /// Ways out, each once: many routes lead the same way.
+    ways: Shared<[NextHop]>,
     /// Devices that routes lead to and no link has told of.
     unknown: BTreeSet<u32>,
 }
@@ -112,9 +114,9 @@ impl Picture for Mirror {
     }
 
     /// Links before routes.
-    fn events(&self) -> Vec<Event> {
+    fn events(&self) -> impl Iterator<Item = Event> + Send {
         let links = self.links.values().map(|known| Event::Link(known.link.clone()));
-        links.chain(self.routes().map(|route| Event::Route(route.clone()))).collect()
+        links.chain(self.routes().map(|route| Event::Route(route.clone())))
     }
 
     fn difference(&self, fresh: &Mirror) -> Vec<Event> {
@@ -147,11 +149,16 @@ impl Mirror {
         match change {
             Change::Route(message) => {
                 let route = self.named(message);
-                self.slots.entry(slot(&route)).or_default().push(route);
+                keep(self.slots.entry(slot(&route)).or_default(), route);
                 Ok(())
             }
             other => self.apply(other, false, &mut Vec::new()),
         }
+    }
+
+    /// Forgets the routes of a family.
+    pub(super) fn forget_routes(&mut self, family: Family) {
+        self.slots.retain(|(destination, ..), _| Family::of_net(destination) != family);
     }
 
     fn link(&mut self, message: LinkMessage, events: &mut Vec<Event>) -> Result<(), Doubt> {
@@ -229,11 +236,11 @@ impl Mirror {
             // The first, or an IPv6 destination's on a further device. An IPv6 multipath route says that it replaces
             // even where nothing was there.
             (_, []) => {
-                routes.push(route.clone());
+                keep(routes, route.clone());
                 events.push(Event::Route(route));
             }
             ([], _) if !replaces => {
-                routes.push(route.clone());
+                keep(routes, route.clone());
                 events.push(Event::Route(route));
             }
             // A further next hop, or a route that the first one hides: the kernel's order decides.
@@ -267,8 +274,7 @@ impl Mirror {
     }
 
     fn get(&self, key: &RouteKey) -> Option<&Route> {
-        let slot = RouteKey { device: None, ..key.clone() };
-        self.slots.get(&slot)?.iter().find(|route| route.key() == *key)
+        self.slots.get(&(key.destination, key.table, key.metric, key.tos))?.iter().find(|route| route.key() == *key)
     }
 
     /// The routes that stand for their keys.
@@ -283,11 +289,12 @@ impl Mirror {
 
     /// The route with its devices' names; one that is not known is called `if<index>`, as iproute2 does.
     fn named(&mut self, message: RouteMessage) -> Route {
-        let mut next_hops = Vec::with_capacity(message.hops.len());
-        for hop in message.hops {
+        let named = |hop: Hop| {
             let device = hop.device.map(|index| self.device(index));
-            next_hops.push(NextHop { gateway: hop.gateway, device, down: hop.down, onlink: hop.onlink });
-        }
+            NextHop { gateway: hop.gateway, device, down: hop.down, onlink: hop.onlink }
+        };
+        let ways: Vec<NextHop> = message.hops.into_iter().map(named).collect();
+        let next_hops = self.ways.share(ways);
         Route {
             table: message.table,
             destination: message.destination,
@@ -315,8 +322,17 @@ fn identity(message: &AddressMessage) -> (IpNet, IpAddr) {
     (message.local, message.peer)
 }
 
-fn slot(route: &Route) -> RouteKey {
-    RouteKey { device: None, ..route.key() }
+/// A key without device, whose destination comes first.
+type Slot = (IpNet, u32, u32, u8);
+
+fn slot(route: &Route) -> Slot {
+    (route.destination, route.table, route.metric, route.tos)
+}
+
+/// Adds a route to those of its key. Nearly always it is the only one, and there are many keys: no room is left over.
+fn keep(routes: &mut Vec<Route>, route: Route) {
+    routes.reserve_exact(1);
+    routes.push(route);
 }
 
 /// Whether two routes are the same apart from the state of their links. IPv6 turns its next hops round.

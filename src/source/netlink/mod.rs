@@ -129,8 +129,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Follows the kernel until `stop` is true or nobody takes the events any more. It never gives up: what goes wrong is
 /// reported as [`Event::Lost`], and after a pause it starts again.
 ///
-/// A fresh list that follows a loss (and the first) is a batch from [`Event::Resync`] to [`Event::Synced`]. One that
-/// follows a doubt, or is due from time to time, is a batch of the differences found and [`Event::Synced`].
+/// A fresh list that follows a loss (and the first) comes in batches from [`Event::Resync`] to [`Event::Synced`]. One
+/// that follows a doubt, or is due from time to time, is a batch of the differences found and [`Event::Synced`].
 pub async fn run(events: mpsc::Sender<Vec<Event>>, stop: watch::Receiver<bool>) {
     run_with(Settings::default(), events, stop).await;
 }
@@ -169,7 +169,7 @@ async fn follow_until<P: Picture>(
 /// [`NetlinkError`], where the kernel does not answer or its lists change all the time.
 pub async fn snapshot() -> Result<Vec<Event>, NetlinkError> {
     let mirror = Mirror::dump(Settings::default().dump_limit).await?;
-    Ok(monitor::resync(&mirror))
+    Ok(monitor::resync(&mirror).collect())
 }
 
 /// One dump of what is beneath the routes, likewise.
@@ -178,7 +178,7 @@ pub async fn snapshot() -> Result<Vec<Event>, NetlinkError> {
 /// As [`snapshot`].
 pub async fn tunnels_snapshot() -> Result<Vec<Event>, NetlinkError> {
     let tunnels = Tunnels::dump(Settings::default().dump_limit).await?;
-    Ok(monitor::resync(&tunnels))
+    Ok(monitor::resync(&tunnels).collect())
 }
 
 async fn follow<P: Picture>(settings: &Settings, events: &mpsc::Sender<Vec<Event>>) {

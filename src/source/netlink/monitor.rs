@@ -45,7 +45,7 @@ pub(super) trait Picture: Sized {
     }
 
     /// Everything as events.
-    fn events(&self) -> Vec<Event>;
+    fn events(&self) -> impl Iterator<Item = Event> + Send;
 
     /// The events that turn this picture into `fresh`.
     fn difference(&self, fresh: &Self) -> Vec<Event>;
@@ -59,6 +59,9 @@ const LONGEST_QUEUE: usize = 200_000;
 
 /// Datagrams taken as one batch: the engine is told once of what happens at once.
 const LARGEST_BATCH: usize = 256;
+
+/// Events of a whole picture that are handed over at once.
+const BATCH: usize = 1024;
 
 /// Why following the kernel ended.
 pub(super) enum Ended {
@@ -154,12 +157,10 @@ fn read<P: Picture>(datagram: &[u8], known: Option<&P>, heard: &mut Vec<Heard<P>
     Ok(())
 }
 
-/// The whole picture as a batch of events.
-pub(super) fn resync<P: Picture>(picture: &P) -> Vec<Event> {
-    let mut events = vec![Event::Resync(P::SIDE)];
-    events.extend(picture.events());
-    events.push(Event::Synced(P::SIDE));
-    events
+/// The whole picture as events.
+pub(super) fn resync<P: Picture>(picture: &P) -> impl Iterator<Item = Event> + Send {
+    let (begin, end) = ([Event::Resync(P::SIDE)], [Event::Synced(P::SIDE)]);
+    begin.into_iter().chain(picture.events()).chain(end)
 }
 
 /// Follows the kernel until something fails that only a new socket cures. `synced` tells whether it got so far as to
@@ -224,7 +225,7 @@ async fn pass<P: Picture>(
     let mut picture: P = listen_and_dump(settings, ear, &mut due).await?;
     let (some, others) = picture.len();
     tracing::info!(of = P::NAME, some, others, "the kernel's picture is known");
-    send(events, resync(&picture)).await?;
+    send_all(events, &picture).await?;
     *synced = true;
     let mut heard = Vec::new();
     loop {
@@ -283,6 +284,17 @@ async fn listen_and_dump<P: Picture>(settings: &Settings, ear: &mut Ear, due: &m
         }
     }
     Ok(picture)
+}
+
+async fn send_all<P: Picture>(events: &mpsc::Sender<Vec<Event>>, picture: &P) -> Result<(), Stopped> {
+    let mut all = resync(picture);
+    loop {
+        let batch: Vec<Event> = all.by_ref().take(BATCH).collect();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        send(events, batch).await?;
+    }
 }
 
 async fn send(events: &mpsc::Sender<Vec<Event>>, batch: Vec<Event>) -> Result<(), Stopped> {

@@ -143,11 +143,11 @@ impl Picture for Tunnels {
         }
     }
 
-    fn events(&self) -> Vec<Event> {
+    fn events(&self) -> impl Iterator<Item = Event> + Send {
         let neighbours = self.neighbours.values().copied().map(Event::Neighbour);
         let fdb = self.fdb.values().copied().map(Event::Fdb);
         let rules = self.rules.iter().map(|(family, rules)| Event::Rules(*family, rules.clone()));
-        neighbours.chain(fdb).chain(rules).chain(Table::ALL.map(Event::Listed)).collect()
+        neighbours.chain(fdb).chain(rules).chain(Table::ALL.map(Event::Listed))
     }
 
     fn difference(&self, fresh: &Tunnels) -> Vec<Event> {

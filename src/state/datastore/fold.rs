@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::read::Content;
 use super::{AffinityEntry, Datastore, UnreadableValue};
 use crate::model::{AllocationBlock, BlockOwner, EndpointId, Name};
-use crate::state::claims::Claims;
 use crate::state::event::{Kind, Object, ObjectId};
+use crate::state::sorted::Sorted;
 
 impl Datastore {
     pub(in crate::state) fn begin_list(&mut self) {
@@ -22,6 +22,7 @@ impl Datastore {
     /// Forgets what the list did not name.
     pub(in crate::state) fn end_list(&mut self, now: Duration) {
         self.end_own_list();
+        self.changes.listed = true;
         let Some(seen) = self.seen.take() else { return };
         let listed = |id: &ObjectId| self.lists_endpoints || !matches!(id.kind(), Kind::Endpoint | Kind::Handle);
         let gone: Vec<ObjectId> = self.ids().filter(|id| listed(id) && !seen.contains(id)).collect();
@@ -32,7 +33,8 @@ impl Datastore {
             }
             self.delete(&id, now);
         }
-        self.names.retain(|name| Arc::strong_count(name) > 1);
+        self.pods.prune();
+        self.names.prune();
     }
 
     fn ids(&self) -> impl Iterator<Item = ObjectId> + '_ {
@@ -72,17 +74,17 @@ impl Datastore {
         self.forget_unreadable(&id);
         match object {
             Object::Block(mut block) => {
-                self.share_names(&mut block);
+                self.share(&mut block);
                 self.awaited.remove(&block.cidr);
                 self.blocks.insert(block.cidr, Box::new(block));
             }
             Object::Affinity(affinity) => {
                 let mut owner = affinity.owner;
                 if let BlockOwner::Host(name) = &mut owner {
-                    self.share(name);
+                    *name = self.names.share(name.clone());
                 }
                 if self.affinities.get(&affinity.cidr).is_none() {
-                    self.affinities.insert(affinity.cidr, Claims::default());
+                    self.affinities.insert(affinity.cidr, Sorted::default());
                 }
                 if let Some(owners) = self.affinities.get_mut(&affinity.cidr) {
                     owners.insert(owner, AffinityEntry { state: affinity.state, since: now });
@@ -102,20 +104,21 @@ impl Datastore {
             Object::Node(name, node) => {
                 self.drop_node(&name);
                 for address in node.own_addresses() {
-                    self.nodes_by_address.entry(address).or_default().insert(name.clone());
+                    self.nodes_by_address.entry(address).or_default().insert(name.clone(), ());
                 }
-                self.nodes.insert(name, node);
+                self.nodes.insert(name, Box::new(node));
             }
             Object::Endpoint(endpoint) => {
                 self.drop_endpoint(&endpoint.id);
                 for address in &endpoint.addresses {
                     self.changes.address(*address);
-                    self.endpoints_by_address.entry(*address).or_default().insert(endpoint.id.clone());
+                    self.endpoints_by_address.entry(*address).or_default().insert(endpoint.id.clone(), ());
                 }
                 for address in &endpoint.floating {
                     self.changes.address(*address);
-                    self.floating.entry(*address).or_default().insert(endpoint.id.clone());
+                    self.floating.entry(*address).or_default().insert(endpoint.id.clone(), ());
                 }
+                self.endpoints_by_node.entry(endpoint.node.clone()).or_default().insert(endpoint.id.clone());
                 self.endpoints.insert(endpoint.id.clone(), endpoint);
             }
             Object::Felix(name, config) => {
@@ -131,19 +134,17 @@ impl Datastore {
         }
     }
 
-    fn share(&mut self, name: &mut Name) {
-        match self.names.get(name) {
-            Some(known) => *name = known.clone(),
-            None => drop(self.names.insert(name.clone())),
-        }
-    }
-
-    pub(super) fn share_names(&mut self, block: &mut AllocationBlock) {
+    /// Hosts' names, each once, and what blocks of one host say alike.
+    pub(super) fn share(&mut self, block: &mut AllocationBlock) {
         if let Some(BlockOwner::Host(name)) = &mut block.owner {
-            self.share(name);
+            *name = self.names.share(name.clone());
         }
-        for node in block.attributes.iter_mut().filter_map(|attribute| attribute.node.as_mut()) {
-            self.share(node);
+        // Nobody else has them yet: they are changed in place.
+        for node in Arc::make_mut(&mut block.attributes).iter_mut().filter_map(|attribute| attribute.node.as_mut()) {
+            *node = self.names.share(node.clone());
+        }
+        if block.attributes.iter().all(|attribute| attribute.abridged) {
+            block.attributes = self.pods.share(block.attributes.clone());
         }
     }
 
@@ -160,7 +161,7 @@ impl Datastore {
             Object::IpamConfig(config) => self.ipam_config.as_ref() == Some(config),
             Object::Pool(pool) => self.pools.get(&pool.name) == Some(pool),
             Object::Reservation(reservation) => self.reservations.get(&reservation.name) == Some(reservation),
-            Object::Node(name, node) => self.nodes.get(name) == Some(node),
+            Object::Node(name, node) => self.nodes.get(name).is_some_and(|known| **known == *node),
             Object::Endpoint(endpoint) => self.endpoints.get(&endpoint.id) == Some(endpoint),
             Object::Felix(name, config) => self.felix.get(name) == Some(config),
             Object::BgpConfiguration(name, config) => self.bgp.get(name) == Some(config),
@@ -173,7 +174,7 @@ impl Datastore {
         if let ObjectId::Block(cidr) = id
             && self.is_answer(&cidr)
         {
-            return self.take_answer(cidr, Content::Unreadable, now);
+            return self.take_answer(cidr, Content::Unreadable(value), now);
         }
         if let Some(seen) = &mut self.seen {
             seen.insert(id.clone());
@@ -285,6 +286,12 @@ impl Datastore {
 
     fn drop_endpoint(&mut self, id: &EndpointId) {
         let Some(endpoint) = self.endpoints.remove(id) else { return };
+        if let Some(ids) = self.endpoints_by_node.get_mut(&endpoint.node) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.endpoints_by_node.remove(&endpoint.node);
+            }
+        }
         for address in endpoint.floating {
             self.changes.address(address);
             forget(&mut self.floating, address, id);
@@ -297,7 +304,7 @@ impl Datastore {
 }
 
 /// Takes a member out of an index by address, and the entry with its last member.
-fn forget<T: Ord>(index: &mut HashMap<IpAddr, BTreeSet<T>>, address: IpAddr, member: &T) {
+fn forget<T: Ord>(index: &mut HashMap<IpAddr, Sorted<T>>, address: IpAddr, member: &T) {
     if let Some(members) = index.get_mut(&address) {
         members.remove(member);
         if members.is_empty() {

@@ -7,13 +7,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::changes::Changes;
-use super::claims::Claims;
 use super::event::{Kind, ObjectId, Unreadable};
 use super::follow::Follow;
 use super::prefix::PrefixMap;
+use super::sorted::Sorted;
 use crate::model::{
-    AffinityState, AllocationBlock, BgpConfiguration, BgpPeer, BlockOwner, ClusterInformation, EndpointId,
-    FelixConfiguration, Handle, IpPool, IpReservation, IpamConfig, Name, Node, WorkloadEndpoint,
+    AffinityState, AllocationBlock, Attribute, BgpConfiguration, BgpPeer, BlockOwner, ClusterInformation, EndpointId,
+    FelixConfiguration, Handle, IpPool, IpReservation, IpamConfig, Name, Node, Shared, WorkloadEndpoint,
 };
 
 mod fold;
@@ -44,12 +44,12 @@ pub struct AffinityEntry {
 pub struct Datastore {
     /// Boxed: a tree that is filled in order is half empty.
     blocks: PrefixMap<Box<AllocationBlock>>,
-    affinities: PrefixMap<Claims>,
+    affinities: PrefixMap<Sorted<BlockOwner, AffinityEntry>>,
     handles: BTreeMap<Name, Handle>,
     ipam_config: Option<IpamConfig>,
     pools: BTreeMap<Name, IpPool>,
     reservations: BTreeMap<Name, IpReservation>,
-    nodes: BTreeMap<Name, Node>,
+    nodes: BTreeMap<Name, Box<Node>>,
     endpoints: BTreeMap<EndpointId, WorkloadEndpoint>,
     felix: BTreeMap<Name, FelixConfiguration>,
     bgp: BTreeMap<Name, BgpConfiguration>,
@@ -59,12 +59,15 @@ pub struct Datastore {
     /// Blocks whose value cannot be read, and affinity keys likewise: nothing follows from these CIDRs (J1).
     dark_blocks: PrefixMap<()>,
     dark_affinities: PrefixMap<BTreeSet<BlockOwner>>,
-    endpoints_by_address: HashMap<IpAddr, BTreeSet<EndpointId>>,
-    floating: HashMap<IpAddr, BTreeSet<EndpointId>>,
+    endpoints_by_address: HashMap<IpAddr, Sorted<EndpointId>>,
+    floating: HashMap<IpAddr, Sorted<EndpointId>>,
+    endpoints_by_node: HashMap<Name, BTreeSet<EndpointId>>,
     /// Routing and other own addresses of nodes.
-    nodes_by_address: HashMap<IpAddr, BTreeSet<Name>>,
+    nodes_by_address: HashMap<IpAddr, Sorted<Name>>,
     /// Hosts' names, each once: every block and every key repeats one.
-    names: HashSet<Name>,
+    names: Shared<str>,
+    /// What blocks keep of pods that are told apart by nothing but their host.
+    pods: Shared<[Attribute]>,
     /// What the list in progress has named so far.
     seen: Option<HashSet<ObjectId>>,
     /// Endpoints and handles come in the list, rather than by look-ups or not at all.
@@ -133,7 +136,7 @@ impl Datastore {
 
     /// Readable affinity keys of a CIDR by owner.
     pub fn affinities_of(&self, cidr: &IpNet) -> impl Iterator<Item = (&BlockOwner, &AffinityEntry)> + '_ {
-        self.affinities.get(cidr).into_iter().flat_map(Claims::iter)
+        self.affinities.get(cidr).into_iter().flat_map(Sorted::iter)
     }
 
     /// All readable affinity keys, sorted by CIDR and owner.
@@ -198,13 +201,18 @@ impl Datastore {
     }
 
     /// Nodes by name.
-    pub fn nodes(&self) -> &BTreeMap<Name, Node> {
+    pub fn nodes(&self) -> &BTreeMap<Name, Box<Node>> {
         &self.nodes
+    }
+
+    /// The node of this name.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name).map(Box::as_ref)
     }
 
     /// Names of the nodes that have this address as their own (tunnel addresses aside).
     pub fn nodes_at(&self, address: IpAddr) -> impl Iterator<Item = &Name> + '_ {
-        self.nodes_by_address.get(&address).into_iter().flatten()
+        self.nodes_by_address.get(&address).into_iter().flat_map(Sorted::iter).map(|(name, ())| name)
     }
 
     /// Endpoints by id: all of them, or those that were looked up.
@@ -212,14 +220,28 @@ impl Datastore {
         &self.endpoints
     }
 
+    /// Those on a node, by id.
+    pub fn endpoints_on(&self, node: &Name) -> impl Iterator<Item = &WorkloadEndpoint> + '_ {
+        self.endpoints_by_node.get(node).into_iter().flatten().filter_map(|id| self.endpoints.get(id))
+    }
+
     /// Endpoints that have the address in `ipNetworks`.
     pub fn endpoints_at(&self, address: IpAddr) -> impl Iterator<Item = &WorkloadEndpoint> + '_ {
-        self.endpoints_by_address.get(&address).into_iter().flatten().filter_map(|id| self.endpoints.get(id))
+        self.endpoints_in(&self.endpoints_by_address, address)
     }
 
     /// Endpoints that have the address as a floating one.
     pub fn floats_at(&self, address: IpAddr) -> impl Iterator<Item = &WorkloadEndpoint> + '_ {
-        self.floating.get(&address).into_iter().flatten().filter_map(|id| self.endpoints.get(id))
+        self.endpoints_in(&self.floating, address)
+    }
+
+    fn endpoints_in<'a>(
+        &'a self,
+        index: &'a HashMap<IpAddr, Sorted<EndpointId>>,
+        address: IpAddr,
+    ) -> impl Iterator<Item = &'a WorkloadEndpoint> {
+        let ids = index.get(&address).into_iter().flat_map(Sorted::iter);
+        ids.filter_map(|(id, ())| self.endpoints.get(id))
     }
 
     /// Whether all endpoints (and handles) are known, rather than those that were looked up.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::Datastore;
+use super::{Datastore, UnreadableValue};
 use crate::model::{AllocationBlock, BlockOwner, Name};
 use crate::state::event::ObjectId;
 use crate::state::follow::Follow;
@@ -25,7 +25,7 @@ pub struct ReadBlock {
 pub(in crate::state) enum Content {
     Block(Box<AllocationBlock>),
     Absent,
-    Unreadable,
+    Unreadable(UnreadableValue),
 }
 
 impl ReadBlock {
@@ -33,13 +33,21 @@ impl ReadBlock {
     pub fn block(&self) -> Option<&AllocationBlock> {
         match &self.content {
             Content::Block(block) => Some(block),
-            Content::Absent | Content::Unreadable => None,
+            Content::Absent | Content::Unreadable(_) => None,
         }
     }
 
     /// A block was there, and its value could not be read.
     pub fn is_dark(&self) -> bool {
-        matches!(self.content, Content::Unreadable)
+        self.unreadable().is_some()
+    }
+
+    /// What of it could not be read.
+    pub fn unreadable(&self) -> Option<&UnreadableValue> {
+        match &self.content {
+            Content::Unreadable(value) => Some(value),
+            Content::Block(_) | Content::Absent => None,
+        }
     }
 }
 
@@ -62,6 +70,11 @@ impl Datastore {
     /// Blocks that were read and contain the prefix, the most specific first.
     pub fn reads_around(&self, net: &IpNet) -> impl Iterator<Item = (&IpNet, &ReadBlock)> + use<'_> {
         self.reads.covering(net)
+    }
+
+    /// Blocks that were read, without being followed, and that say nothing.
+    pub fn unreadable_reads(&self) -> impl Iterator<Item = (&IpNet, &UnreadableValue)> + '_ {
+        self.reads.iter().filter_map(|(cidr, read)| Some((cidr, read.unreadable()?)))
     }
 
     /// Forgets the blocks that nobody asks about any more.
@@ -102,7 +115,7 @@ impl Datastore {
 
     pub(in crate::state) fn take_answer(&mut self, cidr: IpNet, mut content: Content, now: Duration) {
         if let Content::Block(block) = &mut content {
-            self.share_names(block);
+            self.share(block);
         }
         self.reads.insert(cidr, ReadBlock { content, at: now, doubted: false });
         self.changes.object(&ObjectId::Block(cidr));

@@ -32,7 +32,7 @@ pub(super) fn hop(device: &str, gateway: Option<IpAddr>) -> NextHop {
 pub(super) fn route(destination: IpNet, kind: RouteType, protocol: Protocol, next_hops: Vec<NextHop>) -> Route {
     let link_scope = kind == RouteType::Unicast && next_hops.iter().all(|it| it.gateway.is_none());
     let metric = if destination.max_prefix_len() == 128 { 1024 } else { 0 };
-    Route { table: TABLE_MAIN, destination, metric, tos: 0, kind, protocol, link_scope, next_hops }
+    Route { table: TABLE_MAIN, destination, metric, tos: 0, kind, protocol, link_scope, next_hops: next_hops.into() }
 }
 
 /// Gives the world its links and routes.

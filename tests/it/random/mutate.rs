@@ -1,6 +1,7 @@
 //! One thing that happens to a cluster or to a host's kernel.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use calico_exporter::model::{
     AffinityState, AllocationBlock, Attribute, AttributeKind, BlockAffinity, BlockOwner, EncapMode, Family, Name, Node,
@@ -61,7 +62,7 @@ fn change_route(world: &mut World, rng: &mut Rng) -> String {
         changed.kind = kind;
         if changed.next_hops.is_empty() {
             let gateway = Some(some_gateway(world, rng, family(&key.destination)));
-            changed.next_hops = vec![hop("eth0", gateway)];
+            changed.next_hops = [hop("eth0", gateway)].into();
         }
     };
     match what {
@@ -69,11 +70,11 @@ fn change_route(world: &mut World, rng: &mut Rng) -> String {
         3 => {
             on_hops(rng, RouteType::Unicast);
             let gateway = chance(rng, 85).then(|| some_gateway(world, rng, family(&key.destination)));
-            changed.next_hops[0].gateway = gateway;
+            Arc::make_mut(&mut changed.next_hops)[0].gateway = gateway;
         }
         4 => {
             on_hops(rng, RouteType::Unicast);
-            changed.next_hops[0].device = Some(some_device(world, rng));
+            Arc::make_mut(&mut changed.next_hops)[0].device = Some(some_device(world, rng));
         }
         5 => {
             let kinds = [
@@ -88,17 +89,18 @@ fn change_route(world: &mut World, rng: &mut Rng) -> String {
                 on_hops(rng, kind);
             } else {
                 changed.kind = kind;
-                changed.next_hops = if family(&key.destination) == Family::V6 { vec![hop("lo", None)] } else { vec![] };
+                let lo = (family(&key.destination) == Family::V6).then(|| hop("lo", None));
+                changed.next_hops = lo.into_iter().collect();
             }
         }
-        6 => changed.next_hops.iter_mut().for_each(|it| it.down = true),
+        6 => Arc::make_mut(&mut changed.next_hops).iter_mut().for_each(|it| it.down = true),
         7 => {
             on_hops(rng, RouteType::Unicast);
             let gateway = Some(some_gateway(world, rng, family(&key.destination)));
             let device = if chance(rng, 50) { "eth0".into() } else { some_device(world, rng) };
             let mut second = changed.next_hops[0].clone();
             (second.gateway, second.device) = (gateway, Some(device));
-            changed.next_hops.push(second);
+            changed.next_hops = changed.next_hops.iter().cloned().chain([second]).collect();
         }
         8 => changed.metric += 7,
         _ => changed.protocol = Protocol(*pick(rng, &PROTOCOLS)),

@@ -61,7 +61,7 @@ impl<'a> Oracle<'a> {
     /// What is wrong with a route, by J18's order.
     pub(super) fn compare(&self, route: &Route, wanted: &Wanted) -> Option<&'static str> {
         let unicast = route.kind == RouteType::Unicast;
-        let hops = route.next_hops.as_slice();
+        let hops = &*route.next_hops;
         let wraps = |hop: &NextHop| wrapping(hop.device.as_deref().unwrap_or_default());
         match &wanted.form {
             Form::Anything => None,

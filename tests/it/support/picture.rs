@@ -33,8 +33,7 @@ impl Picture {
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Resync(Side::Kernel) => *self = Picture::default(),
-            Event::Synced(Side::Kernel) => {}
+            Event::Resync(Side::Kernel) | Event::Synced(Side::Kernel) => {}
             Event::Link(link) => drop(self.links.insert(link.index, link)),
             Event::LinkGone(index) => drop(self.links.remove(&index)),
             Event::Route(route) => drop(self.routes.insert(route.key(), route)),
@@ -67,8 +66,9 @@ pub(crate) struct Follower {
     task: JoinHandle<()>,
     /// What is known.
     pub(crate) picture: Picture,
-    /// How often everything was listed from the start.
+    /// How often everything was listed from the start, to the end.
     pub(crate) resyncs: usize,
+    listing: bool,
     /// Why the picture was lost, each time.
     pub(crate) lost: Vec<String>,
 }
@@ -79,7 +79,8 @@ impl Follower {
         let (sender, events) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(netlink::run_with(settings, sender, stopped));
-        let mut follower = Follower { events, stop, task, picture: Picture::default(), resyncs: 0, lost: Vec::new() };
+        let (picture, lost) = Default::default();
+        let mut follower = Follower { events, stop, task, picture, resyncs: 0, listing: false, lost };
         follower.until("the first picture", |follower| follower.resyncs > 0).await;
         follower
     }
@@ -119,9 +120,14 @@ impl Follower {
     }
 
     fn take(&mut self, batch: Vec<Event>) {
-        self.resyncs += batch.iter().filter(|event| **event == Event::Resync(Side::Kernel)).count();
         for event in batch {
             match event {
+                Event::Resync(Side::Kernel) => {
+                    self.listing = true;
+                    self.picture = Picture::default();
+                }
+                // A look at what was in doubt is no list from the start.
+                Event::Synced(Side::Kernel) => self.resyncs += usize::from(std::mem::take(&mut self.listing)),
                 Event::Lost(Side::Kernel, why) => self.lost.push(why),
                 event => self.picture.apply(event),
             }

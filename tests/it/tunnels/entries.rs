@@ -1,6 +1,7 @@
 //! Single edits of the neighbours and forwarding entries, and of what the datastore says of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use calico_exporter::audit::{EntryCounts, tunnels};
 use calico_exporter::model::{EntryState, FdbEntry, Mac, Neighbour, Route, TunnelKind};
@@ -259,7 +260,7 @@ fn a_flow_based_device_has_neighbours_of_both_families_and_no_forwarding_entry()
         for mut route in routes {
             let key = route.key();
             let mut through = false;
-            for hop in &mut route.next_hops {
+            for hop in Arc::make_mut(&mut route.next_hops) {
                 if hop.device.as_deref() == Some("vxlan-v6.calico") {
                     hop.device = Some("vxlan.calico".into());
                     through = true;

@@ -68,7 +68,7 @@ impl Host {
     }
 
     fn node(&mut self, name: &str, change: impl FnOnce(&mut Node)) -> &mut Host {
-        let mut node = self.state.datastore.nodes()[name].clone();
+        let mut node = (*self.state.datastore.nodes()[name]).clone();
         change(&mut node);
         self.put(Object::Node(name.into(), node))
     }

@@ -1,6 +1,6 @@
 //! WireGuard's policy rules.
 
-use calico_exporter::model::{Family, Link, PolicyRule, Protocol, RouteType, RuleAction};
+use calico_exporter::model::{Family, Link, NextHop, PolicyRule, Protocol, RouteType, RuleAction};
 use calico_exporter::state::Event;
 
 use super::{Host, beneath, done};
@@ -23,8 +23,7 @@ fn encrypts(it: &mut Host) {
     let mut route = it.state.kernel.main_routes().find(|it| it.kind == RouteType::Unicast).unwrap().clone();
     (route.table, route.protocol) = (1, Protocol::FELIX);
     route.destination = "10.201.25.128/26".parse().unwrap();
-    route.next_hops.truncate(1);
-    route.next_hops[0].device = Some("wireguard.cali".into());
+    route.next_hops = [NextHop { device: Some("wireguard.cali".into()), ..route.next_hops[0].clone() }].into();
     it.event(Event::Route(route));
 }
 

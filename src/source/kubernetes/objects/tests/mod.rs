@@ -57,7 +57,7 @@ fn comparable(mut object: Object) -> Object {
     match &mut object {
         Object::Block(block) => {
             block.claimed_at = block.claimed_at.map(|_| std::time::SystemTime::UNIX_EPOCH);
-            for attribute in block.attributes.iter_mut() {
+            for attribute in std::sync::Arc::make_mut(&mut block.attributes) {
                 attribute.released_at = attribute.released_at.map(|_| std::time::SystemTime::UNIX_EPOCH);
             }
         }
