@@ -93,3 +93,86 @@ impl Doubts {
         blocks
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::judge::Difference;
+    use crate::audit::reasons::RouteReason;
+    use crate::audit::report::RouteClass;
+    use crate::audit::testing::net;
+
+    fn verdict(blocks: &[IpNet], told: bool, by_key: bool, differs: bool) -> Verdict {
+        let difference = Difference {
+            class: RouteClass::Borrowed,
+            reason: RouteReason::Stale,
+            host: "h1".into(),
+            programmer: None,
+            detail: String::new(),
+            expected: String::new(),
+            actual: String::new(),
+        };
+        Verdict {
+            difference: differs.then(|| Box::new(difference)),
+            doubt: Some(Box::new(Doubt { blocks: blocks.to_vec(), told, by_key })),
+            ..Verdict::default()
+        }
+    }
+
+    fn block(number: u32) -> IpNet {
+        net(&format!("10.{}.{}.0/26", number / 256, number % 256))
+    }
+
+    /// Destinations with their verdicts, taken in.
+    fn noted(verdicts: &BTreeMap<IpNet, Verdict>) -> Doubts {
+        let mut doubts = Doubts::default();
+        verdicts.iter().for_each(|(destination, verdict)| doubts.note(destination, verdict));
+        doubts
+    }
+
+    fn questions(verdicts: &BTreeMap<IpNet, Verdict>) -> BTreeMap<IpNet, Urgency> {
+        noted(verdicts).questions(|destination| verdicts.get(destination))
+    }
+
+    #[test]
+    fn a_block_matters_as_much_as_the_most_doubtful_of_its_destinations() {
+        let (one, two) = ([block(1)], [block(1), block(2)]);
+        let mut verdicts = BTreeMap::from([(net("10.0.1.1/32"), verdict(&one, true, false, false))]);
+        assert_eq!(questions(&verdicts), [(block(1), Urgency::Explained)].into());
+        verdicts.insert(net("10.0.1.2/32"), verdict(&one, true, false, true));
+        assert_eq!(questions(&verdicts), [(block(1), Urgency::Differing)].into());
+        verdicts.insert(net("10.0.2.0/26"), verdict(&two, false, true, true));
+        let unanswered = Urgency::Unanswered;
+        assert_eq!(questions(&verdicts), [(block(1), unanswered), (block(2), unanswered)].into());
+    }
+
+    #[test]
+    fn a_destination_without_doubt_asks_for_nothing_and_when_it_changed_is_forgotten() {
+        let destination = net("10.0.1.1/32");
+        let doubtful = verdict(&[block(1)], false, false, true);
+        let mut doubts = Doubts::default();
+        doubts.note_change(destination, Duration::from_secs(7));
+        doubts.note(&destination, &doubtful);
+        assert_eq!(doubts.changed(&destination), Some(Duration::from_secs(7)));
+        assert_eq!(doubts.questions(|_| Some(&doubtful)).len(), 1);
+        doubts.note(&destination, &Verdict::default());
+        assert_eq!(doubts.changed(&destination), None);
+        assert!(doubts.questions(|_| Some(&doubtful)).is_empty());
+    }
+
+    #[test]
+    fn of_very_many_doubts_some_are_asked_about_and_keys_are_believed() {
+        let of = |count: usize, by_key| -> BTreeMap<IpNet, Verdict> {
+            let each = (0..count as u32).map(block);
+            each.map(|cidr| (cidr, verdict(&[cidr], false, by_key, true))).collect()
+        };
+        for (count, asked, believed) in [(MOST_BY_KEY, MOST_BY_KEY, false), (MOST_BY_KEY + 1, MOST_BY_KEY, true)] {
+            let verdicts = of(count, true);
+            assert_eq!(questions(&verdicts).len(), asked);
+            assert_eq!(noted(&verdicts).believes_keys(), believed);
+        }
+        let verdicts = of(2000, false);
+        assert_eq!(questions(&verdicts).len(), MOST_BY_KEY + MOST_UNEXPLAINED);
+        assert!(!noted(&verdicts).believes_keys());
+    }
+}

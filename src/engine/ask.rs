@@ -130,3 +130,137 @@ impl Allowance {
         granted
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ipnet::IpNet;
+
+    use super::*;
+    use crate::audit::testing::{Block, Cluster, at, net, pool};
+    use crate::audit::{AuditOptions, Backend, RouteOptions, TunnelOptions};
+    use crate::model::{AffinityState, EncapMode, IpPool, Link, NextHop, Protocol, Route, RouteType, TABLE_MAIN};
+    use crate::state::{Event, Follow, Object};
+
+    /// h1, which follows affinity keys, and what it asks.
+    struct Host {
+        cluster: Cluster,
+        auditor: Auditor,
+        asking: Asking,
+        questions: mpsc::Sender<Lookup>,
+        asked: mpsc::Receiver<Lookup>,
+    }
+
+    fn block(number: usize) -> IpNet {
+        net(&format!("10.0.{number}.0/26"))
+    }
+
+    /// Felix's route to h3 for an address of h2's block of this number.
+    fn route(number: usize) -> Route {
+        let (gateway, device) = ("192.168.0.3".parse().ok(), Some("tunl0".into()));
+        Route {
+            table: TABLE_MAIN,
+            destination: net(&format!("10.0.{number}.9/32")),
+            metric: 0,
+            tos: 0,
+            kind: RouteType::Unicast,
+            protocol: Protocol::FELIX,
+            link_scope: false,
+            next_hops: [NextHop { gateway, device, down: false, onlink: true }].into(),
+        }
+    }
+
+    /// The host with a route into each of so many blocks.
+    fn host(routes: usize) -> Host {
+        let state = State::new(false).following(Follow::Affinities("h1".into()));
+        let mut cluster = Cluster { state, seconds: 0 };
+        let (ipip, vxlan) = (EncapMode::Always, EncapMode::Never);
+        cluster.put(Object::Pool(IpPool { ipip, vxlan, ..pool("main", "10.0.0.0/16", 26) }));
+        for (host, address) in [("h1", "192.168.0.1/24"), ("h2", "192.168.0.2/24"), ("h3", "192.168.0.3/24")] {
+            cluster.node(host, &[address]);
+        }
+        for number in 0..routes {
+            // Of a claim alone no route to the whole block follows.
+            cluster.affinity("host:h2", &block(number).to_string(), AffinityState::Pending);
+            cluster.event(Event::Route(route(number)));
+        }
+        cluster.event(Event::Link(Link { index: 2, name: "tunl0".into(), admin_up: true, ..Link::default() }));
+        cluster.synced().event(Event::Synced(Side::Kernel));
+        let options = RouteOptions {
+            node: "h1".into(),
+            backend: Backend::Auto,
+            grace: Some(Duration::ZERO),
+            tunnels: TunnelOptions::default(),
+        };
+        let leak_grace = Duration::ZERO;
+        let auditor = Auditor::new(AuditOptions { ipam: None, routes: Some(options), leaks: false, leak_grace });
+        let (questions, asked) = mpsc::channel(1000);
+        Host { cluster, auditor, asking: Asking::default(), questions, asked }
+    }
+
+    impl Host {
+        /// What is asked for in a look at this second.
+        fn look(&mut self, second: u64) -> Vec<Lookup> {
+            self.cluster.seconds = second;
+            let (state, now) = (&mut self.cluster.state, at(second));
+            self.auditor.look(state, now);
+            self.asking.ask(&self.auditor, state, &self.questions, now.monotonic);
+            std::iter::from_fn(|| self.asked.try_recv().ok()).collect()
+        }
+
+        /// The seconds at which something is asked for, and what.
+        fn looks(&mut self, seconds: std::ops::Range<u64>) -> Vec<(u64, Lookup)> {
+            seconds.flat_map(|second| self.look(second).into_iter().map(move |it| (second, it))).collect()
+        }
+    }
+
+    #[test]
+    fn a_block_is_asked_for_after_a_while_and_then_ever_more_seldom() {
+        let mut host = host(1);
+        assert_eq!(host.look(0), []);
+        assert!(host.asking.next().unwrap() >= PAUSE / 2);
+        let cidr = block(0);
+        // Nobody answers.
+        let asked = host.looks(3..200);
+        let at = |asked: &[(u64, Lookup)]| asked.iter().map(|(second, _)| *second).collect::<Vec<_>>();
+        assert_eq!(at(&asked), [3, 5, 9, 17, 33, 65, 129, 193]);
+        assert!(asked.iter().all(|(_, it)| *it == Lookup::Block { cidr, held: false }));
+        // The address is lent: that explains the route, and is only looked at now and then.
+        host.cluster.block(Block::of("host:h2", &cidr.to_string()).pod(9, "h3", "borrower"));
+        let asked = host.looks(200..3000);
+        assert_eq!(at(&asked), [257, 321, 449, 705, 1217, 1817, 2417]);
+        assert!(asked.iter().all(|(_, it)| *it == Lookup::Block { cidr, held: true }));
+        // It is given back: a difference is looked at sooner, and so is a block whose key has changed.
+        host.cluster.block(Block::of("host:h2", &cidr.to_string()));
+        let sooner = at(&host.looks(3000..3005));
+        assert!(matches!(sooner[..], [first, ..] if first <= 3003), "{sooner:?}");
+    }
+
+    #[test]
+    fn what_has_settled_by_itself_is_not_asked_for_and_nothing_of_it_is_kept() {
+        let mut host = host(2);
+        assert_eq!(host.look(0), []);
+        host.cluster.event(Event::RouteGone(route(0).key()));
+        let asked = host.looks(1..4);
+        assert!(!asked.is_empty() && asked.iter().all(|(_, it)| it.id() == ObjectId::Block(block(1))), "{asked:?}");
+        host.cluster.block(Block::of("host:h2", &block(1).to_string()));
+        host.look(4);
+        assert!(host.cluster.datastore().read(&block(1)).is_some());
+        host.cluster.event(Event::RouteGone(route(1).key()));
+        assert_eq!(host.look(5), []);
+        assert!(host.cluster.datastore().read(&block(1)).is_none());
+        assert_eq!(host.asking.next(), None);
+    }
+
+    #[test]
+    fn a_host_with_many_doubts_does_not_ask_for_everything_at_once() {
+        let mut host = host(200);
+        assert_eq!(host.look(0), []);
+        let counts: Vec<usize> = (3..8).map(|second| host.look(second).len()).collect();
+        assert_eq!(counts, [64, 16, 16, 16, 16]);
+        // Endpoints are few, and each decides whether a route is missing.
+        let mut allowance = Allowance { left: 0.0, at: Duration::ZERO };
+        let endpoint = Lookup::Endpoint(crate::model::EndpointId::of_pod("h1", "default", "a"));
+        assert!((0..100).all(|_| allowance.grants(&endpoint, Duration::ZERO)));
+        assert!(!allowance.grants(&Lookup::Block { cidr: block(0), held: false }, Duration::ZERO));
+    }
+}

@@ -12,7 +12,12 @@ use crate::state::{Datastore, ObjectId, Unreadable, UnreadableValue};
 /// (I11): a block whose value names another CIDR than its key is `cidr_differs_from_key` instead, its subject the key's
 /// CIDR, and beyond that as if unreadable.
 pub fn unreadable(datastore: &Datastore) -> impl Iterator<Item = Finding> + '_ {
-    datastore.unreadable().iter().map(|(id, value)| match (id, &value.why) {
+    let followed = datastore.unreadable().iter().map(|(id, value)| of(id, value));
+    followed.chain(datastore.unreadable_reads().map(|(cidr, value)| of(&ObjectId::Block(*cidr), value)))
+}
+
+fn of(id: &ObjectId, value: &UnreadableValue) -> Finding {
+    match (id, &value.why) {
         (ObjectId::Block(key), Unreadable::CidrDiffers(named)) => {
             Finding::of_reason(Metric::InvalidBlocks, "cidr_differs_from_key", key)
                 .detail(format!(
@@ -25,7 +30,7 @@ pub fn unreadable(datastore: &Datastore) -> impl Iterator<Item = Finding> + '_ {
                 ))
         }
         _ => undecodable(id, value),
-    })
+    }
 }
 
 /// The finding for a value that cannot be read (J1).

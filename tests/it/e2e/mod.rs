@@ -2,6 +2,7 @@
 //! what a person or Prometheus gets to see.
 
 mod access;
+mod affinities;
 mod bad_values;
 mod block;
 mod churn;

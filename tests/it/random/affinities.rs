@@ -44,6 +44,8 @@ fn settle(auditor: &mut Auditor, state: &mut State, world: &World) -> Report {
         auditor.look(state, NOW);
         let wanted: Vec<Lookup> = auditor.wanted(state).into_iter().filter(|it| asked.insert(it.id())).collect();
         if wanted.is_empty() {
+            let asked = auditor.questions();
+            state.datastore.keep_reads(|cidr| asked.contains_key(cidr));
             return auditor.report(state, NOW);
         }
         // As a source does: what is held and was not written since is not sent again.
@@ -102,7 +104,7 @@ fn is_unseen(world: &World, fault: &Fault) -> bool {
         && host_route(&net).is_some()
     {
         // What is excused by its form alone is not asked about.
-        let route = world.route(&net).into_iter().flat_map(|route| &route.next_hops);
+        let route = world.route(&net).into_iter().flat_map(|route| &*route.next_hops);
         let excused = route.into_iter().any(|hop| {
             hop.device.as_deref() == Some("bpfin.cali")
                 || hop.gateway.is_none() && hop.device.as_deref().is_some_and(|it| it.starts_with("vxlan"))
