@@ -16,6 +16,11 @@ use super::process::{Running, get, to_the_end};
 use super::table::{Goal, Runs};
 use super::{Bench, timed};
 
+/// The way to another host's block.
+fn route(host: u32, block: &str) -> String {
+    format!("{block} via {} dev tunl0 proto bird onlink", Shape::host_address(host))
+}
+
 /// What Calico's BIRD would have programmed on the first host.
 pub fn program(bench: &mut Bench) -> Result<(), Failure> {
     if std::mem::replace(&mut bench.programmed, true) {
@@ -32,9 +37,7 @@ pub fn program(bench: &mut Bench) -> Result<(), Failure> {
         let (network, host) = (Shape::network(block), block / bench.shape.blocks);
         let _ = match host {
             0 => writeln!(lines, "route add blackhole {network}/26 proto bird"),
-            _ => {
-                writeln!(lines, "route add {network}/26 via {} dev tunl0 proto bird onlink", Shape::host_address(host))
-            }
+            _ => writeln!(lines, "route add {}", route(host, &format!("{network}/26"))),
         };
     }
     let file = bench.file("routes.batch");
@@ -118,7 +121,8 @@ fn withdrawals(bench: &mut Bench, exporter: &Running) -> Result<(), Failure> {
     let mut seen = Runs::default();
     for index in 0..50 {
         let before = pending()?;
-        let destination = format!("{}/26", Shape::network(bench.shape.blocks * (index + 1)));
+        let host = index + 1;
+        let destination = format!("{}/26", Shape::network(bench.shape.blocks * host));
         to_the_end("ip", &["route", "del", &destination])?;
         let began = Instant::now();
         while pending()? <= before {
@@ -128,6 +132,9 @@ fn withdrawals(bench: &mut Bench, exporter: &Running) -> Result<(), Failure> {
         }
         seen.add(began.elapsed().as_secs_f64() * 1000.0);
         sleep(Duration::from_millis(100));
+        // What comes after this finds the host as it was.
+        let line = format!("route add {}", route(host, &destination));
+        to_the_end("ip", &line.split(' ').collect::<Vec<_>>())?;
     }
     bench.table.row("route deleted → pending in /metrics, median", "ms", &seen.only(0.5), None, &Goal::None)?;
     bench.table.row("route deleted → pending in /metrics, p99", "ms", &seen.only(0.99), None, &Goal::AtMost(50.0))?;
