@@ -82,7 +82,7 @@ pub(crate) const TARGETS: &[Target] = &[
         factor: 128,
         short: u64::MAX,
     },
-    Target { name: "tunnels", read: tunnels, seeds: tunnels_files, words: IPROUTE, factor: 128, short: 2_000 },
+    Target { name: "tunnels", read: tunnels, seeds: tunnels_files, words: IPROUTE, factor: 128, short: 1_000 },
     Target { name: "netlink", read: datagram, seeds: datagrams, words: &[], factor: 64, short: u64::MAX },
     Target {
         name: "selector",
