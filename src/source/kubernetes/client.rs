@@ -165,36 +165,68 @@ impl Client {
         self.body(response, LARGEST_ANSWER, asked).await
     }
 
+    /// Asks for something whose answer is taken in as it comes.
+    pub(super) async fn open(&self, path: &str, form: Form, asked: &Asked) -> Result<Body, KubernetesError> {
+        let response = self.get(path, form, asked).await?;
+        Ok(Body::new(response, self.shared.timeouts.piece, asked))
+    }
+
     async fn body(&self, response: Response<Incoming>, most: usize, asked: &Asked) -> Result<Vec<u8>, KubernetesError> {
-        let packed = response.headers().get(CONTENT_ENCODING).is_some_and(|it| it == "gzip");
-        let mut body = response.into_body();
-        let mut plain = Vec::new();
-        let mut unpacking = packed.then(|| GzDecoder::new(Vec::new()));
-        let limit = self.shared.timeouts.piece;
-        loop {
-            let frame = match timeout(limit, body.frame()).await {
-                Ok(None) => break,
-                Ok(Some(frame)) => frame.map_err(|error| asked.unreachable(super::error::innermost(&error)))?,
-                Err(_) => return Err(asked.timed_out(limit)),
-            };
-            let Ok(data) = frame.into_data() else { continue };
-            let length = match &mut unpacking {
-                Some(decoder) => {
-                    decoder.write_all(&data).map_err(|error| asked.failed(format!("gzip: {error}")))?;
-                    decoder.get_ref().len()
-                }
-                None => {
-                    plain.extend_from_slice(&data);
-                    plain.len()
-                }
-            };
-            if length > most {
+        let mut body = Body::new(response, self.shared.timeouts.piece, asked);
+        let mut whole = Vec::new();
+        while let Some(piece) = body.next().await? {
+            whole.extend_from_slice(&piece);
+            if whole.len() > most {
                 return Err(asked.failed(format!("an answer of more than {most} bytes")));
             }
         }
-        match unpacking {
-            Some(decoder) => decoder.finish().map_err(|error| asked.failed(format!("gzip: {error}"))),
-            None => Ok(plain),
+        Ok(whole)
+    }
+}
+
+/// An answer that comes.
+pub(super) struct Body {
+    body: Incoming,
+    unpacking: Option<GzDecoder<Vec<u8>>>,
+    /// How long the next piece may take.
+    limit: Duration,
+    asked: Asked,
+}
+
+impl Body {
+    fn new(response: Response<Incoming>, limit: Duration, asked: &Asked) -> Body {
+        let packed = response.headers().get(CONTENT_ENCODING).is_some_and(|it| it == "gzip");
+        let unpacking = packed.then(|| GzDecoder::new(Vec::new()));
+        Body { body: response.into_body(), unpacking, limit, asked: asked.clone() }
+    }
+
+    /// The next piece, unpacked; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, KubernetesError> {
+        let asked = &self.asked;
+        let data = loop {
+            match timeout(self.limit, self.body.frame()).await {
+                Ok(None) => break None,
+                Ok(Some(frame)) => {
+                    let frame = frame.map_err(|error| asked.unreachable(super::error::innermost(&error)))?;
+                    if let Ok(data) = frame.into_data() {
+                        break Some(data);
+                    }
+                }
+                Err(_) => return Err(asked.timed_out(self.limit)),
+            }
+        };
+        let damaged = |error| asked.failed(format!("gzip: {error}"));
+        match (&mut self.unpacking, data) {
+            (None, data) => Ok(data.map(Vec::from)),
+            (Some(decoder), Some(data)) => {
+                decoder.write_all(&data).map_err(damaged)?;
+                Ok(Some(std::mem::take(decoder.get_mut())))
+            }
+            (Some(decoder), None) => {
+                decoder.try_finish().map_err(damaged)?;
+                let rest = std::mem::take(decoder.get_mut());
+                Ok(Some(rest).filter(|rest| !rest.is_empty()))
+            }
         }
     }
 }

@@ -37,15 +37,6 @@ impl Part {
         self.resource.path(self.group)
     }
 
-    /// Objects in a page, so that one is about a megabyte: blocks and whole Nodes have 10 kB each. Of what is small
-    /// Kubernetes' own clients ask for five hundred.
-    pub(super) fn page(self, form: Form) -> &'static str {
-        match self.resource {
-            Resource::Blocks | Resource::Nodes if form == Form::Whole => "100",
-            _ => "500",
-        }
-    }
-
     /// As the server names it when it refuses.
     pub(super) fn words(self) -> String {
         let plural = self.resource.plural(self.group);
@@ -275,19 +266,23 @@ impl Follower {
 
     async fn list_once(&mut self) -> Result<(), KubernetesError> {
         self.round += 1;
-        let mut pages = Pages::new(&self.client, &self.query, self.form, self.part);
-        while let Some(page) = pages.next().await? {
-            for items in page.chunks(BATCH) {
-                let mut events = Vec::with_capacity(items.len());
-                for item in items {
-                    let decoded = self.decode(item);
-                    let version = version(&decoded.version, pages.asked())?;
-                    let decoded = self.complete(decoded).await?;
-                    events.extend(self.index.put(decoded, version, self.round));
-                }
-                self.deliver(events).await;
-                tokio::task::yield_now().await;
+        // Where nothing is known yet nothing is to be gone back from: what is missing from a memory the watch tells.
+        let mut pages = match self.member {
+            Member::All(_) if self.pace.remembered && self.index.is_empty() => {
+                Pages::remembered(&self.client, self.form, self.part)
             }
+            _ => Pages::new(&self.client, &self.query, self.form, self.part),
+        };
+        while let Some(page) = pages.next().await? {
+            let mut events = Vec::with_capacity(page.len());
+            for item in page {
+                let decoded = self.decode(&item);
+                let version = version(&decoded.version, pages.asked())?;
+                let decoded = self.complete(decoded).await?;
+                events.extend(self.index.put(decoded, version, self.round));
+            }
+            self.deliver(events).await;
+            tokio::task::yield_now().await;
         }
         let gone = self.index.unseen(self.round).into_iter().map(|name| self.place(name)).collect::<Vec<_>>();
         let mut gone: Vec<Event> = gone.iter().flat_map(|place| self.index.gone(place)).collect();
@@ -306,7 +301,7 @@ impl Follower {
     /// yet, a watch is silent.
     async fn prove(&self) -> Result<(), KubernetesError> {
         let mut pages = Pages::one(&self.client, &self.query, Form::Metadata, self.part);
-        pages.next().await?;
+        while pages.next().await?.is_some() {}
         self.judge(pages.version(), pages.asked().history(self.version.unwrap_or_default(), pages.version()))
     }
 
@@ -320,7 +315,6 @@ impl Follower {
         let mut pages = Pages::new(&self.client, &self.query, Form::Metadata, self.part);
         let mut differ: Vec<Name> = Vec::new();
         while let Some(page) = pages.next().await? {
-            self.judge(pages.version(), pages.asked().history(self.version.unwrap_or_default(), pages.version()))?;
             for item in &page {
                 let (name, version) = meta(item, pages.asked())?;
                 if !self.index.see(&name, version, self.round) {
@@ -329,6 +323,7 @@ impl Follower {
             }
             tokio::task::yield_now().await;
         }
+        self.judge(pages.version(), pages.asked().history(self.version.unwrap_or_default(), pages.version()))?;
         differ.extend(self.index.unseen(self.round));
         for name in differ {
             let events = self.refresh(name).await?;

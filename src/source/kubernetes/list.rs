@@ -1,157 +1,174 @@
-//! A list in pages, all as of one version. The next page is on its way while the last one is decoded, and never more than
-//! that: memory is that of two pages.
+//! A list, taken apart while it arrives. In pages it is all as of one version, and the next page is asked for while the
+//! last objects of the one before are decoded; memory is that of a few objects.
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::client::{Client, Form, with_query};
 use super::error::{Asked, KubernetesError};
 use super::follow::Part;
+use super::items::Items;
 
-/// Reads a list page by page.
+/// Objects in a page: Kubernetes' own clients ask for so many.
+const PAGE: &str = "500";
+/// Objects handed over at once, and how many times so many may wait to be decoded.
+const BATCH: usize = 32;
+const WAITING: usize = 2;
+
+/// Reads a list.
 pub(super) struct Pages {
-    client: Client,
-    path: String,
-    query: Vec<(&'static str, String)>,
-    form: Form,
     asked: Asked,
-    coming: Option<Coming>,
-    /// One that has come and was not asked for yet.
-    came: Option<Bytes>,
-    /// The version that the list is of; known once the first page has been read.
+    coming: mpsc::Receiver<Result<Told, KubernetesError>>,
+    /// What has come and was not asked for yet.
+    came: Option<Result<Told, KubernetesError>>,
+    /// The version that the list is of; known at the end of the first page.
     version: u64,
-    /// Whether one page is enough.
-    alone: bool,
+    ended: bool,
+    _reading: Reading,
 }
 
-struct Coming(JoinHandle<Result<Bytes, KubernetesError>>);
+struct Reading(JoinHandle<()>);
 
-impl Drop for Coming {
+impl Drop for Reading {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
+enum Told {
+    Objects(Page),
+    /// A page has ended.
+    Page {
+        /// Its version.
+        version: u64,
+        /// The list has ended with it.
+        last: bool,
+    },
+}
+
 /// Objects, each as it was written.
-pub(super) type Page = Vec<Bytes>;
-
-#[derive(Deserialize)]
-struct Answer<'a> {
-    #[serde(default)]
-    metadata: ListMeta<'a>,
-    // Not one without items: what a proxy makes up is no empty list.
-    #[serde(borrow, deserialize_with = "or_null")]
-    items: Vec<&'a RawValue>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct ListMeta<'a> {
-    #[serde(borrow)]
-    resource_version: Cow<'a, str>,
-    #[serde(borrow)]
-    r#continue: Cow<'a, str>,
-}
-
-/// Go writes an empty list as null, where it means one.
-fn or_null<'de: 'a, 'a, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<&'a RawValue>, D::Error> {
-    Option::<Vec<&'a RawValue>>::deserialize(from).map(Option::unwrap_or_default)
-}
+pub(super) type Page = Vec<Vec<u8>>;
 
 impl Pages {
     /// A list of a resource, narrowed by `query`, as of the newest version.
-    ///
-    /// Never with `resourceVersion=0`: the server would answer from a cache of any age and ignore the limit.
     pub(super) fn new(client: &Client, query: &[(&'static str, String)], form: Form, part: Part) -> Pages {
-        Pages::begin(client, query, form, part, part.page(form))
+        Pages::begin(client, query, form, part, &[("limit", PAGE)])
     }
 
     /// The first object alone: what matters is the version.
     pub(super) fn one(client: &Client, query: &[(&'static str, String)], form: Form, part: Part) -> Pages {
-        Pages { alone: true, ..Pages::begin(client, query, form, part, "1") }
+        Pages::begin(client, query, form, part, &[("limit", "1")])
     }
 
-    fn begin(client: &Client, query: &[(&'static str, String)], form: Form, part: Part, limit: &str) -> Pages {
+    /// A list as the server has it in memory, which costs it least: of any age, and never in pages.
+    pub(super) fn remembered(client: &Client, form: Form, part: Part) -> Pages {
+        Pages::begin(client, &[], form, part, &[("resourceVersion", "0")])
+    }
+
+    fn begin(
+        client: &Client,
+        query: &[(&'static str, String)],
+        form: Form,
+        part: Part,
+        more: &[(&'static str, &str)],
+    ) -> Pages {
         let mut query = query.to_vec();
-        query.push(("limit", limit.to_owned()));
-        let mut pages = Pages {
-            alone: false,
-            client: client.clone(),
-            path: part.path(),
-            query,
-            form,
-            asked: client.asked("list", &part.words()),
-            coming: None,
-            came: None,
-            version: 0,
-        };
-        pages.ask(None);
-        pages
+        query.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let asked = client.asked("list", &part.words());
+        let (sender, coming) = mpsc::channel(WAITING);
+        let (client, question) = (client.clone(), asked.clone());
+        let alone = more.contains(&("limit", "1"));
+        let reading = tokio::spawn(async move {
+            if let Err(error) = read(&client, &part.path(), query, form, &question, alone, &sender).await {
+                // Whoever reads may have stopped.
+                let _ = sender.send(Err(error)).await;
+            }
+        });
+        Pages { asked, coming, came: None, version: 0, ended: false, _reading: Reading(reading) }
     }
 
-    /// The version that the list is of; 0 before the first page.
+    /// The version that the list is of; 0 before the end of its first page.
     pub(super) fn version(&self) -> u64 {
         self.version
     }
 
-    fn ask(&mut self, token: Option<String>) {
-        let more = token.map(|token| ("continue", token));
-        let path = with_query(&self.path, self.query.iter().chain(&more));
-        let (client, form, asked) = (self.client.clone(), self.form, self.asked.clone());
-        self.coming =
-            Some(Coming(tokio::spawn(async move { client.read(&path, form, &asked).await.map(Bytes::from) })));
-    }
-
-    /// The next page; `None` at the end.
+    /// The next objects; `None` at the end.
     ///
     /// # Errors
     /// [`KubernetesError::Expired`]: begin again. The token that such an answer offers goes on with a list that never
     /// was, and is not used.
     pub(super) async fn next(&mut self) -> Result<Option<Page>, KubernetesError> {
-        let body = match self.came.take() {
-            Some(body) => body,
-            None => match self.receive().await? {
-                Some(body) => body,
-                None => return Ok(None),
-            },
-        };
-        let Answer { metadata, items } = serde_json::from_slice(&body)
-            .map_err(|error| self.asked.failed(format!("what it answers is no list: {error}")))?;
-        let version = version(&metadata.resource_version, &self.asked)?;
-        match self.version {
-            0 => self.version = version,
-            before if before != version => return Err(self.asked.history(before, version)),
-            _ => {}
+        while !self.ended {
+            let told = match self.came.take() {
+                Some(told) => told,
+                None => self.coming.recv().await.unwrap_or_else(|| Err(self.asked.unreachable("it broke off"))),
+            };
+            match told? {
+                Told::Objects(objects) => return Ok(Some(objects)),
+                Told::Page { version, .. } if self.version != 0 && self.version != version => {
+                    return Err(self.asked.history(self.version, version));
+                }
+                Told::Page { version, last } => (self.version, self.ended) = (version, last),
+            }
         }
-        if !metadata.r#continue.is_empty() && !self.alone {
-            self.ask(Some(metadata.r#continue.into_owned()));
-        }
-        Ok(Some(items.into_iter().map(|item| body.slice_ref(item.get().as_bytes())).collect()))
+        Ok(None)
     }
 
-    async fn receive(&mut self) -> Result<Option<Bytes>, KubernetesError> {
-        let Some(mut coming) = self.coming.take() else { return Ok(None) };
-        match (&mut coming.0).await {
-            Ok(body) => body.map(Some),
-            Err(join) => Err(self.asked.unreachable(join)),
-        }
-    }
-
-    /// Waits for the first page, to see whether such a list can be had.
+    /// Waits for the first objects, to see whether such a list can be had.
     ///
     /// # Errors
     /// As [`Pages::next`].
     pub(super) async fn peek(&mut self) -> Result<(), KubernetesError> {
-        self.came = self.receive().await?;
-        Ok(())
+        match self.coming.recv().await {
+            Some(Err(error)) => Err(error),
+            told => {
+                self.came = told;
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn asked(&self) -> &Asked {
         &self.asked
+    }
+}
+
+/// Reads page after page and hands over what is in them, for as long as anybody wants it.
+async fn read(
+    client: &Client,
+    path: &str,
+    mut query: Vec<(&'static str, String)>,
+    form: Form,
+    asked: &Asked,
+    alone: bool,
+    sender: &mpsc::Sender<Result<Told, KubernetesError>>,
+) -> Result<(), KubernetesError> {
+    let no_list = |error| asked.failed(format!("what it answers is no list: {error}"));
+    let all = query.len();
+    loop {
+        let mut body = client.open(&with_query(path, query.iter()), form, asked).await?;
+        let mut items = Items::default();
+        while let Some(piece) = body.next().await? {
+            items.read(&piece).map_err(no_list)?;
+            if items.len() >= BATCH && sender.send(Ok(Told::Objects(items.take()))).await.is_err() {
+                return Ok(());
+            }
+        }
+        let meta = items.end().map_err(no_list)?;
+        let (version, last) = (version(&meta.resource_version, asked)?, alone || meta.r#continue.is_empty());
+        for told in [Told::Objects(items.take()), Told::Page { version, last }] {
+            if sender.send(Ok(told)).await.is_err() {
+                return Ok(());
+            }
+        }
+        if last {
+            return Ok(());
+        }
+        query.truncate(all);
+        query.push(("continue", meta.r#continue));
     }
 }
 

@@ -28,6 +28,8 @@ mod follow;
 #[cfg(feature = "kubernetes")]
 mod index;
 #[cfg(feature = "kubernetes")]
+mod items;
+#[cfg(feature = "kubernetes")]
 mod kubeconfig;
 #[cfg(feature = "kubernetes")]
 mod list;

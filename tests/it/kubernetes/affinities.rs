@@ -18,7 +18,9 @@ const NEW: &str = "10.210.77.0/30";
 
 /// The same where affinities are followed.
 pub(super) fn by_affinities(settings: Settings) -> Config {
-    Config { follow: Follow::Affinities(ME.into()), ..config(settings) }
+    let mut config = Config { follow: Follow::Affinities(ME.into()), ..config(settings) };
+    config.pace.remembered = true;
+    config
 }
 
 fn id(cidr: &str) -> ObjectId {
