@@ -118,10 +118,9 @@ fn withdrawals(bench: &mut Bench, exporter: &Running) -> Result<(), Failure> {
         let lines = text.lines().filter(|line| line.starts_with("calico_routes_pending{"));
         Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     };
-    let mut seen = Runs::default();
-    for index in 0..50 {
+    let (mut seen, mut withdrawn) = (Runs::default(), String::new());
+    for host in 1..=50 {
         let before = pending()?;
-        let host = index + 1;
         let destination = format!("{}/26", Shape::network(bench.shape.blocks * host));
         to_the_end("ip", &["route", "del", &destination])?;
         let began = Instant::now();
@@ -131,11 +130,13 @@ fn withdrawals(bench: &mut Bench, exporter: &Running) -> Result<(), Failure> {
             }
         }
         seen.add(began.elapsed().as_secs_f64() * 1000.0);
+        let _ = writeln!(withdrawn, "route add {}", route(host, &destination));
         sleep(Duration::from_millis(100));
-        // What comes after this finds the host as it was.
-        let line = format!("route add {}", route(host, &destination));
-        to_the_end("ip", &line.split(' ').collect::<Vec<_>>())?;
     }
+    // What comes after this finds the host as it was.
+    let file = bench.file("withdrawn.batch");
+    std::fs::write(&file, withdrawn)?;
+    to_the_end("ip", &["-batch", &file.to_string_lossy()])?;
     bench.table.row("route deleted → pending in /metrics, median", "ms", &seen.only(0.5), None, &Goal::None)?;
     bench.table.row("route deleted → pending in /metrics, p99", "ms", &seen.only(0.99), None, &Goal::AtMost(50.0))?;
     Ok(())
