@@ -184,6 +184,7 @@ impl RouteAudit {
             datastore: &state.datastore,
             kernel: &state.kernel,
             me: &me,
+            node: state.datastore.node(&me),
             setting: &derived.setting,
             parents: &derived.parents,
             sessions: &derived.sessions,
@@ -285,8 +286,9 @@ impl RouteAudit {
     }
 
     fn replace(&mut self, destination: IpNet, verdict: Verdict, now: Now, counts: bool) {
-        let old = self.verdicts.remove(&destination);
-        if old.as_deref() != Some(&verdict) {
+        let old = self.verdicts.get(&destination).cloned();
+        let same = old.as_deref() == Some(&verdict);
+        if !same {
             if let Some(old) = &old {
                 self.totals.apply(old, false);
             }
@@ -310,7 +312,9 @@ impl RouteAudit {
             Some(id) => drop(self.lookups.insert(destination, (**id).clone())),
             None => drop(self.lookups.remove(&destination)),
         }
-        if verdict != Verdict::default() {
+        if verdict == Verdict::default() {
+            self.verdicts.remove(&destination);
+        } else if !same {
             let verdict = if verdict.is_common() { self.shared.share(verdict) } else { Arc::new(verdict) };
             self.verdicts.insert(destination, verdict);
         }
@@ -375,6 +379,7 @@ impl RouteAudit {
             datastore: &state.datastore,
             kernel: &state.kernel,
             me: &self.options.node,
+            node: state.datastore.node(&self.options.node),
             setting: &derived.setting,
             parents: &derived.parents,
             sessions: &derived.sessions,

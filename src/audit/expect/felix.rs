@@ -55,7 +55,7 @@ impl Context<'_> {
     /// Whether this host has an address of the family. Without one Felix finds neither its tunnel nor the device to
     /// route through, as on a host without IPv6 of a cluster that has both.
     pub(super) fn is_addressed(&self, family: Family) -> bool {
-        self.node().is_some_and(|node| node.routing_address(family).is_some())
+        self.node.is_some_and(|node| node.routing_address(family).is_some())
     }
 
     /// How Felix routes to `host`, or `None` where it does not: no Node, no address, no VTEP for a tunnel (J21).

@@ -105,6 +105,8 @@ pub(super) struct Context<'a> {
     pub kernel: &'a Kernel,
     /// This host's name.
     pub me: &'a Name,
+    /// Its Node.
+    pub node: Option<&'a Node>,
     /// What is configured for it.
     pub setting: &'a Setting,
     /// The interfaces that carry this host's addresses, IPv4 and IPv6: where unencapsulated routes leave.
@@ -120,10 +122,6 @@ pub(super) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    fn node(&self) -> Option<&'a Node> {
-        self.datastore.node(self.me)
-    }
-
     /// The interface that carries this host's address of the family.
     pub(in crate::audit) fn parent(&self, family: Family) -> Option<Name> {
         self.parents[family as usize].clone()
@@ -132,7 +130,7 @@ impl<'a> Context<'a> {
     /// `L3RouteResolver.nodeInOurSubnet`: this host's prefix contains the peer's address.
     fn same_subnet(&self, peer: IpAddr) -> bool {
         let family = Family::of(peer);
-        self.node().and_then(|node| node.bgp_address(family)).is_some_and(|subnet| subnet.contains(&peer))
+        self.node.and_then(|node| node.bgp_address(family)).is_some_and(|subnet| subnet.contains(&peer))
     }
 
     /// A pool that cannot be read may contain the prefix.

@@ -119,6 +119,6 @@ impl Context<'_> {
         let own = |node: &Node| {
             node.own_addresses().any(|it| it == address) || node.tunnels.values().any(|it| *it == address)
         };
-        self.kernel.has_address(address) || self.datastore.node(self.me).is_some_and(own)
+        self.kernel.has_address(address) || self.node.is_some_and(own)
     }
 }
