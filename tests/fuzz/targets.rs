@@ -99,7 +99,7 @@ pub(crate) const TARGETS: &[Target] = &[
         seeds: || lines(CALICOCTL),
         words: CALICOCTL,
         factor: 512,
-        short: 5_000,
+        short: 2_000,
     },
     Target { name: "http", read: http, seeds: || lines(HTTP), words: HTTP, factor: 64, short: 1_000 },
     #[cfg(feature = "kubernetes")]
