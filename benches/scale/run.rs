@@ -209,7 +209,9 @@ impl Bench {
         let endpoints = format!("--endpoints={}", self.etcd.url());
         let log = self.directory.join("sweep.log");
         for _ in 0..self.runs.min(3) {
-            let keys = |prefix| to_the_end("etcdctl", &[&endpoints, "get", "--prefix", prefix, "--keys-only"]);
+            let keys = |prefix| {
+                to_the_end("etcdctl", &[&endpoints, "--command-timeout=1m", "get", "--prefix", prefix, "--keys-only"])
+            };
             peers.add(keys(HANDLES)?.0 + keys(ENDPOINTS)?.0);
             let flags = ["--no-collector.routes", "--leaks.interval", "5s"];
             let exporter = Running::exporter(&self.etcd, &flags, Some(&log))?;
