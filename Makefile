@@ -85,7 +85,7 @@ bench-micro: protoc
 	  | sed -n 's/.*"executable":"\([^"]*micro-[^"]*\)".*/\1/p'); \
 	for step in $(STEPS); do \
 	  printf '%s: ' $${step%/*}; valgrind --tool=callgrind --callgrind-out-file=/dev/null --collect-atstart=no \
-	    --toggle-collect="micro::$${step#*/}" $$program --bench --sample-count 1 --sample-size 1 --exact $${step%/*} 2>&1 \
+	    --toggle-collect="micro::$${step#*/}" $$program --bench --sample-count 1 --sample-size 1 --exact micro::$${step%/*} 2>&1 \
 	    | sed -n 's/.*refs: *\([0-9,]*\)/\1 instructions/p'; \
 	done
 
