@@ -70,12 +70,12 @@ pub(super) fn all() -> Vec<Scenario> {
             expected: &[("CalicoExporterCertificateExpires", &[("certificate", "etcd")])],
             tolerated: &[],
             fault: |lab| {
-                lab.exporters.get_mut("h2").unwrap().terminate();
-                lab.start_exporter_with_certificate("h2");
+                lab.exporters.get_mut("h3").unwrap().terminate();
+                lab.start_exporter_with_certificate("h3");
             },
             repair: |lab| {
-                lab.exporters.get_mut("h2").unwrap().terminate();
-                lab.start_exporter("h2");
+                lab.exporters.get_mut("h3").unwrap().terminate();
+                lab.start_exporter("h3");
             },
         },
         Scenario {
