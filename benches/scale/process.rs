@@ -45,9 +45,7 @@ impl Running {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let running = Running { child, address };
-        running.until(|it| get(it.address, "/health", false).is_ok_and(|answer| answer.status == 200))?;
-        Ok(running)
+        Running { child, address }.once_healthy()
     }
 
     /// The exporter, following `etcd`. Its log goes to `log`.
@@ -103,6 +101,12 @@ impl Running {
         Ok(began.elapsed())
     }
 
+    /// Waits for an etcd, or what speaks for one, to say that it is well.
+    fn once_healthy(self) -> Result<Running, Failure> {
+        self.until(|it| get(it.address, "/health", false).is_ok_and(|answer| answer.status == 200))?;
+        Ok(self)
+    }
+
     /// Waits until it is ready.
     pub fn ready(&self) -> Result<Duration, Failure> {
         self.until(|it| get(it.address, "/readyz", false).is_ok_and(|answer| answer.status == 200))
@@ -121,9 +125,7 @@ impl Running {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let running = Running { child, address };
-        running.until(|it| get(it.address, "/health", false).is_ok_and(|answer| answer.status == 200))?;
-        Ok(running)
+        Running { child, address }.once_healthy()
     }
 
     /// Bytes that an etcd has sent to its clients.

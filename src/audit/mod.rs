@@ -23,6 +23,7 @@ mod report;
 mod routes;
 mod rows;
 mod setting;
+mod totals;
 mod tunnel_devices;
 mod tunnel_entries;
 mod tunnels;

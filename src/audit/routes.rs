@@ -11,13 +11,14 @@ use ipnet::IpNet;
 
 use super::bgp::Sessions;
 use super::doubts::{Doubts, Urgency};
-use super::expect::{Context, Devices};
+use super::expect::Context;
 use super::finding::{Finding, Metric};
 use super::grace::Standing;
-use super::judge::{Difference, Evidence, Verdict};
+use super::judge::{Difference, Verdict};
 use super::now::Now;
-use super::report::{ClassCounts, Histogram, RouteClass, RoutesReport};
+use super::report::{Histogram, RouteClass, RoutesReport};
 use super::setting::{Backend, FelixOverrides, Programmer, Setting};
+use super::totals::Totals;
 use super::{tunnels, words};
 use crate::model::{EndpointId, Family, IpPool, Name, Protocol, Route, Shared, TABLE_MAIN, host_net};
 use crate::state::{Changes, State};
@@ -47,41 +48,6 @@ pub struct TunnelOptions {
     pub felix: FelixOverrides,
 }
 
-/// Sums over verdicts, kept by adding and taking away.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Totals {
-    actual: ClassCounts,
-    expected: ClassCounts,
-    evidence: BTreeMap<Evidence, u64>,
-    devices: BTreeMap<Devices, u64>,
-}
-
-fn count<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, add: bool) {
-    let value = map.entry(key).or_default();
-    *value = if add { *value + 1 } else { value.saturating_sub(1) };
-}
-
-impl Totals {
-    fn apply(&mut self, verdict: &Verdict, add: bool) {
-        if let Some(key) = verdict.actual {
-            count(&mut self.actual, key, add);
-        }
-        if let Some(key) = verdict.expected {
-            count(&mut self.expected, key, add);
-        }
-        if let Some(evidence) = &verdict.evidence {
-            count(&mut self.evidence, evidence.clone(), add);
-        }
-        if !verdict.needs_device.is_empty() {
-            count(&mut self.devices, verdict.needs_device, add);
-        }
-        if !add {
-            self.evidence.retain(|_, count| *count > 0);
-            self.devices.retain(|_, count| *count > 0);
-        }
-    }
-}
-
 /// What is derived from the whole picture, anew when any of it changes.
 #[derive(Debug, Clone)]
 pub(super) struct Derived {
@@ -90,6 +56,24 @@ pub(super) struct Derived {
     /// See [`Context::parents`].
     parents: [Option<Name>; 2],
     pub(super) bird_meant: bool,
+}
+
+impl Derived {
+    /// What expectations are computed from.
+    fn context<'a>(&'a self, state: &'a State, me: &'a Name, examined: &'a Cell<usize>) -> Context<'a> {
+        Context {
+            datastore: &state.datastore,
+            kernel: &state.kernel,
+            me,
+            node: state.datastore.node(me),
+            setting: &self.setting,
+            parents: &self.parents,
+            sessions: &self.sessions,
+            bird_meant: self.bird_meant,
+            reads: true,
+            examined,
+        }
+    }
 }
 
 /// The audit of this host's routes.
@@ -180,18 +164,7 @@ impl RouteAudit {
         derived.bird_meant = bird_meant;
 
         let (me, examined) = (self.options.node.clone(), Cell::new(0));
-        let context = Context {
-            datastore: &state.datastore,
-            kernel: &state.kernel,
-            me: &me,
-            node: state.datastore.node(&me),
-            setting: &derived.setting,
-            parents: &derived.parents,
-            sessions: &derived.sessions,
-            bird_meant,
-            reads: true,
-            examined: &examined,
-        };
+        let context = derived.context(state, &me, &examined);
         if !first && !state.datastore.follows_blocks() {
             changes.destinations.iter().for_each(|it| self.doubts.note_change(*it, now.monotonic));
         }
@@ -374,19 +347,7 @@ impl RouteAudit {
 
     /// What expectations are computed from, as of the last look; nothing before the first.
     pub(super) fn context<'a>(&'a self, state: &'a State) -> Option<Context<'a>> {
-        let derived = self.derived.as_ref()?;
-        Some(Context {
-            datastore: &state.datastore,
-            kernel: &state.kernel,
-            me: &self.options.node,
-            node: state.datastore.node(&self.options.node),
-            setting: &derived.setting,
-            parents: &derived.parents,
-            sessions: &derived.sessions,
-            bird_meant: derived.bird_meant,
-            reads: true,
-            examined: &self.examined,
-        })
+        Some(self.derived.as_ref()?.context(state, &self.options.node, &self.examined))
     }
 
     /// Faults of devices, of this host's Node and of ownership, however young.
