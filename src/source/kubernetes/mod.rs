@@ -4,61 +4,19 @@
 //!
 //! - [`Resource`], [`ApiGroup`]: what is read, and where the API server has it.
 //! - [`objects`]: an API object as what it says to Calico.
-//! - [`settings`]: how to reach the API server, as Calico's own tools are told.
-//! - [`run()`] lists, watches and starts again for as long as the exporter runs; a [`Reader`] reads once, or what is too
+//! - The feature `kubernetes`: asking an API server. [`settings`] are how to reach it, as Calico's own tools are told;
+//!   [`run()`] lists, watches and starts again for as long as the exporter runs; a [`Reader`] reads once, or what is too
 //!   numerous to follow.
 //!
-//! The last two are the feature `kubernetes`: dumps are read without it.
+//! Dumps are read without that feature.
 
-#[cfg(feature = "kubernetes")]
-mod auth;
-#[cfg(feature = "kubernetes")]
-mod client;
-#[cfg(feature = "kubernetes")]
-mod connect;
 mod convention;
 #[cfg(feature = "kubernetes")]
-mod discover;
-#[cfg(feature = "kubernetes")]
-mod error;
-#[cfg(feature = "kubernetes")]
-mod exec;
-#[cfg(feature = "kubernetes")]
-mod follow;
-#[cfg(feature = "kubernetes")]
-mod index;
-#[cfg(feature = "kubernetes")]
-mod items;
-#[cfg(feature = "kubernetes")]
-mod kubeconfig;
-#[cfg(feature = "kubernetes")]
-mod list;
-#[cfg(feature = "kubernetes")]
-mod lookup;
+mod live;
 pub mod objects;
-#[cfg(feature = "kubernetes")]
-mod once;
-#[cfg(feature = "kubernetes")]
-mod own;
 mod resource;
-#[cfg(feature = "kubernetes")]
-mod run;
-#[cfg(feature = "kubernetes")]
-pub mod settings;
-#[cfg(feature = "kubernetes")]
-mod sync;
-#[cfg(feature = "kubernetes")]
-mod tls;
-#[cfg(feature = "kubernetes")]
-mod watch;
 
-#[cfg(feature = "kubernetes")]
-pub use client::{Client, Timeouts};
 pub use convention::Convention;
 #[cfg(feature = "kubernetes")]
-pub use error::KubernetesError;
-#[cfg(feature = "kubernetes")]
-pub use once::Reader;
+pub use live::{Client, Config, KubernetesError, Pace, Reader, Timeouts, run, settings};
 pub use resource::{ApiGroup, Resource};
-#[cfg(feature = "kubernetes")]
-pub use run::{Config, Pace, run};

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use ipnet::IpNet;
 
-use crate::model::{Detail, Family, Name, Node};
+use crate::model::{Detail, Name};
 use crate::source::calico::{Read, why};
 use crate::state::{Event, Object, ObjectId, Unreadable};
 
@@ -114,14 +114,6 @@ pub enum Says {
 }
 
 impl Decoded {
-    /// Whether it is a Node, and Calico has given it no address.
-    #[cfg(feature = "kubernetes")]
-    pub(super) fn lacks_address(&self) -> bool {
-        let Says::Objects(objects) = &self.says else { return false };
-        let has = |node: &Node| Family::ALL.into_iter().any(|family| node.bgp_address(family).is_some());
-        objects.iter().any(|object| matches!(object, Object::Node(_, node) if !has(node)))
-    }
-
     /// What it means that a list holds it.
     pub fn events(self) -> Vec<Event> {
         match self.says {

@@ -8,12 +8,12 @@ use tokio::sync::{mpsc, watch};
 use super::client::{Client, Form};
 use super::error::KubernetesError;
 use super::follow::Part;
-use super::objects::{Decoded, Decoder, Place};
+use super::objects::{Decoded, Decoder, Place, Says};
 use super::run::Config;
 use super::sync::Sync;
 use super::{ApiGroup, Resource};
-use crate::model::EndpointId;
-use crate::state::{Event, Lookup, ObjectId};
+use crate::model::{EndpointId, Family, Node};
+use crate::state::{Event, Lookup, Object, ObjectId};
 
 /// Objects asked for at once, over one connection.
 const AT_ONCE: usize = 16;
@@ -80,7 +80,7 @@ pub(super) async fn complete(
     decoder: &Decoder,
     decoded: Decoded,
 ) -> Result<Decoded, KubernetesError> {
-    if form == Form::Whole || !decoded.lacks_address() {
+    if form == Form::Whole || !lacks_address(&decoded) {
         return Ok(decoded);
     }
     let asked = client.asked("get", &part.words());
@@ -90,6 +90,13 @@ pub(super) async fn complete(
         Err(KubernetesError::NotFound { .. }) => Ok(decoded),
         Err(error) => Err(error),
     }
+}
+
+/// Whether it is a Node, and Calico has given it no address.
+fn lacks_address(decoded: &Decoded) -> bool {
+    let Says::Objects(objects) = &decoded.says else { return false };
+    let has = |node: &Node| Family::ALL.into_iter().any(|family| node.bgp_address(family).is_some());
+    objects.iter().any(|object| matches!(object, Object::Node(_, node) if !has(node)))
 }
 
 async fn endpoint(client: &Client, decoder: &Decoder, id: &EndpointId) -> Result<Vec<Event>, KubernetesError> {

@@ -1,0 +1,34 @@
+//! An API server that answers: one connection, lists in pages, watches, and what to do when they break.
+//!
+//! - [`settings`], `kubeconfig`, `exec`, `auth`, `tls`: who we are, and whom we trust.
+//! - `connect`, `client`, [`error`](KubernetesError): one HTTP/2 connection, requests, and what their answers mean.
+//! - `discover`, `list`, `items`, `watch`: the API's own forms.
+//! - `follow`, `index`, `own`, `sync`, [`run()`]: a picture that stays true.
+//! - `once`, `lookup`: what is read when somebody asks.
+
+use super::{ApiGroup, Convention, Resource, objects};
+
+mod auth;
+mod client;
+mod connect;
+mod discover;
+mod error;
+mod exec;
+mod follow;
+mod index;
+mod items;
+mod kubeconfig;
+mod list;
+mod lookup;
+mod once;
+mod own;
+mod run;
+pub mod settings;
+mod sync;
+mod tls;
+mod watch;
+
+pub use client::{Client, Timeouts};
+pub use error::KubernetesError;
+pub use once::Reader;
+pub use run::{Config, Pace, run};
