@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Family, Mac, Name};
+use super::{Family, Labels, Mac, Name};
 
 /// `spec.bgp`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -121,7 +121,7 @@ pub struct Node {
     /// The Calico node's name, as stored.
     pub name: Option<Name>,
     /// `metadata.labels`.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// `spec.bgp`; absent on nodes without BGP.
     pub bgp: Option<NodeBgp>,
     /// `spec.addresses`.

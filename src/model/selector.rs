@@ -10,9 +10,11 @@
 //! nowhere; between `has`, `all`, `global` and their parenthesis there is none. A value stands in `'` or `"`, there is
 //! no escape. A set may be empty and may end in a comma.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+
+use super::Labels;
 
 /// Parentheses deeper than this are refused: the parser recurses, and a hostile text must not exhaust the stack.
 const MAX_DEPTH: usize = 100;
@@ -70,7 +72,7 @@ impl Selector {
     }
 
     /// Whether an object with these labels is selected.
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn matches(&self, labels: &Labels) -> bool {
         self.0.matches(labels)
     }
 }
@@ -84,11 +86,11 @@ impl FromStr for Selector {
 }
 
 impl Expression {
-    fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    fn matches(&self, labels: &Labels) -> bool {
         match self {
             Expression::All | Expression::Global => true,
-            Expression::Has(label) => labels.contains_key(label),
-            Expression::Test(label, test) => test.holds(labels.get(label).map(String::as_str)),
+            Expression::Has(label) => labels.get(label).is_some(),
+            Expression::Test(label, test) => test.holds(labels.get(label)),
             Expression::Not(operand) => !operand.matches(labels),
             Expression::And(operands) => operands.iter().all(|operand| operand.matches(labels)),
             Expression::Or(operands) => operands.iter().any(|operand| operand.matches(labels)),

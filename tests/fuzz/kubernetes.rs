@@ -8,7 +8,7 @@ use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use calico_exporter::source::backoff::Backoff;
-use calico_exporter::source::kubernetes::objects::{Decoder, Ledger};
+use calico_exporter::source::kubernetes::objects::{Decoder, Ledger, Reading};
 use calico_exporter::source::kubernetes::settings::Settings;
 use calico_exporter::source::kubernetes::{ApiGroup, Config, Pace, Reader, Resource, run};
 use calico_exporter::state::Event;
@@ -36,7 +36,7 @@ pub(crate) fn object(input: &[u8]) -> String {
     let (resource, decoder) = decoder(*letter);
     let decoded = decoder.decode(resource, item);
     let mut ledger = Ledger::default();
-    format!("{resource:?} {:?} {:?}", ledger.put(decoded.clone()), ledger.delete(decoded))
+    format!("{resource:?} {:?} {:?}", ledger.put(decoded.clone(), Reading::default()), ledger.delete(decoded))
 }
 
 /// Of each recorded list some objects, without what the server alone reads.

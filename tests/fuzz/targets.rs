@@ -386,7 +386,7 @@ fn datagrams() -> Vec<Vec<u8>> {
 fn selector(input: &[u8]) -> String {
     let text = String::from_utf8_lossy(input);
     match Selector::parse(&text) {
-        Ok(selector) => format!("{selector:?} {}", selector.matches(&[("a".to_owned(), "b".to_owned())].into())),
+        Ok(selector) => format!("{selector:?} {}", selector.matches(&[("a", "b")].into_iter().collect())),
         Err(error) => error.to_string(),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use calico_exporter::source::file::{self, Dump};
-use calico_exporter::source::kubernetes::objects::{Decoder, Ledger, Says};
+use calico_exporter::source::kubernetes::objects::{Decoder, Ledger, Reading, Says};
 use calico_exporter::source::kubernetes::{ApiGroup, Convention, Resource};
 use calico_exporter::state::{Datastore, Event, Object, ObjectId, Side, State};
 use serde_json::{Value, json};
@@ -149,7 +149,7 @@ fn resource(group: ApiGroup, object: &Value) -> Resource {
 struct Replay {
     decoder: Decoder,
     state: State,
-    ledger: Ledger,
+    ledgers: BTreeMap<Resource, Ledger>,
     listed: BTreeMap<(Resource, String, String), Vec<u8>>,
 }
 
@@ -158,7 +158,7 @@ impl Replay {
         let mut replay = Replay {
             decoder: Decoder::new(group),
             state: State::new(true),
-            ledger: Ledger::default(),
+            ledgers: BTreeMap::new(),
             listed: BTreeMap::new(),
         };
         replay.state.apply(Event::Resync(Side::Datastore), Duration::ZERO);
@@ -180,14 +180,16 @@ impl Replay {
     }
 
     fn put(&mut self, resource: Resource, item: Vec<u8>) {
-        for event in self.ledger.put(self.decoder.decode(resource, &item)) {
+        let ledger = self.ledgers.entry(resource).or_default();
+        for event in ledger.put(self.decoder.decode(resource, &item), Reading::default()) {
             self.state.apply(event, Duration::ZERO);
         }
         self.listed.insert(Self::place(resource, &item), item);
     }
 
     fn delete(&mut self, resource: Resource, item: Vec<u8>) {
-        for event in self.ledger.delete(self.decoder.decode(resource, &item)) {
+        let ledger = self.ledgers.entry(resource).or_default();
+        for event in ledger.delete(self.decoder.decode(resource, &item)) {
             self.state.apply(event, Duration::ZERO);
         }
         self.listed.remove(&Self::place(resource, &item));

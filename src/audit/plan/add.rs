@@ -1,9 +1,7 @@
 //! Whether so many hosts with so many pods each would fit, and what would run out first.
 
-use std::collections::BTreeMap;
-
 use super::{Picture, PoolPicture, tunnels_of};
-use crate::model::{BlockOwner, Family, Name, PoolClass, TunnelKind};
+use crate::model::{BlockOwner, Family, Labels, Name, PoolClass, TunnelKind};
 
 /// Hosts that may join, all alike.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,7 +11,7 @@ pub struct Newcomers {
     /// Pods on each.
     pub pods_per_host: u64,
     /// Their labels, which pools choose by.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
 }
 
 impl Newcomers {

@@ -27,7 +27,7 @@ fn world(seed: u64) -> (Cluster, Allocator) {
     cluster.config(IpamConfig { strict_affinity: strict, ..config });
     for (name, zone) in HOSTS {
         let mut node = testing::node(name, &["192.168.0.1/24"]);
-        node.labels.insert("zone".to_owned(), zone.to_string());
+        node.labels = [("zone", zone.to_string())].into_iter().collect();
         cluster.put(Object::Node(name.into(), node));
     }
     let mut allocator = Allocator {
@@ -146,7 +146,7 @@ proptest! {
     fn newcomers_fit_where_the_allocator_takes_them(seed in any::<u64>(), hosts in 0u64..6, pods in 0u64..24, near in any::<bool>()) {
         let (cluster, allocator) = world(seed);
         let zone = if near { 'a' } else { 'b' };
-        let labels = BTreeMap::from([("zone".to_owned(), zone.to_string())]);
+        let labels = [("zone", zone.to_string())].into_iter().collect();
         let question =
             PlanQuestion { newcomers: Some(Newcomers { hosts, pods_per_host: pods, labels }), sizes: false };
         for found in plan(&cluster, &question).additions {

@@ -10,7 +10,7 @@ const SCHEMA: u32 = 1;
 
 pub(super) fn of(plan: &Plan, newcomers: Option<&Newcomers>) -> String {
     let question =
-        newcomers.map(|it| json!({"hosts": it.hosts, "pods_per_host": it.pods_per_host, "labels": it.labels}));
+        newcomers.map(|it| json!({"hosts": it.hosts, "pods_per_host": it.pods_per_host, "labels": it.labels.iter().collect::<Value>()}));
     json!({
         "schema": SCHEMA,
         "max_blocks_per_host": plan.max_blocks_per_host,

@@ -1,6 +1,5 @@
 //! `plan`: how much still fits. Exit 0 it does (or nothing was asked), 1 it does not or that is chance, 2 cannot tell.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -49,12 +48,16 @@ fn newcomers(args: &PlanArgs) -> Result<Option<Newcomers>, ConfigError> {
     if hosts > Newcomers::MOST_HOSTS {
         return Err(flag("--add-hosts", hosts.to_string(), "a million hosts is the most that can be planned"));
     }
-    let mut labels = BTreeMap::new();
+    let mut labels = Vec::new();
     for pair in args.host_labels.iter().flat_map(|text| text.split(',')).filter(|pair| !pair.is_empty()) {
         let Some((name, value)) = pair.split_once('=').filter(|(name, _)| !name.is_empty()) else {
             return Err(flag("--host-labels", pair.to_owned(), "write labels as zone=a,rack=7"));
         };
-        labels.insert(name.to_owned(), value.to_owned());
+        labels.push((name, value));
     }
-    Ok(Some(Newcomers { hosts, pods_per_host: args.pods_per_host.unwrap_or_default(), labels }))
+    Ok(Some(Newcomers {
+        hosts,
+        pods_per_host: args.pods_per_host.unwrap_or_default(),
+        labels: labels.into_iter().collect(),
+    }))
 }

@@ -35,6 +35,7 @@ impl Datastore {
         }
         self.pods.prune();
         self.names.prune();
+        self.labels.prune();
     }
 
     fn ids(&self) -> impl Iterator<Item = ObjectId> + '_ {
@@ -101,8 +102,10 @@ impl Datastore {
             Object::Reservation(reservation) => {
                 self.reservations.insert(reservation.name.clone(), reservation);
             }
-            Object::Node(name, node) => {
+            Object::Node(name, mut node) => {
                 self.drop_node(&name);
+                let name = self.names.share(name);
+                node.labels = node.labels.share(&mut self.labels);
                 for address in node.own_addresses() {
                     self.nodes_by_address.entry(address).or_default().insert(name.clone(), ());
                 }
@@ -261,7 +264,12 @@ impl Datastore {
             ObjectId::Reservation(name) => {
                 self.reservations.remove(name);
             }
-            ObjectId::Node(name) => self.drop_node(name),
+            ObjectId::Node(name) => {
+                self.drop_node(name);
+                // Where Nodes come and go all day, no list ends to do so.
+                self.names.prune();
+                self.labels.prune();
+            }
             ObjectId::Endpoint(endpoint) => self.drop_endpoint(endpoint),
             ObjectId::Felix(name) => {
                 self.felix.remove(name);

@@ -13,7 +13,7 @@ use super::prefix::PrefixMap;
 use super::sorted::Sorted;
 use crate::model::{
     AffinityState, AllocationBlock, Attribute, BgpConfiguration, BgpPeer, BlockOwner, ClusterInformation, EndpointId,
-    FelixConfiguration, Handle, IpPool, IpReservation, IpamConfig, Name, Node, Shared, WorkloadEndpoint,
+    FelixConfiguration, Handle, IpPool, IpReservation, IpamConfig, Label, Name, Node, Shared, WorkloadEndpoint,
 };
 
 mod fold;
@@ -66,6 +66,8 @@ pub struct Datastore {
     nodes_by_address: HashMap<IpAddr, Sorted<Name>>,
     /// Hosts' names, each once: every block and every key repeats one.
     names: Shared<str>,
+    /// Labels of Nodes, each once.
+    labels: Shared<Label>,
     /// What blocks keep of pods that are told apart by nothing but their host.
     pods: Shared<[Attribute]>,
     /// What the list in progress has named so far.

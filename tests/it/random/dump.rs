@@ -148,7 +148,7 @@ fn node(id: &ObjectId, node: &Node) -> Value {
         "ipv4VXLANTunnelAddr": tunnel(TunnelKind::VxlanV4), "ipv6VXLANTunnelAddr": tunnel(TunnelKind::VxlanV6),
     });
     let mut resource = resource("Node", id, spec);
-    resource["metadata"]["labels"] = json!(node.labels);
+    resource["metadata"]["labels"] = node.labels.iter().collect();
     resource
 }
 

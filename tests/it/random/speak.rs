@@ -59,7 +59,7 @@ impl Builder {
             Topology::Reflectors => {
                 for name in ["n1", "n2", "n3"].into_iter().filter(|_| chance(rng, 40)) {
                     let node = self.nodes.get_mut(name).unwrap();
-                    node.labels.insert("reflector".to_owned(), "yes".to_owned());
+                    node.labels = [("reflector", "yes")].into_iter().collect();
                     node.bgp.get_or_insert_default().route_reflector_cluster_id = Some("224.0.0.1".to_owned());
                 }
                 let selectors = (Some("all()".to_owned()), Some("has(reflector)".to_owned()));

@@ -294,7 +294,7 @@ impl Oracle<'_> {
         }
         let ends = [host, &world.me];
         let all = ends.iter().all(|it| world.node(it).is_some_and(|node| node.bgp_address(family).is_some()));
-        let reflects = |name: &Name| world.node(name).is_some_and(|node| node.labels.contains_key("reflector"));
+        let reflects = |name: &Name| world.node(name).is_some_and(|node| node.labels.get("reflector").is_some());
         let lends = |name: &Name| {
             let keys = lent.map(|cidr| world.keys(cidr)).unwrap_or_default();
             keys.iter().any(|it| it.state == AffinityState::Confirmed && it.owner.host() == Some(name))

@@ -29,7 +29,7 @@ fn thousands_of_nodes() {
             route_reflector_cluster_id: (number < 4).then(|| "a".to_owned()),
             ..Default::default()
         };
-        let labels = [("rr".to_owned(), (number < 4).to_string())].into();
+        let labels = [("rr", (number < 4).to_string())].into_iter().collect();
         let node = Node { labels, bgp: Some(bgp), ..Default::default() };
         cluster.put(Object::Node(format!("node-{number}").as_str().into(), node));
     }

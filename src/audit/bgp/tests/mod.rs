@@ -24,17 +24,20 @@ impl Cluster {
                 ipv6: Some(format!("fd00::{number}/64").parse().unwrap()),
                 ..Default::default()
             };
-            let mut labels = std::collections::BTreeMap::new();
+            let mut labels = Vec::new();
             for word in words {
                 match word.split_once('=') {
                     Some(("as", number)) => bgp.as_number = Some(number.parse().unwrap()),
                     Some(("rr", id)) => bgp.route_reflector_cluster_id = Some(id.to_owned()),
-                    Some((label, value)) => drop(labels.insert(label.to_owned(), value.to_owned())),
+                    Some((label, value)) => labels.push((label, value)),
                     None if word == "v4" => bgp.ipv6 = None,
                     None => bgp.ipv4 = None,
                 }
             }
-            cluster.put(Object::Node(name.into(), Node { labels, bgp: Some(bgp), ..Default::default() }));
+            cluster.put(Object::Node(
+                name.into(),
+                Node { labels: labels.into_iter().collect(), bgp: Some(bgp), ..Default::default() },
+            ));
         }
         cluster
     }

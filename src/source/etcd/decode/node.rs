@@ -86,7 +86,7 @@ pub(super) fn read(name: Name, value: &[u8]) -> Read {
     .collect();
     let node = Node {
         name: Some(name.clone()),
-        labels: metadata.labels.0.into_iter().map(|(key, value)| (key.into_owned(), value)).collect(),
+        labels: metadata.labels.0.iter().map(|(key, value)| (&**key, value.as_str())).collect(),
         bgp: spec.bgp.map(|bgp| NodeBgp {
             as_number: bgp.as_number.0,
             ipv4: bgp.ipv4.0.map(IpNet::V4),
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(node.bgp_address(Family::V6).map(|net| net.to_string()), Some("fd00:18::4/64".to_owned()));
         let bgp = node.bgp.unwrap();
         assert_eq!((bgp.as_number, bgp.route_reflector_cluster_id.as_deref()), (Some(64512), Some("224.0.0.1")));
-        assert_eq!(node.labels["rack"], "1");
+        assert_eq!(node.labels.get("rack"), Some("1"));
         assert_eq!(node.vxlan_mac_v4, Some(Mac([0x66, 0x11, 0x22, 0x33, 0x44, 0x55])));
         assert_eq!(node.vxlan_mac_v6, None);
         let tunnels: Vec<_> = node.tunnels.iter().map(|(kind, address)| (kind.device(), address.to_string())).collect();

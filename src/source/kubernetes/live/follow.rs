@@ -7,9 +7,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{Client, Form};
 use super::error::KubernetesError;
-use super::index::Index;
 use super::list::{Pages, meta, version};
-use super::objects::{Decoded, Decoder, Place};
+use super::objects::{Decoded, Decoder, Ledger, Place, Reading};
 use super::run::Pace;
 use super::sync::{Member, Sync};
 use super::watch::{Told, Watch};
@@ -61,7 +60,7 @@ pub(super) struct Follower {
     decoder: Decoder,
     pace: Pace,
     sync: Sync,
-    index: Index,
+    ledger: Ledger,
     /// Counts lists.
     round: u32,
     /// Up to which version everything is known; `None` where only a list helps.
@@ -101,7 +100,7 @@ impl Follower {
             backoff: pace.backoff.clone(),
             pace,
             sync: sync.clone(),
-            index: Index::default(),
+            ledger: Ledger::default(),
             round: 0,
             version: None,
             doubted: false,
@@ -241,12 +240,12 @@ impl Follower {
             let decoded = self.decode(&bytes);
             let version = version(&decoded.version, &asked)?;
             self.version = self.version.max(Some(version));
-            let known = self.index.version(&decoded.place.name);
+            let known = self.ledger.version(&decoded.place);
             if gone {
-                events.extend(self.index.delete(decoded));
+                events.extend(self.ledger.delete(decoded));
             } else if known.is_none_or(|known| known < version) {
                 let decoded = self.complete(decoded).await?;
-                events.extend(self.index.put(decoded, version, self.round));
+                events.extend(self.ledger.put(decoded, self.reading(version)));
             }
         }
         self.deliver(events).await;
@@ -268,7 +267,7 @@ impl Follower {
         self.round += 1;
         // Where nothing is known yet nothing is to be gone back from: what is missing from a memory the watch tells.
         let mut pages = match self.member {
-            Member::All(_) if self.pace.remembered && self.index.is_empty() => {
+            Member::All(_) if self.pace.remembered && self.ledger.is_empty() => {
                 Pages::remembered(&self.client, self.form, self.part)
             }
             _ => Pages::new(&self.client, &self.query, self.form, self.part),
@@ -279,15 +278,15 @@ impl Follower {
                 let decoded = self.decode(&item);
                 let version = version(&decoded.version, pages.asked())?;
                 let decoded = self.complete(decoded).await?;
-                events.extend(self.index.put(decoded, version, self.round));
+                events.extend(self.ledger.put(decoded, self.reading(version)));
             }
             self.deliver(events).await;
             tokio::task::yield_now().await;
         }
-        let gone = self.index.unseen(self.round).into_iter().map(|name| self.place(name)).collect::<Vec<_>>();
-        let mut gone: Vec<Event> = gone.iter().flat_map(|place| self.index.gone(place)).collect();
+        let gone = self.ledger.unseen(self.round).into_iter().map(|name| self.place(name)).collect::<Vec<_>>();
+        let mut gone: Vec<Event> = gone.iter().flat_map(|place| self.ledger.gone(place)).collect();
         if let Member::Own(cidr, _) = self.member
-            && self.index.is_empty()
+            && self.ledger.is_empty()
         {
             // That a claimed block is not there is news as well.
             gone = vec![Event::Delete(ObjectId::Block(cidr))];
@@ -317,14 +316,14 @@ impl Follower {
         while let Some(page) = pages.next().await? {
             for item in &page {
                 let (name, version) = meta(item, pages.asked())?;
-                if !self.index.see(&name, version, self.round) {
+                if !self.ledger.see(&name, self.reading(version)) {
                     differ.push(name.as_ref().into());
                 }
             }
             tokio::task::yield_now().await;
         }
         self.judge(pages.version(), pages.asked().history(self.version.unwrap_or_default(), pages.version()))?;
-        differ.extend(self.index.unseen(self.round));
+        differ.extend(self.ledger.unseen(self.round));
         for name in differ {
             let events = self.refresh(name).await?;
             self.deliver(events).await;
@@ -340,9 +339,9 @@ impl Follower {
                 let decoded = self.decode(&body);
                 let version = version(&decoded.version, &asked)?;
                 let decoded = self.complete(decoded).await?;
-                Ok(self.index.put(decoded, version, self.round))
+                Ok(self.ledger.put(decoded, self.reading(version)))
             }
-            Err(KubernetesError::NotFound { .. }) => Ok(self.index.gone(&self.place(name))),
+            Err(KubernetesError::NotFound { .. }) => Ok(self.ledger.gone(&self.place(name))),
             Err(error) => Err(error),
         }
     }
@@ -353,6 +352,10 @@ impl Follower {
 
     async fn complete(&self, decoded: Decoded) -> Result<Decoded, KubernetesError> {
         lookup::complete(&self.client, self.part, self.form, &self.decoder, decoded).await
+    }
+
+    fn reading(&self, version: u64) -> Reading {
+        Reading { version, round: self.round }
     }
 
     fn place(&self, name: Name) -> Place {

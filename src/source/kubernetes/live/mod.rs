@@ -3,7 +3,7 @@
 //! - [`settings`], `kubeconfig`, `exec`, `auth`, `tls`: who we are, and whom we trust.
 //! - `connect`, `client`, [`error`](KubernetesError): one HTTP/2 connection, requests, and what their answers mean.
 //! - `discover`, `list`, `items`, `watch`: the API's own forms.
-//! - `follow`, `index`, `own`, `sync`, [`run()`]: a picture that stays true.
+//! - `follow`, `own`, `sync`, [`run()`]: a picture that stays true.
 //! - `once`, `lookup`: what is read when somebody asks.
 
 use super::{ApiGroup, Convention, Resource, objects};
@@ -15,7 +15,6 @@ mod discover;
 mod error;
 mod exec;
 mod follow;
-mod index;
 mod items;
 mod kubeconfig;
 mod list;

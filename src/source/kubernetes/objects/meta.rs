@@ -57,8 +57,8 @@ impl Meta<'_> {
     }
 
     /// `metadata.labels`.
-    pub(super) fn labels(&self) -> impl Iterator<Item = (String, String)> + '_ {
-        self.labels.0.iter().map(|(key, value)| (key.clone().into_owned(), value.clone()))
+    pub(super) fn labels(&self) -> impl Iterator<Item = (&str, &str)> + '_ {
+        self.labels.0.iter().map(|(key, value)| (&**key, value.as_str()))
     }
 
     /// The annotation's text: `None` where there is none, `Some("")` where it is empty.

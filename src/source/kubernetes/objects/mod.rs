@@ -24,7 +24,7 @@ mod unreadable;
 #[cfg(test)]
 mod tests;
 
-pub use ledger::Ledger;
+pub use ledger::{Ledger, Reading};
 
 /// Where an object is: `kubectl get` finds it by this. No meaning is taken from a name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

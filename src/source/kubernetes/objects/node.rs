@@ -10,8 +10,8 @@ use serde::de::IgnoredAny;
 use super::meta::Meta;
 use super::{Decoded, Decoder, Says};
 use crate::model::{
-    AffinityState, AllocationBlock, BlockAffinity, BlockOwner, Family, Name, Node, NodeAddress, NodeAddressType,
-    NodeBgp, TunnelKind, host_route,
+    AffinityState, AllocationBlock, BlockAffinity, BlockOwner, Family, Labels, Name, Node, NodeAddress,
+    NodeAddressType, NodeBgp, TunnelKind, host_route,
 };
 use crate::source::calico::json::{Entries, List, Text, object};
 use crate::source::calico::text::net;
@@ -156,15 +156,11 @@ fn own_addresses(status: &Status<'_>) -> Result<Vec<NodeAddress>, Unreadable> {
 }
 
 /// Labels that were given through Calico, and over them the Node's own.
-fn labels(meta: &Meta<'_>) -> BTreeMap<String, String> {
-    let mut labels: BTreeMap<String, String> = BTreeMap::new();
-    if let Some(text) = meta.annotation("projectcalico.org/labels")
-        && let Ok(given) = parse::<Entries<'_, String>>(text.as_bytes())
-    {
-        labels.extend(given.0.into_iter().map(|(key, value)| (key.into_owned(), value)));
-    }
-    labels.extend(meta.labels());
-    labels
+fn labels(meta: &Meta<'_>) -> Labels {
+    let given = meta.annotation("projectcalico.org/labels");
+    let given = given.and_then(|text| parse::<Entries<'_, String>>(text.as_bytes()).ok()).unwrap_or_default();
+    let given = given.0.iter().map(|(key, value)| (&**key, value.as_str()));
+    given.chain(meta.labels()).collect()
 }
 
 /// Host-local IPAM: each `podCIDR` is a block of the Node's, of whose addresses nothing is known

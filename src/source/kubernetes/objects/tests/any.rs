@@ -69,7 +69,8 @@ fn read(resource: Resource, item: &[u8]) {
             Says::Nothing => {}
         }
         let mut ledger = Ledger::default();
-        let gone = ledger.put(decoded).iter().filter(|event| matches!(event, Event::Delete(_))).count();
+        let gone =
+            ledger.put(decoded, Reading::default()).iter().filter(|event| matches!(event, Event::Delete(_))).count();
         // A Pod that is none of Calico's, or what says that it is deleted.
         let nothing = matches!(decoder.decode(resource, item).says, Says::Nothing | Says::Deleted(_));
         assert!(gone == 0 || nothing);

@@ -11,7 +11,7 @@ fn ledger_of(events: &[(&str, Resource, &str)]) -> (Ledger, Vec<Event>) {
         let decoded = decoder.decode(*resource, item.as_bytes());
         last = match *what {
             "DELETED" => ledger.delete(decoded),
-            _ => ledger.put(decoded),
+            _ => ledger.put(decoded, Reading::default()),
         };
     }
     (ledger, last)
@@ -102,4 +102,26 @@ fn the_blocks_of_a_node_go_with_it_or_with_its_pod_cidrs() {
         ("DELETED", Resource::Nodes, broken),
     ]);
     assert_eq!(events.len(), 3, "{events:?}");
+}
+
+#[test]
+fn what_a_list_does_not_name_is_told() {
+    let mut ledger = Ledger::default();
+    let place = |name: &str| Place { resource: Resource::Pools, namespace: None, name: name.into() };
+    let put = |ledger: &mut Ledger, name: &str, version| {
+        let item = format!(r#"{{"metadata":{{"name":"{name}"}},"spec":{{"cidr":"10.0.0.0/16"}}}}"#);
+        let pool = Decoder::new(ApiGroup::Crd).decode(Resource::Pools, item.as_bytes());
+        ledger.put(pool, Reading { version, round: 1 })
+    };
+    // In whatever order they come.
+    for (name, version) in [("b", 2), ("d", 4), ("a", 1), ("c", 3)] {
+        assert!(matches!(&put(&mut ledger, name, version)[..], [Event::Put(_)]));
+    }
+    for (name, version, known) in [("a", 1, true), ("c", 3, true), ("d", 5, false), ("e", 6, false)] {
+        assert_eq!(ledger.see(name, Reading { version, round: 2 }), known, "{name}");
+    }
+    assert_eq!(ledger.unseen(2), ["b".into()]);
+    assert_eq!(ledger.gone(&place("b")), [Event::Delete(ObjectId::Pool("b".into()))]);
+    assert_eq!(ledger.gone(&place("b")), [], "once");
+    assert_eq!(["a", "b", "c", "d"].map(|name| ledger.version(&place(name))), [Some(1), None, Some(3), Some(4)]);
 }
