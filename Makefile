@@ -124,6 +124,7 @@ deny:
 lint: protoc
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --no-default-features -- -D warnings
 
 docs: protoc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
