@@ -61,6 +61,11 @@ impl Context<'_> {
             // Nor is it known which block holds an address outside all of them, where only keys are followed.
             let unjudged = !known && (on_workload || single && !self.datastore.follows_blocks());
             let unjudged = unjudged && !self.datastore.knows_endpoints();
+            // On a pod's device it may be a floating one, which is permitted (J25) and so counts as expected (J20), whether
+            // or not its endpoint was looked up for another reason.
+            if unjudged && single && !bird && class == RouteClass::LocalWorkload {
+                return Verdict { expected: Some((class, encapsulation)), ..counted(class) };
+            }
             if !suspect || uncertain || unjudged || self.is_excused(route, on_workload) {
                 return Verdict::default();
             }

@@ -93,6 +93,33 @@ fn j16_an_aggregate_is_shorter_than_the_pools_blocks() {
 }
 
 #[test]
+fn j25_where_endpoints_are_not_known_what_may_be_a_floating_address_counts_as_expected() {
+    let counted = |line: &str, looked_up: bool| {
+        let mut host = healthy();
+        host.cluster.state = State::new(false);
+        host.routes = route(line).into_iter().collect();
+        if looked_up {
+            let Object::Endpoint(mut pod) = endpoint("h1", "a", "10.1.0.5") else { unreachable!() };
+            pod.floating.push(address("192.0.2.4"));
+            host.cluster.put(Object::Endpoint(pod));
+        }
+        let (audit, state) = host.audit(None);
+        let report = audit.report(&state, at(0));
+        assert!(audit.findings(at(0)).iter().all(|it| it.metric != Metric::RouteFaults), "{line}");
+        assert_eq!(report.actual, report.expected, "{line}");
+        report.actual.get(&(RouteClass::LocalWorkload, Encapsulation::None)).copied().unwrap_or(0)
+    };
+    for looked_up in [false, true] {
+        assert_eq!(counted("192.0.2.4 dev cali-a", looked_up), 1);
+        assert_eq!(counted("192.0.2.4 dev cali-z proto 80", looked_up), 1);
+    }
+    // Felix gives a pod single addresses, and BIRD none.
+    assert_eq!(counted("192.0.2.0/24 dev cali-a", false), 0);
+    assert_eq!(counted("192.0.2.4 dev cali-a proto bird", false), 0);
+    assert_eq!(counted("192.0.2.4 dev eth1", false), 0);
+}
+
+#[test]
 fn j17_foreign_is_a_fault_where_it_takes_traffic_from_an_owned_block() {
     for (line, told) in [
         ("10.1.0.130 via 172.18.0.9 dev eth0 proto static", "borrowed/foreign 10.1.0.130 h1"),
