@@ -26,20 +26,25 @@ const KINDS: [(&str, &str); 8] = [
 ];
 const BLOCKS: [&str; 2] = ["--no-collector.routes", "--no-collector.leaks"];
 const AFFINITIES: [&str; 3] = ["--no-collector.ipam", "--routes.watch", "affinities"];
-/// What `calicoctl ipam show --show-blocks` needed for as many blocks on two cores: seconds, and MiB.
-const CALICOCTL: (f64, f64) = (13.2, 570.0);
 
-pub fn measure(bench: &mut Bench) -> Result<(), Failure> {
+/// Over `newer` and then over the etcd that is installed: the same of both, but that `check` has its goal over the newer one
+/// only. Where etcd cannot tell the API server that its cache is up to date, every consistent list is read from etcd, and
+/// that is what both `check` and its peer then wait for.
+pub fn measure(bench: &mut Bench, newer: Option<&Path>, calicoctl: Option<&Path>) -> Result<(), Failure> {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/kube-apiserver");
     if !program.is_file() {
         eprintln("!!! SKIPPED: kubernetes, for there is no target/kube-apiserver (make kube-apiserver) !!!");
         return Ok(());
     }
     let shape = Shape { faults: 0, endpoints: false, ..bench.shape };
-    let api = Api::start(bench, &program, shape)?;
-    start(bench, &api, shape)?;
-    check(bench, &api)?;
-    affinities(bench, &api)
+    let installed = (Path::new("etcd"), Goal::None);
+    for (etcd, goal) in newer.map(|etcd| (etcd, Goal::Ratio(0.5))).into_iter().chain([installed]) {
+        let api = Api::start(bench, &program, etcd, shape)?;
+        start(bench, &api, shape)?;
+        check(bench, &api, calicoctl, &goal)?;
+        affinities(bench, &api)?;
+    }
+    Ok(())
 }
 
 /// From nothing to ready, beside the list of blocks alone.
@@ -56,7 +61,7 @@ fn start(bench: &mut Bench, api: &Api, shape: Shape) -> Result<(), Failure> {
         peak.add(most);
     }
     let size = block(&shape, 0).1.len() as f64 / 1e3;
-    let work = format!("Kubernetes API, {} blocks of {size:.1} kB: start to /readyz", shape.block_count());
+    let work = format!("{}, {} blocks of {size:.1} kB: start to /readyz", api.name, shape.block_count());
     let table = &mut bench.table;
     table.row(&work, "s", &ours, Some(("curl --compressed of the blocks", &peers)), &Goal::Ratio(1.0))?;
     table.row("the same: memory, steady", "MiB", &steady, None, &Goal::None)?;
@@ -65,22 +70,27 @@ fn start(bench: &mut Bench, api: &Api, shape: Shape) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `check`, once and to its end.
-fn check(bench: &mut Bench, api: &Api) -> Result<(), Failure> {
-    let (mut ours, mut peak) = (Runs::default(), Runs::default());
-    let (config, program) = (format!("KUBECONFIG={}", api.kubeconfig.display()), exporter().display().to_string());
+/// `check` and its peer in turn, each to its end.
+fn check(bench: &mut Bench, api: &Api, calicoctl: Option<&Path>, goal: &Goal) -> Result<(), Failure> {
+    let (mut ours, mut peak, mut peers, mut large) = <(Runs, Runs, Runs, Runs)>::default();
+    let config = format!("KUBECONFIG={}", api.kubeconfig.display());
+    let once = |program: &Path, flags: &[&str], seconds: &mut Runs, memory: &mut Runs| -> Result<(), Failure> {
+        let words = [&config, "DATASTORE_TYPE=kubernetes", &program.display().to_string()];
+        let (took, most) = to_the_end("env", &[&words, flags].concat())?;
+        seconds.add(took);
+        memory.add(most);
+        Ok(())
+    };
     for _ in 0..bench.runs {
-        let flags = ["check", "--datastore.type", "kubernetes", "--node.name", "node-00000"];
-        let words: Vec<&str> = [&config, &program].map(String::as_str).into_iter().chain(flags).chain(BLOCKS).collect();
-        let (seconds, most) = to_the_end("env", &words)?;
-        ours.add(seconds);
-        peak.add(most);
+        once(&exporter(), &[&["check", "--node.name", "node-00000"], &BLOCKS[..]].concat(), &mut ours, &mut peak)?;
+        if let Some(calicoctl) = calicoctl {
+            once(calicoctl, &["--allow-version-mismatch", "ipam", "show", "--show-blocks"], &mut peers, &mut large)?;
+        }
     }
-    let known = |value| Runs::from_iter([value]);
-    let peer = "calicoctl ipam show --show-blocks, once";
+    let peer = |runs| calicoctl.map(|_| ("calicoctl ipam show --show-blocks", runs));
     let table = &mut bench.table;
-    table.row("the same: check", "s", &ours, Some((peer, &known(CALICOCTL.0))), &Goal::Ratio(0.5))?;
-    table.row("the same: check, memory", "MiB", &peak, Some((peer, &known(CALICOCTL.1))), &Goal::Ratio(1.0))?;
+    table.row("the same: check", "s", &ours, peer(&peers), goal)?;
+    table.row("the same: check, memory, peak", "MiB", &peak, peer(&large), &Goal::Ratio(1.0))?;
     Ok(())
 }
 
@@ -102,9 +112,9 @@ fn affinities(bench: &mut Bench, api: &Api) -> Result<(), Failure> {
         }
     }
     let by_blocks = "--routes.watch blocks";
-    let work = "Kubernetes API, --routes.watch affinities, start: the API server's processor";
+    let work = format!("{}, --routes.watch affinities, start: the API server's processor", api.name);
     let table = &mut bench.table;
-    table.row(work, "s", &processor, Some((by_blocks, &all_processor)), &Goal::AtMost(1.0))?;
+    table.row(&work, "s", &processor, Some((by_blocks, &all_processor)), &Goal::AtMost(1.0))?;
     table.row("the same: it sent", "MB", &sent, Some((by_blocks, &all_sent)), &Goal::AtMost(2.0))?;
     table.row("the same: memory, steady", "MiB", &steady, Some((by_blocks, &all_steady)), &Goal::None)?;
     Ok(())
@@ -112,15 +122,18 @@ fn affinities(bench: &mut Bench, api: &Api) -> Result<(), Failure> {
 
 /// A running API server that holds the cluster.
 struct Api {
+    /// What it is, for the table.
+    name: String,
     server: Running,
     kubeconfig: PathBuf,
     _etcd: Running,
 }
 
 impl Api {
-    fn start(bench: &Bench, program: &Path, shape: Shape) -> Result<Api, Failure> {
-        let directory = bench.file("kubernetes");
-        let etcd = Running::etcd(&directory)?;
+    fn start(bench: &Bench, program: &Path, etcd: &Path, shape: Shape) -> Result<Api, Failure> {
+        let name = format!("Kubernetes API over etcd {}", version(etcd)?);
+        let directory = tempfile::tempdir_in(&bench.directory)?.keep();
+        let etcd = Running::etcd_of(etcd, &directory)?;
         // As the server itself stores them: fifty thousand requests would take minutes.
         bench.runtime.block_on(into_etcd(&etcd.url(), stored(shape)))?;
         let at = |file: &str| directory.join(file).display().to_string();
@@ -148,7 +161,7 @@ impl Api {
             at("certs/apiserver.crt")
         );
         std::fs::write(&kubeconfig, config)?;
-        let api = Api { server: Running::of(child, address), kubeconfig, _etcd: etcd };
+        let api = Api { name, server: Running::of(child, address), kubeconfig, _etcd: etcd };
         let is = |path: &str| api.ask(&[], path).is_ok();
         api.server.until(|_| is("/readyz"))?;
         for (plural, kind) in KINDS {
@@ -160,8 +173,9 @@ impl Api {
             let data = ["-H", "Content-Type: application/json", "-d", &definition];
             api.ask(&data, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")?;
         }
+        // Whole: a page of it is there before the server's cache is.
         for (plural, _) in KINDS {
-            api.server.until(|_| is(&format!("/apis/{GROUP}/v1/{plural}?limit=1")))?;
+            api.server.until(|_| is(&format!("/apis/{GROUP}/v1/{plural}")))?;
         }
         Ok(api)
     }
@@ -209,6 +223,13 @@ impl Api {
         let bytes = |line: &&str| line.split("bytes_received:").nth(1)?.split(' ').next()?.parse::<f64>().ok();
         Ok((lines.len() as f64, lines.iter().filter_map(bytes).sum()))
     }
+}
+
+/// What an etcd calls itself.
+fn version(etcd: &Path) -> Result<String, Failure> {
+    let said = String::from_utf8(Command::new(etcd).arg("--version").output()?.stdout)?;
+    let version = said.lines().find_map(|line| line.strip_prefix("etcd Version: "));
+    Ok(version.ok_or_else(|| format!("{} --version: no version", etcd.display()))?.to_owned())
 }
 
 /// `metadata` as the server keeps it: who wrote which field is a good part of a small object.

@@ -32,11 +32,16 @@ pub fn free() -> Result<SocketAddr, Failure> {
 }
 
 impl Running {
-    /// An etcd as it comes, but that it does not wait for the disk, in a directory of its own.
+    /// The etcd that is installed, but that it does not wait for the disk, in a directory of its own.
     pub fn etcd(directory: &Path) -> Result<Running, Failure> {
+        Running::etcd_of(Path::new("etcd"), directory)
+    }
+
+    /// The same of another version.
+    pub fn etcd_of(program: &Path, directory: &Path) -> Result<Running, Failure> {
         let (address, peer) = (free()?, free()?);
         let (client, peer) = (format!("http://{address}"), format!("http://{peer}"));
-        let child = Command::new("etcd")
+        let child = Command::new(program)
             .args(["--data-dir".as_ref(), directory.as_os_str()])
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])

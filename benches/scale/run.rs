@@ -64,6 +64,12 @@ struct Arguments {
     /// What serves the same series through client_golang (benches/peer, built).
     #[arg(long)]
     peer: Option<PathBuf>,
+    /// Another etcd behind the Kubernetes API, besides the one that is installed (benches/etcd, built).
+    #[arg(long)]
+    etcd: Option<PathBuf>,
+    /// What answers the same as `check` (benches/calicoctl, built).
+    #[arg(long)]
+    calicoctl: Option<PathBuf>,
     /// Only measurements of these names: start, scrape, routes, latency, writes, idle, sweep, tunnels, affinities,
     /// proxy, kubernetes, twice.
     #[arg(long, value_delimiter = ',')]
@@ -154,7 +160,7 @@ fn main() -> Result<(), Failure> {
         proxy::measure(&mut bench)?;
     }
     if wanted("kubernetes") {
-        kubernetes::measure(&mut bench)?;
+        kubernetes::measure(&mut bench, it.etcd.as_deref(), it.calicoctl.as_deref())?;
     }
     if wanted("twice") {
         let shape = Shape { hosts: it.hosts * 2, endpoints: false, ..shape };
