@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
+use ipnet::IpNet;
+
 use crate::model::Name;
 
 /// The series that counts a finding. A gauge is counted from the findings: the number of findings with a metric and
@@ -166,4 +168,16 @@ impl Finding {
     pub fn label(&self, name: &str) -> Option<&str> {
         self.labels.iter().find(|(label, _)| *label == name).map(|(_, value)| value.as_ref())
     }
+}
+
+/// A finding that may still be two moments seen side by side: blocks are watched, handles and endpoints swept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The finding.
+    pub finding: Finding,
+    /// Tells this allocation from the next one of the same address: on a busy cluster, addresses that were given out
+    /// during one sweep are given out again during the next.
+    pub identity: u64,
+    /// The block that decides, where one does.
+    pub block: Option<IpNet>,
 }

@@ -16,8 +16,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use ipnet::IpNet;
 
 use super::leaks::owner;
-use super::sweep::Candidate;
-use super::{Finding, Metric};
+use super::{Candidate, Finding, Metric};
 use crate::model::{AllocationBlock, Attribute, Handle, HandleDigest, Name};
 use crate::state::{Datastore, ObjectId};
 

@@ -41,7 +41,7 @@ pub(crate) mod testing;
 pub use auditor::{AuditOptions, Auditor, Judged};
 pub use bgp::{Reach, Sessions};
 pub use doubts::Urgency;
-pub use finding::{Finding, Labels, Metric};
+pub use finding::{Candidate, Finding, Labels, Metric};
 pub use grace::Standing;
 pub use ipam::{
     AddressState, AddressView, BlockContent, BlockView, HostBlocks, IpamAudit, IpamOptions, NO_IPPOOL, NodeFilter,

@@ -21,8 +21,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::sweep::Candidate;
-use super::{Finding, Metric};
+use super::{Candidate, Finding, Metric};
 use crate::model::{Name, host_net};
 use crate::state::{Datastore, ObjectId};
 

@@ -6,8 +6,7 @@ use std::net::IpAddr;
 use super::holder::Place;
 use super::uses::{User, Users};
 use super::{Holder, LeakReason};
-use crate::audit::Finding;
-use crate::audit::sweep::Candidate;
+use crate::audit::{Candidate, Finding};
 use crate::model::Attribute;
 
 /// Fills in the words.

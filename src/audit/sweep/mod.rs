@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use super::finding::Labels;
 use super::handles::Objects;
 use super::leaks::Uses;
-use super::{Finding, Metric, leaks};
+use super::{Candidate, Finding, Metric, leaks};
 use crate::model::{AllocationBlock, EndpointId, Handle, WorkloadEndpoint};
 use crate::state::{Datastore, Event, Object, ObjectId, UnreadableValue};
 
@@ -38,18 +38,6 @@ pub struct Swept {
     pub tunnel_users: BTreeMap<IpAddr, EndpointId>,
     /// Endpoints and handles that exist and cannot be read (J1).
     pub unreadable: BTreeMap<ObjectId, UnreadableValue>,
-}
-
-/// A finding that may still be two moments seen side by side.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
-    /// The finding.
-    pub finding: Finding,
-    /// Tells this allocation from the next one of the same address: on a busy cluster, addresses that were given out
-    /// during one sweep are given out again during the next.
-    pub identity: u64,
-    /// The block that decides, where one does.
-    pub block: Option<IpNet>,
 }
 
 impl Sweep {
