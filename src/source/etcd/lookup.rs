@@ -8,7 +8,6 @@ use tokio::sync::{mpsc, watch};
 
 use super::client::{Connection, Found};
 use super::error::EtcdError;
-use super::run::deliver;
 use super::{decode, key};
 use crate::model::Detail;
 use crate::state::{Event, Lookup, ObjectId};
@@ -79,8 +78,8 @@ pub(super) fn event(id: ObjectId, found: Found, detail: &Detail) -> Option<Event
     }
 }
 
-/// Answers `lookups` over whatever connection there is, for ever. Without a connection, or if reading fails, they are
-/// dropped: an answer that comes late is worth less than a new question.
+/// Answers `lookups` over whatever connection there is, until nobody receives `events` any more. Without a connection, or
+/// if reading fails, they are dropped: an answer that comes late is worth less than a new question.
 pub(super) async fn serve(
     mut connections: watch::Receiver<Option<Connection>>,
     mut lookups: mpsc::Receiver<Lookup>,
@@ -104,7 +103,9 @@ pub(super) async fn serve(
         match answer(&connection, &asked, &detail, &mut revisions).await {
             Ok(found) => {
                 failing = false;
-                deliver(&events, found).await;
+                if events.send(found).await.is_err() {
+                    return;
+                }
             }
             // A broken connection shows at the watch, too, and is reported there; a permission only here.
             Err(error) if !failing => {

@@ -101,13 +101,6 @@ pub async fn run(
     }
 }
 
-/// Sends a batch, waiting for room. If nobody receives any more it never returns: [`run`] sees that, too, and ends.
-pub(super) async fn deliver(events: &mpsc::Sender<Vec<Event>>, batch: Vec<Event>) {
-    if events.send(batch).await.is_err() {
-        std::future::pending().await
-    }
-}
-
 struct Follower {
     config: Config,
     backoff: Backoff,
@@ -270,8 +263,11 @@ impl Follower {
         lasted
     }
 
+    /// Sends a batch, waiting for room. If nobody receives any more it never returns: [`run`] sees that, too, and ends.
     async fn deliver(&self, batch: Vec<Event>) {
-        deliver(&self.events, batch).await;
+        if self.events.send(batch).await.is_err() {
+            std::future::pending().await
+        }
     }
 
     async fn deliver_in_batches(&self, mut events: Vec<Event>) {
