@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use super::attribute::{Entry, Shared};
 use super::json::{Entries, List, Maybe, Text, object};
 use super::text::Masked;
-use super::{Read, parse, plain, timestamp, why};
+use super::{Read, timestamp, why};
 use crate::model::{AllocationBlock, Attribute, BlockOwner, Detail, Few, Name, OrdinalSet, SequenceDefect};
 use crate::state::{Object, Unreadable};
 
@@ -25,13 +25,6 @@ object! {
         "sequenceNumber" => sequence_number: u64,
         "sequenceNumberForAllocation" => numbers: Entries<'de, Option<u64>>,
         "deleted" => deleted: bool,
-    }
-}
-
-impl<'de> Block<'de> {
-    /// Reads a block as etcd or a custom resource's `spec` holds it.
-    pub(in crate::source) fn parse(value: &'de [u8]) -> Result<Block<'de>, Unreadable> {
-        plain::block(value).map_or_else(|| parse(value), Ok)
     }
 }
 

@@ -9,10 +9,19 @@ use memchr::memchr;
 use super::attribute::{Entry, Pod};
 use super::block::Block;
 use super::json::{Entries, FromText, LIMIT, List, Maybe, Nullable, Text};
+use super::parse;
 use super::text::Masked;
+use crate::state::Unreadable;
+
+impl<'de> Block<'de> {
+    /// Reads a block as etcd or a custom resource's `spec` holds it.
+    pub(in crate::source) fn parse(value: &'de [u8]) -> Result<Block<'de>, Unreadable> {
+        block(value).map_or_else(|| parse(value), Ok)
+    }
+}
 
 /// The block that `value` is, if it is written as Calico does and holds nothing out of the ordinary.
-pub(super) fn block(value: &[u8]) -> Option<Block<'_>> {
+fn block(value: &[u8]) -> Option<Block<'_>> {
     let mut plain = Plain::new(value)?;
     let mut block = Block::default();
     plain.object(|plain, key| {
@@ -190,8 +199,7 @@ impl<'de> Plain<'de> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::block::{Block, built};
-    use super::super::parse;
+    use super::super::block::built;
     use super::*;
     use crate::model::{AllocationBlock, Detail};
 
