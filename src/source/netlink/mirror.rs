@@ -12,12 +12,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rtnetlink::MulticastGroup;
 
+use super::NetlinkError;
 use super::decode::{AddressMessage, Change, Hop, LinkMessage, RouteMessage};
 use super::monitor::{Doubt, Picture};
-use super::{NetlinkError, dump};
 use crate::model::{Family, Link, Name, NextHop, Route, RouteKey, Shared};
 use crate::state::{Event, Side};
 
+mod dump;
 #[cfg(test)]
 mod tests;
 
@@ -145,7 +146,7 @@ impl Picture for Mirror {
 
 impl Mirror {
     /// Takes in an entry of a dump.
-    pub(super) fn learn(&mut self, change: Change) -> Result<(), Doubt> {
+    fn learn(&mut self, change: Change) -> Result<(), Doubt> {
         match change {
             Change::Route(message) => {
                 let route = self.named(message);
@@ -157,7 +158,7 @@ impl Mirror {
     }
 
     /// Forgets the routes of a family.
-    pub(super) fn forget_routes(&mut self, family: Family) {
+    fn forget_routes(&mut self, family: Family) {
         self.slots.retain(|(destination, ..), _| Family::of_net(destination) != family);
     }
 
@@ -269,7 +270,7 @@ impl Mirror {
     }
 
     /// Whether routes lead to devices that no link has told of.
-    pub(super) fn has_unknown_devices(&self) -> bool {
+    fn has_unknown_devices(&self) -> bool {
         self.unknown.iter().any(|index| !self.links.contains_key(index))
     }
 

@@ -29,7 +29,7 @@ use tokio::time::sleep;
 use crate::state::Event;
 
 mod decode;
-mod dump;
+mod list;
 mod mirror;
 mod monitor;
 mod socket;

@@ -13,7 +13,7 @@ use super::decode::Change;
 use super::{Tunnels, is_tunnel};
 use crate::model::Family;
 use crate::source::netlink::NetlinkError;
-use crate::source::netlink::dump::list;
+use crate::source::netlink::list::list;
 use crate::source::netlink::socket::Socket;
 
 /// `EAFNOSUPPORT`: the kernel has no rules of the family, or none at all.
