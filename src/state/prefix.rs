@@ -28,6 +28,11 @@ fn family_index(net: &IpNet) -> usize {
 }
 
 impl<V> PrefixMap<V> {
+    /// Fills the tree's nodes: one that was filled in order has them half empty.
+    pub(super) fn pack(&mut self) {
+        self.entries = std::mem::take(&mut self.entries).into_iter().collect();
+    }
+
     /// Puts a value; returns the one it replaces.
     pub fn insert(&mut self, net: IpNet, value: V) -> Option<V> {
         let old = self.entries.insert(net, value);

@@ -19,8 +19,16 @@ pub(super) struct Entry {
     pub(super) pool: Name,
     /// Absent where no block is.
     pub(super) share: Option<Arc<Share>>,
-    pub(super) hosts: Box<[(Name, Arc<HostFigures>)]>,
-    pub(super) owners: Box<[Name]>,
+    pub(super) hosts: Box<[HostShare]>,
+}
+
+/// What one CIDR adds to a host's figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HostShare {
+    pub(super) host: Name,
+    pub(super) figures: Arc<HostFigures>,
+    /// The block is the host's, as far as can be told (J31).
+    pub(super) owns: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -73,14 +81,14 @@ impl Ledger {
             if let Some(oldest) = share.cooldown_oldest {
                 count(&mut sums.cooldowns, oldest, 1, narrow);
             }
-            for owner in &entry.owners {
-                count(&mut sums.owners, owner.clone(), 1, narrow);
+            for owner in entry.hosts.iter().filter(|it| it.owns) {
+                count(&mut sums.owners, owner.host.clone(), 1, narrow);
             }
             if sums.blocks == 0 {
                 self.pools.remove(&entry.pool);
             }
         }
-        for (host, figures) in &entry.hosts {
+        for HostShare { host, figures, .. } in &entry.hosts {
             let row = (host.clone(), entry.pool.clone());
             let sums = self.hosts.entry(row.clone()).or_default();
             *sums = combine(sums, figures, narrow);
@@ -90,6 +98,12 @@ impl Ledger {
             let keys = figures.confirmed + figures.pending + figures.pending_deletion;
             count(&mut self.keys, (host.clone(), Family::of_net(&entry.cidr)), keys, narrow);
         }
+    }
+
+    /// Fills the trees' nodes: those that were filled in order have them half empty.
+    pub(super) fn pack(&mut self) {
+        self.hosts = std::mem::take(&mut self.hosts).into_iter().collect();
+        self.keys = std::mem::take(&mut self.keys).into_iter().collect();
     }
 
     /// How many affinity keys of one family a host has, in any state.

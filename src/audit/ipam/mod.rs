@@ -13,12 +13,12 @@ use ipnet::IpNet;
 use super::finding::Finding;
 use super::now::Now;
 use super::report::{HostFigures, IpamReport};
-use crate::model::{Family, IpamConfig, Name, Node, Shared};
+use crate::model::{Family, Few, IpamConfig, Name, Node, Shared};
 use crate::state::{Changes, Datastore, Kind};
 
 use affinity::{Age, Claims, Seen};
 use figures::Share;
-use ledger::{Entry, Ledger, PoolFacts};
+use ledger::{Entry, HostShare, Ledger, PoolFacts};
 use reserved::Reserved;
 use standing::{Standing, settle};
 
@@ -86,7 +86,7 @@ pub struct IpamAudit {
 #[derive(Debug)]
 struct Verdict {
     entry: Entry,
-    standing: Vec<Standing>,
+    standing: Few<Standing>,
 }
 
 impl IpamAudit {
@@ -136,7 +136,7 @@ impl IpamAudit {
         // Every host with a key is in some verdict, so that judging all verdicts judges all limits.
         let claimants = |entry: &Entry| {
             let family = Family::of_net(&entry.cidr);
-            entry.hosts.iter().map(move |(host, _)| (host.clone(), family)).collect::<Vec<_>>()
+            entry.hosts.iter().map(move |it| (it.host.clone(), family)).collect::<Vec<_>>()
         };
         for cidr in touched {
             let before = self.verdicts.remove(&cidr);
@@ -144,7 +144,7 @@ impl IpamAudit {
                 self.ledger.remove(&before.entry);
                 hosts.extend(claimants(&before.entry));
             }
-            let before = before.map_or_else(Vec::new, |verdict| verdict.standing);
+            let before = before.map(|verdict| verdict.standing).unwrap_or_default();
             let Some(verdict) = self.judge(datastore, cidr, &before, now) else {
                 self.faulty.remove(&cidr);
                 continue;
@@ -157,6 +157,10 @@ impl IpamAudit {
                 self.faulty.insert(cidr);
             }
             self.verdicts.insert(cidr, Box::new(verdict));
+        }
+        if everything {
+            self.verdicts = std::mem::take(&mut self.verdicts).into_iter().collect();
+            self.ledger.pack();
         }
         self.judge_limits(hosts, now);
         let found = unreadable(datastore).map(|finding| (finding, Age::AtOnce)).collect();
@@ -209,10 +213,14 @@ impl IpamAudit {
             self.shares.share(figures::share(&cidr, block, &figures::widest(&cidr, inside), &self.reserved))
         });
         let pool = pool.map_or_else(|| self.no_pool.clone(), |pool| pool.name.clone());
-        let hosts = figures::hosts(&claims).into_iter().map(|(host, figures)| (host, self.figures.share(figures)));
-        let hosts = hosts.collect();
-        let entry = Entry { cidr, pool, share, hosts, owners: figures::owners(&claims).into() };
-        Some(Verdict { entry, standing: settle(before, found, now) })
+        let owners = figures::owners(&claims);
+        let hosts = figures::hosts(&claims).into_iter().map(|(host, figures)| HostShare {
+            figures: self.figures.share(figures),
+            owns: owners.contains(&host),
+            host,
+        });
+        let entry = Entry { cidr, pool, share, hosts: hosts.collect() };
+        Some(Verdict { entry, standing: settle(before, found, now).into() })
     }
 
     fn judge_limits(&mut self, hosts: BTreeSet<(Name, Family)>, now: Now) {
@@ -233,7 +241,7 @@ impl IpamAudit {
         let cidrs = self.faulty.iter().filter_map(|cidr| self.verdicts.get(cidr));
         self.unreadable
             .iter()
-            .chain(cidrs.flat_map(|verdict| &verdict.standing))
+            .chain(cidrs.flat_map(|verdict| verdict.standing.iter()))
             .chain(self.over_limit.values().flatten())
     }
 

@@ -23,6 +23,8 @@ impl Datastore {
     pub(in crate::state) fn end_list(&mut self, now: Duration) {
         self.end_own_list();
         self.changes.listed = true;
+        self.blocks.pack();
+        self.affinities.pack();
         let Some(seen) = self.seen.take() else { return };
         let listed = |id: &ObjectId| self.lists_endpoints || !matches!(id.kind(), Kind::Endpoint | Kind::Handle);
         let gone: Vec<ObjectId> = self.ids().filter(|id| listed(id) && !seen.contains(id)).collect();
