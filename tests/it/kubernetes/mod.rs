@@ -17,7 +17,7 @@ use crate::support::kube::{ApiServer, V1, V3};
 use crate::support::repository;
 
 /// A configuration as impatient as a test.
-fn config(settings: Settings) -> Config {
+pub(crate) fn config(settings: Settings) -> Config {
     let timeouts = Timeouts { answer: Duration::from_secs(10), piece: Duration::from_secs(10) };
     let mut config = Config::with_timeouts(&settings, timeouts);
     config.pace = Pace {

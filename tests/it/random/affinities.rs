@@ -2,6 +2,7 @@
 //! all blocks, but for what `docs/scale.md` lists as unseen.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use calico_exporter::audit::{AuditOptions, Auditor, Encapsulation, Report, RouteClass, RouteOptions, TunnelOptions};
 use calico_exporter::model::{AffinityState, BlockOwner, host_route};
@@ -14,7 +15,7 @@ use super::oracle::Fault;
 use super::world::World;
 use super::{NOW, cases, fault, figures, first_case, healthy, mutate, of_routes, words};
 
-fn auditor(world: &World) -> Auditor {
+pub(super) fn auditor(world: &World) -> Auditor {
     Auditor::new(AuditOptions {
         ipam: None,
         routes: Some(RouteOptions {
@@ -28,7 +29,7 @@ fn auditor(world: &World) -> Auditor {
     })
 }
 
-fn affinities(world: &World) -> Follow {
+pub(super) fn affinities(world: &World) -> Follow {
     Follow::Affinities(world.me.clone())
 }
 
@@ -36,21 +37,32 @@ fn archive(world: &World) -> Archive {
     Archive::split(world.events(), &affinities(world)).1
 }
 
+/// Looks: either something is wanted that was not asked yet, or this is what is seen.
+pub(super) fn ask(
+    auditor: &mut Auditor,
+    state: &mut State,
+    asked: &mut BTreeSet<ObjectId>,
+) -> ControlFlow<Report, Vec<Lookup>> {
+    auditor.look(state, NOW);
+    let wanted: Vec<Lookup> = auditor.wanted(state).into_iter().filter(|it| asked.insert(it.id())).collect();
+    if !wanted.is_empty() {
+        return ControlFlow::Continue(wanted);
+    }
+    let asked = auditor.questions();
+    state.datastore.keep_reads(|cidr| asked.contains_key(cidr));
+    ControlFlow::Break(auditor.report(state, NOW))
+}
+
 /// Looks, and asks whatever is wanted once, until nothing more is.
-fn settle(auditor: &mut Auditor, state: &mut State, world: &World) -> Report {
-    let archive = archive(world);
+pub(super) fn settle(auditor: &mut Auditor, state: &mut State, archive: &Archive) -> Report {
     let mut asked = BTreeSet::new();
     loop {
-        auditor.look(state, NOW);
-        let wanted: Vec<Lookup> = auditor.wanted(state).into_iter().filter(|it| asked.insert(it.id())).collect();
-        if wanted.is_empty() {
-            let asked = auditor.questions();
-            state.datastore.keep_reads(|cidr| asked.contains_key(cidr));
-            return auditor.report(state, NOW);
-        }
-        // As a source does: what is held and was not written since is not sent again.
-        for lookup in &wanted {
-            state.apply(archive.answer(lookup), NOW.monotonic);
+        match ask(auditor, state, &mut asked) {
+            // As a source does: what is held and was not written since is not sent again.
+            ControlFlow::Continue(wanted) => {
+                wanted.iter().for_each(|lookup| state.apply(archive.answer(lookup), NOW.monotonic));
+            }
+            ControlFlow::Break(report) => return report,
         }
     }
 }
@@ -65,10 +77,10 @@ fn look(world: &World, follow: Follow) -> Report {
     for event in told {
         state.apply(event, NOW.monotonic);
     }
-    settle(&mut auditor(world), &mut state, world)
+    settle(&mut auditor(world), &mut state, &archive(world))
 }
 
-fn id_of(event: &Event) -> Option<ObjectId> {
+pub(super) fn id_of(event: &Event) -> Option<ObjectId> {
     match event {
         Event::Put(object) => Some(object.id()),
         Event::Unreadable { id, .. } | Event::Delete(id) => Some(id.clone()),
@@ -209,7 +221,7 @@ fn a_look_after_each_event_ends_where_a_fresh_look_by_affinities_does() {
             state.apply(event, NOW.monotonic);
         }
         let mut live = auditor(&world);
-        settle(&mut live, &mut state, &world);
+        settle(&mut live, &mut state, &archive(&world));
         let mut mutations = Vec::new();
         for _ in 0..10 {
             let before = world.clone();
@@ -220,7 +232,7 @@ fn a_look_after_each_event_ends_where_a_fresh_look_by_affinities_does() {
                     live.look(&mut state, NOW);
                 }
             }
-            let live = settle(&mut live, &mut state, &world);
+            let live = settle(&mut live, &mut state, &archive(&world));
             let fresh = look(&world, affinities(&world));
             // An endpoint that was looked up once stays known, and its device with it: a fresh look knows fewer of them.
             let faults = |report: &Report| {

@@ -6,6 +6,8 @@ mod devices;
 mod dump;
 mod explain;
 mod kernel;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod mutate;
 mod oracle;
 mod setting;
@@ -190,6 +192,18 @@ fn figures(report: &Report) -> (Counted, Counted, Modes, Owners) {
     (counted(&routes.actual), counted(&routes.expected), modes, routes.owners.clone())
 }
 
+/// Whether two reports say the same.
+fn alike(one: &Report, other: &Report) -> bool {
+    all(one) == all(other) && one.ipam == other.ipam && figures(one) == figures(other)
+}
+
+/// What a datastore says, and this kernel.
+fn beside_kernel(mut events: Vec<Event>, world: &World) -> Vec<Event> {
+    events.extend(world.events().into_iter().filter(|it| matches!(it, Event::Link(_) | Event::Route(_))));
+    events.push(Event::Synced(Side::Kernel));
+    events
+}
+
 /// Two endpoints of a world may be of one Pod; and what a Pod says of a node and a device is not to be chosen.
 fn sayable(world: &World, group: ApiGroup) -> Vec<Event> {
     let mut events = world.events();
@@ -213,11 +227,9 @@ fn the_kubernetes_api_says_what_the_events_say() {
             let list = custom::list(group, &dump::pairs(&world));
             let listed = file::datastore_from(Path::new("list"), list.as_bytes()).unwrap().events;
             let told = sayable(&world, group);
-            let kernel = told.iter().filter(|it| matches!(it, Event::Link(_) | Event::Route(_))).cloned();
-            let all_of: Vec<Event> = listed.into_iter().chain(kernel).chain([Event::Synced(Side::Kernel)]).collect();
-            let (listed, told) = (fresh(&world, all_of), fresh(&world, told));
+            let (listed, told) = (fresh(&world, beside_kernel(listed, &world)), fresh(&world, told));
             assert!(
-                all(&listed) == all(&told) && listed.ipam == told.ipam && figures(&listed) == figures(&told),
+                alike(&listed, &told),
                 "seed {seed}: {group} against events {}",
                 words::disagreement(&world, &all(&listed), &all(&told))
             );
@@ -233,12 +245,9 @@ fn a_dump_says_what_the_events_say() {
         let mut world = healthy(seed);
         for _ in 0..4 {
             let dumped = file::datastore_from(Path::new("dump"), dump::dump(&world).as_bytes()).unwrap().events;
-            let told: Vec<Event> = world.events();
-            let kernel = told.iter().filter(|it| matches!(it, Event::Link(_) | Event::Route(_))).cloned();
-            let all_of: Vec<Event> = dumped.into_iter().chain(kernel).chain([Event::Synced(Side::Kernel)]).collect();
-            let (dumped, told) = (fresh(&world, all_of), fresh(&world, told));
+            let (dumped, told) = (fresh(&world, beside_kernel(dumped, &world)), fresh(&world, world.events()));
             assert!(
-                all(&dumped) == all(&told) && dumped.ipam == told.ipam && figures(&dumped) == figures(&told),
+                alike(&dumped, &told),
                 "seed {seed}: dump against events {}",
                 words::disagreement(&world, &all(&dumped), &all(&told))
             );

@@ -198,7 +198,7 @@ fn pod(value: Value) -> Option<Value> {
             "resourceVersion": "837", "creationTimestamp": value["metadata"]["creationTimestamp"],
             "annotations": annotations,
         },
-        "spec": {"nodeName": spec["node"], "containers": [{"name": "main"}]},
+        "spec": {"nodeName": spec["node"], "containers": [{"name": "main", "image": "main"}]},
         "status": {"phase": "Running", "podIP": addresses.first().map(|it| it["ip"].clone()), "podIPs": addresses},
     }))
 }

@@ -147,10 +147,13 @@ impl Source {
 
     /// Receives what has come, or comes soon.
     #[cfg(feature = "kubernetes")]
-    pub(crate) async fn receive(&mut self) {
-        if let Ok(batch) = tokio::time::timeout(Duration::from_millis(50), self.events.recv()).await {
-            batch.expect("the source runs").into_iter().for_each(|event| self.picture.apply(event));
-        }
+    pub(crate) async fn receive(&mut self) -> Vec<Event> {
+        let Ok(batch) = tokio::time::timeout(Duration::from_millis(50), self.events.recv()).await else {
+            return vec![];
+        };
+        let batch = batch.expect("the source runs");
+        batch.iter().cloned().for_each(|event| self.picture.apply(event));
+        batch
     }
 
     /// Receives until the picture is current.

@@ -86,6 +86,16 @@ pub(crate) fn shipped_rules(role: &str, without: &[&str]) -> Value {
     rules
 }
 
+/// An object without what the server says of it.
+fn as_recorded(item: &Value) -> Value {
+    let mut object = item.clone();
+    let meta = object["metadata"].as_object_mut().unwrap();
+    for field in ["resourceVersion", "uid", "managedFields", "creationTimestamp", "generation"] {
+        meta.remove(field);
+    }
+    object
+}
+
 impl ApiServer {
     /// Starts one with the resources of a group and a reader that may read them. `None` where there is none to start.
     pub(crate) async fn start(group: &str) -> Option<ApiServer> {
@@ -261,19 +271,27 @@ impl ApiServer {
 
     /// Creates an object as it was recorded.
     pub(crate) async fn create(&self, path: &str, item: &Value) -> Value {
-        let mut object = item.clone();
-        let meta = object["metadata"].as_object_mut().unwrap();
-        for field in ["resourceVersion", "uid", "managedFields", "creationTimestamp", "generation"] {
-            meta.remove(field);
+        let created = self.send("POST", path, &as_recorded(item)).await;
+        let name = created["metadata"]["name"].as_str().unwrap().to_owned();
+        self.complete(&format!("{path}/{name}"), created, item).await
+    }
+
+    /// Makes an object that there is one as it was recorded.
+    pub(crate) async fn replace(&self, path: &str, item: &Value) -> Value {
+        let before = self.send("GET", path, &Value::Null).await;
+        let mut object = as_recorded(item);
+        object["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
+        let replaced = self.send("PUT", path, &object).await;
+        self.complete(path, replaced, item).await
+    }
+
+    /// Writes the status of what was written, where that is apart.
+    async fn complete(&self, path: &str, mut written: Value, item: &Value) -> Value {
+        if !path.starts_with("/api/v1") || item.get("status").is_none() {
+            return written;
         }
-        let created = self.send("POST", path, &object).await;
-        if path.starts_with("/api/v1") && object.get("status").is_some() {
-            let mut with_status = created.clone();
-            with_status["status"] = object["status"].clone();
-            let path = format!("{path}/{}/status", created["metadata"]["name"].as_str().unwrap());
-            return self.send("PUT", &path, &with_status).await;
-        }
-        created
+        written["status"] = item["status"].clone();
+        self.send("PUT", &format!("{path}/status"), &written).await
     }
 
     /// Creates a namespace, unless it is there.
@@ -289,7 +307,8 @@ impl ApiServer {
     }
 
     pub(crate) async fn delete(&self, path: &str) {
-        self.send("DELETE", path, &json!({})).await;
+        // A Pod would wait for its kubelet.
+        self.send("DELETE", path, &json!({"gracePeriodSeconds": 0})).await;
     }
 
     /// Asks as the writer, which has to succeed.
