@@ -9,7 +9,9 @@ use ipnet::IpNet;
 use super::bgp::Sessions;
 use super::report::{Encapsulation, RouteClass};
 use super::setting::{Programmer, Setting};
-use crate::model::{AllocationBlock, Attribute, AttributeKind, EndpointId, Family, Name, Node, host_route, ordinal_of};
+use crate::model::{
+    AllocationBlock, Attribute, AttributeKind, EndpointId, Family, Name, Node, Route, RouteType, host_route, ordinal_of,
+};
 use crate::state::{Datastore, Kernel, Kind};
 
 mod bird;
@@ -186,12 +188,18 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A route that may be there and that nobody can judge.
+    /// Whether a route leads to a pod's device.
+    pub(super) fn is_on_workload(&self, route: &Route) -> bool {
+        let mut devices = route.next_hops.iter().filter_map(|hop| hop.device.as_deref());
+        devices.any(|device| self.setting.is_workload_device(device))
+    }
+
+    /// A route that may be there and that nobody can judge: of the class of its form (J15).
     fn unknown(&self, cidr: &IpNet) -> Expectation {
-        let class = if self.kernel.route(cidr).is_some_and(|route| route.kind == crate::model::RouteType::Blackhole) {
-            RouteClass::LocalBlock
-        } else {
-            RouteClass::RemoteBlock
+        let class = match self.kernel.route(cidr) {
+            Some(route) if route.kind == RouteType::Blackhole => RouteClass::LocalBlock,
+            Some(route) if self.is_on_workload(route) => RouteClass::LocalWorkload,
+            _ => RouteClass::RemoteBlock,
         };
         Expectation {
             class,

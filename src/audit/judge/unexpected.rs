@@ -23,7 +23,7 @@ impl Context<'_> {
         {
             return Verdict::default();
         }
-        let on_workload = devices().any(|device| self.setting.is_workload_device(device));
+        let on_workload = self.is_on_workload(route);
         let through_calico = devices().any(|device| self.setting.is_calico_device(device));
         let pool = self.datastore.pool_of(destination);
         let block = self.block_around(destination);

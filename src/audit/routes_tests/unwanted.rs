@@ -162,6 +162,19 @@ fn j17_foreign_is_a_fault_where_it_takes_traffic_from_an_owned_block() {
 }
 
 #[test]
+fn j15_what_cannot_be_judged_counts_by_its_form() {
+    let local = |line: &str| {
+        let mut host = healthy();
+        host.cluster.unreadable(ObjectId::Pool("single".into()));
+        host.cluster.owned(Block::of("host:h2", "10.60.0.1/32"));
+        let (audit, state) = host.with(line).audit(None);
+        audit.report(&state, at(0)).actual[&(RouteClass::LocalWorkload, Encapsulation::None)]
+    };
+    assert_eq!(local("10.60.0.1 dev cali-z proto 80"), 2);
+    assert_eq!(local("10.60.0.1 via 172.18.0.2 dev eth0 proto 80"), 1);
+}
+
+#[test]
 fn j1_nothing_follows_from_what_cannot_be_read() {
     let block = || ObjectId::Block(net("10.1.0.0/26"));
     // Neither what is missing nor what is left, neither the block's own nor a single address's.
