@@ -18,9 +18,7 @@ const NEW: &str = "10.210.77.0/30";
 
 /// The same where affinities are followed.
 pub(super) fn by_affinities(settings: Settings) -> Config {
-    let mut config = Config { follow: Follow::Affinities(ME.into()), ..config(settings) };
-    config.pace.remembered = true;
-    config
+    Config { follow: Follow::Affinities(ME.into()), ..config(settings) }
 }
 
 fn id(cidr: &str) -> ObjectId {

@@ -114,6 +114,14 @@ impl Items {
         before.trim_ascii_end().ends_with(b"\"items\"")
     }
 
+    /// What the list says of itself before its objects, once they have begun: a server writes that first, but for those
+    /// that sort what they write.
+    pub(super) fn heading(&self) -> Option<ListMeta> {
+        let closed = [&self.around, &b"]}"[..]].concat();
+        let around: Around = serde_json::from_slice(&closed).ok().filter(|_| self.within)?;
+        Some(around.metadata)
+    }
+
     /// The objects that are whole by now.
     pub(super) fn take(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.whole)
@@ -147,6 +155,20 @@ mod tests {
             found.extend(items.take().into_iter().map(|item| String::from_utf8(item).unwrap()));
         }
         Ok((found, items.end()?))
+    }
+
+    #[test]
+    fn where_the_next_page_begins_is_known_with_the_first_object() {
+        let heading = |text: &str| {
+            let mut items = Items::default();
+            items.read(text.as_bytes()).unwrap();
+            items.heading().map(|meta| meta.r#continue)
+        };
+        let metadata = r#""metadata":{"resourceVersion":"7","continue":"token"}"#;
+        assert_eq!(heading(&format!(r#"{{"kind":"L",{metadata}"#)), None);
+        assert_eq!(heading(&format!(r#"{{"kind":"L",{metadata},"items":["#)).as_deref(), Some("token"));
+        assert_eq!(heading(&format!(r#"{{"kind":"L",{metadata},"items":[{{}},{{"a""#)).as_deref(), Some("token"));
+        assert_eq!(heading(r#"{"kind":"L","items":[{}"#).as_deref(), Some(""), "it comes last");
     }
 
     #[test]

@@ -1,16 +1,17 @@
-//! A list, taken apart while it arrives. In pages it is all as of one version, and the next page is asked for while the
-//! last objects of the one before are decoded; memory is that of a few objects.
+//! A list, taken apart while it arrives. In pages it is all as of one version, and the next page is asked for as soon as
+//! one says where that begins, which is before its objects: the server prepares it meanwhile. Memory is that of a few
+//! objects and what a connection holds back.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
-use super::client::{Client, Form, with_query};
+use super::client::{Body, Client, Form, with_query};
 use super::error::{Asked, KubernetesError};
 use super::follow::Part;
-use super::items::Items;
+use super::items::{Items, ListMeta};
 
 /// Objects in a page: Kubernetes' own clients ask for so many.
 const PAGE: &str = "500";
@@ -49,6 +50,39 @@ enum Told {
     },
 }
 
+/// What is asked for, page after page.
+#[derive(Clone)]
+struct Question {
+    client: Client,
+    path: String,
+    query: Vec<(&'static str, String)>,
+    form: Form,
+    asked: Asked,
+    /// The first page is all that is wanted.
+    alone: bool,
+}
+
+impl Question {
+    fn is_last(&self, page: &ListMeta) -> bool {
+        self.alone || page.r#continue.is_empty()
+    }
+
+    /// Asks for what follows a page, unless that was done or it is the last.
+    fn ask(&self, page: ListMeta, coming: &mut JoinSet<Result<Body, KubernetesError>>) {
+        if coming.is_empty() && !self.is_last(&page) {
+            let question = self.clone();
+            coming.spawn(async move { question.open(Some(page.r#continue)).await });
+        }
+    }
+
+    /// The page that begins where another has said, or the first one.
+    async fn open(&self, from: Option<String>) -> Result<Body, KubernetesError> {
+        let from = from.map(|token| ("continue", token));
+        let path = with_query(&self.path, self.query.iter().chain(&from));
+        self.client.open(&path, self.form, &self.asked).await
+    }
+}
+
 /// Objects, each as it was written.
 pub(super) type Page = Vec<Vec<u8>>;
 
@@ -79,10 +113,11 @@ impl Pages {
         query.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let asked = client.asked("list", &part.words());
         let (sender, coming) = mpsc::channel(WAITING);
-        let (client, question) = (client.clone(), asked.clone());
         let alone = more.contains(&("limit", "1"));
+        let (client, path) = (client.clone(), part.path());
+        let question = Question { client, path, query, form, asked: asked.clone(), alone };
         let reading = tokio::spawn(async move {
-            if let Err(error) = read(&client, &part.path(), query, form, &question, alone, &sender).await {
+            if let Err(error) = read(question, &sender).await {
                 // Whoever reads may have stopped.
                 let _ = sender.send(Err(error)).await;
             }
@@ -137,38 +172,36 @@ impl Pages {
 }
 
 /// Reads page after page and hands over what is in them, for as long as anybody wants it.
-async fn read(
-    client: &Client,
-    path: &str,
-    mut query: Vec<(&'static str, String)>,
-    form: Form,
-    asked: &Asked,
-    alone: bool,
-    sender: &mpsc::Sender<Result<Told, KubernetesError>>,
-) -> Result<(), KubernetesError> {
+async fn read(question: Question, sender: &mpsc::Sender<Result<Told, KubernetesError>>) -> Result<(), KubernetesError> {
+    let asked = &question.asked;
     let no_list = |error| asked.failed(format!("what it answers is no list: {error}"));
-    let all = query.len();
+    // Dropped, it asks no more.
+    let mut coming = JoinSet::new();
+    let mut body = question.open(None).await?;
     loop {
-        let mut body = client.open(&with_query(path, query.iter()), form, asked).await?;
-        let mut items = Items::default();
+        let (mut items, mut begun) = (Items::default(), false);
         while let Some(piece) = body.next().await? {
             items.read(&piece).map_err(no_list)?;
+            if !begun && let Some(meta) = items.heading() {
+                begun = true;
+                question.ask(meta, &mut coming);
+            }
             if items.len() >= BATCH && sender.send(Ok(Told::Objects(items.take()))).await.is_err() {
                 return Ok(());
             }
         }
         let meta = items.end().map_err(no_list)?;
-        let (version, last) = (version(&meta.resource_version, asked)?, alone || meta.r#continue.is_empty());
+        let (version, last) = (version(&meta.resource_version, asked)?, question.is_last(&meta));
         for told in [Told::Objects(items.take()), Told::Page { version, last }] {
             if sender.send(Ok(told)).await.is_err() {
                 return Ok(());
             }
         }
-        if last {
-            return Ok(());
+        question.ask(meta, &mut coming);
+        match coming.join_next().await {
+            Some(next) => body = next.map_err(|_| asked.unreachable("it broke off"))??,
+            None => return Ok(()),
         }
-        query.truncate(all);
-        query.push(("continue", meta.r#continue));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Reading the API once: for `check`, and for a sweep of what is too numerous to follow.
 
+use futures_util::future::try_join_all;
+
 use super::client::Form;
 use super::discover::{Found, discover};
 use super::error::KubernetesError;
@@ -55,6 +57,12 @@ impl Reader {
             self.list(*resource, Form::Whole, &decoder, &mut each).await?;
         }
         Ok(())
+    }
+
+    async fn all(&self, resource: Resource, form: Form) -> Result<Vec<Event>, KubernetesError> {
+        let mut events = Vec::new();
+        self.list(resource, form, &self.decoder, &mut |_, event| events.push(event)).await?;
+        Ok(events)
     }
 
     async fn list(
@@ -148,11 +156,13 @@ impl Reader {
 
     async fn snapshot_once(&self) -> Result<Vec<Event>, KubernetesError> {
         let mut events = vec![Event::Resync(Side::Datastore)];
+        // Together: the server is what is waited for, and it has other processors for other lists.
+        let watched = self.config.watched().map(|(resource, form)| self.all(resource, form));
+        events.extend(try_join_all(watched).await?.into_iter().flatten());
         // At an assignment the handle is written before the block, at a release the block before the handle.
-        let swept = [Resource::Handles, Resource::Pods].map(|resource| (resource, Form::Whole));
-        let swept = swept.into_iter().filter(|_| self.config.follow == Follow::Blocks);
-        for (resource, form) in self.config.watched().chain(swept) {
-            self.list(resource, form, &self.decoder, &mut |_, event| events.push(event)).await?;
+        for resource in [Resource::Handles, Resource::Pods].into_iter().filter(|_| self.config.follow == Follow::Blocks)
+        {
+            events.extend(self.all(resource, Form::Whole).await?);
         }
         if let Follow::Affinities(me) = &self.config.follow {
             let mut claims = Claims::default();

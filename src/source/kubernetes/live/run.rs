@@ -49,8 +49,9 @@ pub struct Pace {
     pub check: Duration,
     /// Over how long starts and fresh lists of many exporters are spread.
     pub jitter: Duration,
-    /// Whether a first list may be what the server remembers, of any age, rather than what etcd has: it costs the server
-    /// a fraction, and etcd nothing.
+    /// Whether a first list may be what the server remembers, of any age, rather than what etcd has, as Calico's own first
+    /// lists are (`watchersyncer/watchercache.go`): it costs the server a fraction, and etcd nothing. What it lacks the
+    /// watch tells, which is the same server's memory.
     pub remembered: bool,
     /// How long a watch that goes on from an old version is listened to before it counts.
     pub settle: Duration,
@@ -68,7 +69,7 @@ impl Default for Pace {
             permission: Duration::from_secs(60),
             check: Duration::from_secs(600),
             jitter: Duration::from_secs(3),
-            remembered: false,
+            remembered: true,
             settle: Duration::from_millis(500),
             longest_wait: Duration::from_secs(60),
             backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(30)),
@@ -81,7 +82,7 @@ impl Pace {
     #[must_use]
     pub fn of_thousands(self) -> Pace {
         let [lasting, permission, jitter] = [1500, 600, 15].map(Duration::from_secs);
-        Pace { lasting, permission, jitter, remembered: true, ..self }
+        Pace { lasting, permission, jitter, ..self }
     }
 }
 
