@@ -125,7 +125,7 @@ pub struct Node {
     /// `spec.bgp`; absent on nodes without BGP.
     pub bgp: Option<NodeBgp>,
     /// `spec.addresses`.
-    pub addresses: Vec<NodeAddress>,
+    pub addresses: Box<[NodeAddress]>,
     /// The tunnel addresses it was given.
     pub tunnels: BTreeMap<TunnelKind, IpAddr>,
     /// `spec.vxlanTunnelMACAddr`; usually absent, see [`Node::vxlan_mac`].

@@ -216,7 +216,8 @@ fn a_host_without_an_address_of_a_family_needs_none_of_felix_routes_of_it() {
             && &**name == "n1"
         {
             node.bgp.as_mut().unwrap().ipv6 = None;
-            node.addresses.retain(|address| !address.address.addr().is_ipv6());
+            let addresses = std::mem::take(&mut node.addresses).into_iter();
+            node.addresses = addresses.filter(|address| !address.address.addr().is_ipv6()).collect();
         }
     }
     let at = datastore.len() - 1;

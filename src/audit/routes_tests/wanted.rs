@@ -40,7 +40,7 @@ fn j21_the_tunnels_form_needs_a_vtep_the_direct_one_an_address() {
         it.node("h2", |node| {
             node.bgp = bgp;
             let address = net("172.18.0.2/32");
-            node.addresses = vec![NodeAddress { kind: NodeAddressType::Internal, address }];
+            node.addresses = [NodeAddress { kind: NodeAddressType::Internal, address }].into();
         });
         it.without("10.1.0.64/26").without("10.4.0.64/26");
     };

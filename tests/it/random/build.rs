@@ -159,8 +159,9 @@ impl Builder {
                 1 if odd => {
                     node.bgp = None;
                     let address = ipv4.or(ipv6).unwrap();
-                    node.addresses
-                        .push(NodeAddress { kind: NodeAddressType::Internal, address: IpNet::from(address.addr()) });
+                    let internal =
+                        NodeAddress { kind: NodeAddressType::Internal, address: IpNet::from(address.addr()) };
+                    node.addresses = std::mem::take(&mut node.addresses).into_iter().chain([internal]).collect();
                 }
                 2 if (odd || (index == 0 && chance(&mut self.rng, 50))) && self.families.len() == 2 => {
                     node.bgp.as_mut().unwrap().ipv6 = None

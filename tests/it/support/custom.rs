@@ -228,10 +228,9 @@ pub(crate) fn sayable(mut object: Object) -> Object {
                 node.bgp = None;
             }
             let bgp = node.bgp.iter().flat_map(|bgp| [bgp.ipv4, bgp.ipv6]).flatten();
-            let mut addresses: Vec<NodeAddress> =
-                bgp.map(|address| NodeAddress { kind: NodeAddressType::Other, address }).collect();
-            addresses.extend(node.addresses.iter().filter(|it| it.kind != NodeAddressType::Other).cloned());
-            node.addresses = addresses;
+            let bgp = bgp.map(|address| NodeAddress { kind: NodeAddressType::Other, address });
+            let others = node.addresses.iter().filter(|it| it.kind != NodeAddressType::Other).cloned();
+            node.addresses = bgp.chain(others).collect();
         }
         _ => {}
     }

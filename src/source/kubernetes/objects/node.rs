@@ -79,7 +79,7 @@ pub(super) fn read(decoder: &Decoder, item: &[u8]) -> Result<Decoded, Unreadable
         name: Some(name.clone()),
         labels: labels(&meta),
         bgp: has_bgp.then_some(bgp),
-        addresses,
+        addresses: addresses.into(),
         tunnels,
         vxlan_mac_v4: mac("VXLANTunnelMACAddr"),
         vxlan_mac_v6: mac("VXLANTunnelMACAddrV6"),

@@ -68,7 +68,7 @@ fn comparable(mut object: Object) -> Object {
                 NodeAddressType::Other => bgp.contains(&it.address),
                 kind => kind == NodeAddressType::Internal && bgp.iter().any(|net| net.addr() == it.address.addr()),
             };
-            node.addresses.retain(|it| !told(it));
+            node.addresses = std::mem::take(&mut node.addresses).into_iter().filter(|it| !told(it)).collect();
         }
         Object::Felix(_, felix) => felix.created = felix.created.map(|_| 0),
         Object::Cluster(cluster) => cluster.cluster_type = cluster.cluster_type.replace(",kdd", ""),
