@@ -6,13 +6,14 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{Client, Form};
+use super::config::Pace;
 use super::error::KubernetesError;
 use super::list::{Pages, meta, version};
+use super::lookup;
 use super::objects::{Decoded, Decoder, Ledger, Place, Reading};
-use super::run::Pace;
+use super::part::Part;
 use super::sync::{Member, Sync};
 use super::watch::{Told, Watch};
-use super::{ApiGroup, Resource, lookup};
 use crate::model::Name;
 use crate::source::backoff::{Backoff, around};
 use crate::state::{Event, ObjectId};
@@ -23,28 +24,6 @@ const BATCH: usize = 64;
 const ATTEMPTS: usize = 3;
 /// A watch that ends sooner than this was no success.
 const SUCCESS: Duration = Duration::from_secs(5);
-
-/// Which objects, and in which group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Part {
-    pub resource: Resource,
-    pub group: ApiGroup,
-}
-
-impl Part {
-    pub(super) fn path(self) -> String {
-        self.resource.path(self.group)
-    }
-
-    /// As the server names it when it refuses.
-    pub(super) fn words(self) -> String {
-        let plural = self.resource.plural(self.group);
-        match self.resource.api_version(self.group).split_once('/') {
-            Some((group, _)) => format!("{plural}.{group}"),
-            None => plural.to_owned(),
-        }
-    }
-}
 
 /// Follows one resource, or one block.
 pub(super) struct Follower {

@@ -10,8 +10,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::client::{Body, Client, Form, with_query};
 use super::error::{Asked, KubernetesError};
-use super::follow::Part;
 use super::items::{Items, ListMeta};
+use super::part::Part;
 
 /// Objects in a page: Kubernetes' own clients ask for so many.
 const PAGE: &str = "500";

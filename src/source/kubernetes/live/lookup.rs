@@ -6,10 +6,10 @@ use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
 
 use super::client::{Client, Form};
+use super::config::Config;
 use super::error::KubernetesError;
-use super::follow::Part;
 use super::objects::{Decoded, Decoder, Place, Says};
-use super::run::Config;
+use super::part::Part;
 use super::sync::Sync;
 use super::{ApiGroup, Resource};
 use crate::model::{EndpointId, Family, Node};

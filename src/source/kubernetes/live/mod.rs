@@ -3,13 +3,16 @@
 //! - [`settings`], `kubeconfig`, `exec`, `auth`, `tls`: who we are, and whom we trust.
 //! - `connect`, `client`, [`error`](KubernetesError): one HTTP/2 connection, requests, and what their answers mean.
 //! - `discover`, `list`, `items`, `watch`: the API's own forms.
-//! - `follow`, `own`, `sync`, [`run()`]: a picture that stays true.
+//! - `config`: what is read, and how patiently.
+//! - `part`, `claims`, `follow`, `own`, `sync`, [`run()`]: a picture that stays true.
 //! - `once`, `lookup`: what is read when somebody asks.
 
 use super::{ApiGroup, Convention, Resource, objects};
 
 mod auth;
+mod claims;
 mod client;
+mod config;
 mod connect;
 mod discover;
 mod error;
@@ -21,6 +24,7 @@ mod list;
 mod lookup;
 mod once;
 mod own;
+mod part;
 mod run;
 pub mod settings;
 mod sync;
@@ -28,6 +32,7 @@ mod tls;
 mod watch;
 
 pub use client::{Client, Timeouts};
+pub use config::{Config, Pace};
 pub use error::KubernetesError;
 pub use once::Reader;
-pub use run::{Config, Pace, run};
+pub use run::run;

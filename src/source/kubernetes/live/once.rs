@@ -2,14 +2,14 @@
 
 use futures_util::future::try_join_all;
 
+use super::claims::Claims;
 use super::client::Form;
+use super::config::Config;
 use super::discover::{Found, discover};
 use super::error::KubernetesError;
-use super::follow::Part;
 use super::list::Pages;
 use super::objects::{Decoder, Place};
-use super::own::Claims;
-use super::run::Config;
+use super::part::Part;
 use super::{Resource, lookup};
 use crate::model::{Detail, Name};
 use crate::state::{Event, Follow, Lookup, Side};

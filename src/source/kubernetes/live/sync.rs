@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use tokio::sync::{Mutex, mpsc, watch};
 
 use super::Resource;
+use super::claims::{Claims, block_of};
 use super::error::KubernetesError;
-use super::own::{Claims, block_of};
 use crate::model::Name;
 use crate::state::{Event, Follow, Side};
 
