@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use calico_exporter::source::kubernetes::Config;
+use calico_exporter::source::kubernetes::settings::Settings;
 use calico_exporter::state::ObjectId;
 use serde_json::json;
 
+use super::affinities::{affinity, by_affinities};
 use super::{block, blocks, config, fill};
 use crate::support::follow::Source;
 use crate::support::kube::{ApiServer, TOKEN, V1};
@@ -117,20 +120,41 @@ async fn a_permission_that_is_taken_away_is_named_and_missed_until_it_is_back() 
 async fn a_permission_that_is_taken_away_under_a_watch_is_missed_until_it_is_back() {
     let Some(server) = ApiServer::start(V1).await else { return };
     fill(&server, V1).await;
-    let mut config = config(server.settings());
-    config.pace.permission = Duration::from_millis(300);
-    let mut source = Source::start_kubernetes(config);
-    source.until_in_sync().await;
-    let before = source.picture.objects.len();
-    server.permit(&server.rules(&["ipamblocks"])).await;
-    source.until("out of sync", |picture| !picture.in_sync && !picture.denied.is_empty()).await;
-    assert_eq!(source.picture.denied, ["ipamblocks.crd.projectcalico.org"]);
-    server.send("POST", &blocks(V1), &block(V1, "10.210.77.0/30", "rack1-node-1")).await;
-    server.permit(&server.rules(&[])).await;
-    source.until("in sync", |picture| picture.in_sync && picture.denied.is_empty()).await;
-    source.until("what happened meanwhile", |picture| picture.has("10.210.77.0/30")).await;
-    assert_eq!((source.picture.objects.len(), source.picture.deletions), (before + 1, 0), "nothing was taken for gone");
-    source.stop().await;
+    const ME: &str = "rack1-node-1";
+    let affinities = format!("/apis/{V1}/blockaffinities");
+    let key = |host: &str, cidr: &str| (affinities.clone(), affinity(V1, host, cidr, "confirmed"));
+    let blocks = |cidr: &str| (blocks(V1), block(V1, cidr, ME));
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "late"}});
+    // How it follows, what may not be read, and what is written meanwhile.
+    for (follow, resource, written) in [
+        (config as fn(Settings) -> Config, "ipamblocks", vec![blocks("10.210.77.0/30")]),
+        (by_affinities, "blockaffinities", vec![key("rack1-node-2", "10.210.78.0/30")]),
+        (by_affinities, "ipamblocks", vec![key(ME, "10.210.79.0/30"), blocks("10.210.79.0/30")]),
+        (by_affinities, "nodes", vec![("/api/v1/nodes".to_owned(), node)]),
+    ] {
+        let mut config = follow(server.settings());
+        config.pace.permission = Duration::from_millis(300);
+        let mut source = Source::start_kubernetes(config);
+        source.until_in_sync().await;
+        let before = source.picture.objects.len();
+        server.permit(&server.rules(&[resource])).await;
+        source.until("out of sync", |picture| !picture.in_sync && !picture.denied.is_empty()).await;
+        let group = if resource == "nodes" { "" } else { ".crd.projectcalico.org" };
+        assert_eq!(source.picture.denied, [format!("{resource}{group}")]);
+        for (path, object) in &written {
+            server.send("POST", path, object).await;
+        }
+        for _ in 0..20 {
+            source.receive().await;
+        }
+        assert!(!source.picture.in_sync && !source.picture.denied.is_empty(), "{resource}: for as long as it lasts");
+        server.permit(&server.rules(&[])).await;
+        source.until("in sync", |picture| picture.in_sync && picture.denied.is_empty()).await;
+        let all = before + written.len();
+        source.until("what happened meanwhile", |picture| picture.objects.len() == all).await;
+        assert_eq!(source.picture.deletions, 0, "{resource}: nothing was taken for gone");
+        source.stop().await;
+    }
 }
 
 #[tokio::test]
