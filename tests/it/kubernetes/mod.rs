@@ -1,6 +1,7 @@
 //! The live Kubernetes source against a real API server.
 
 mod affinities;
+mod borrowed;
 mod faults;
 mod follow;
 mod served;

@@ -27,7 +27,7 @@ async fn add_pods(server: &ApiServer, group: &str) {
     }
 }
 
-fn exporter(server: &ApiServer, arguments: &[&str]) -> Exporter {
+pub(super) fn exporter(server: &ApiServer, arguments: &[&str]) -> Exporter {
     let mut command = program();
     command.env("KUBECONFIG", server.kubeconfig()).env("NODENAME", "rack1-node-1");
     Exporter::spawn(command, arguments)

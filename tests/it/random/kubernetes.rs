@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use calico_exporter::audit::{Auditor, Report};
 use calico_exporter::source::archive::Archive;
-use calico_exporter::source::kubernetes::{ApiGroup, Config, Reader, Resource};
+use calico_exporter::source::kubernetes::{ApiGroup, Config, Reader};
 use calico_exporter::state::{Event, Follow, Lookup, Object, ObjectId, Side, State};
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use crate::kubernetes::config;
 use crate::support::custom;
 use crate::support::etcd::DEADLINE;
 use crate::support::follow::Source;
-use crate::support::kube::ApiServer;
+use crate::support::kube::{ApiServer, folder, path};
 
 /// What an API server can keep of it: one endpoint of each Pod, and no Node that is not one.
 fn keepable(world: &mut World) {
@@ -63,9 +63,7 @@ impl Written {
     async fn write(&mut self, world: &World) {
         let pairs = dump::pairs(world);
         let items = pairs.iter().filter_map(|(key, value)| custom::item(self.group, key, value));
-        let wanted: BTreeMap<String, Value> = items
-            .map(|item| (format!("{}/{}", folder(&item), item["metadata"]["name"].as_str().unwrap()), item))
-            .collect();
+        let wanted: BTreeMap<String, Value> = items.map(|item| (path(&item), item)).collect();
         let paths: BTreeSet<&String> = self.items.keys().chain(wanted.keys()).collect();
         let differs = |path: &&String| self.items.get(*path) != wanted.get(*path);
         let mut paths: Vec<String> = paths.into_iter().filter(differs).cloned().collect();
@@ -104,16 +102,6 @@ impl Written {
             }
         }
         self.server.delete(&path).await;
-    }
-}
-
-/// Where such objects are created.
-fn folder(item: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let (resource, group) = Resource::identify(&text(&item["apiVersion"]), &text(&item["kind"])).unwrap();
-    match resource {
-        Resource::Pods => format!("/api/v1/namespaces/{}/pods", text(&item["metadata"]["namespace"])),
-        resource => resource.path(group),
     }
 }
 

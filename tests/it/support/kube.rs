@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use calico_exporter::source::etcd::settings::Pem;
+use calico_exporter::source::kubernetes::Resource;
 use calico_exporter::source::kubernetes::settings::{Settings, Tls, User};
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
@@ -84,6 +85,21 @@ pub(crate) fn shipped_rules(role: &str, without: &[&str]) -> Value {
     }
     rules.as_array_mut().unwrap().retain(|rule| !rule["resources"].as_array().unwrap().is_empty());
     rules
+}
+
+/// Where such objects are created.
+pub(crate) fn folder(item: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let (resource, group) = Resource::identify(&text(&item["apiVersion"]), &text(&item["kind"])).unwrap();
+    match resource {
+        Resource::Pods => format!("/api/v1/namespaces/{}/pods", text(&item["metadata"]["namespace"])),
+        resource => resource.path(group),
+    }
+}
+
+/// Where such an object is.
+pub(crate) fn path(item: &Value) -> String {
+    format!("{}/{}", folder(item), item["metadata"]["name"].as_str().unwrap())
 }
 
 /// An object without what the server says of it.
