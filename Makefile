@@ -72,7 +72,8 @@ PEERS = $(if $(shell command -v go),target/promhttp-peer target/etcd) $(wildcard
 
 ## A cluster of 5,000 hosts in a real etcd, and every figure beside its peer's: docs/benchmarks.md.
 bench: protoc test-tools $(PEERS)
-	$(CARGO) build --release --locked --bins --example scale
+	$(CARGO) build --profile dist --locked --bins
+	$(CARGO) build --release --locked --example scale
 	target/release/examples/scale $(foreach it,$(PEERS),--$(subst promhttp-,,$(notdir $(it))) $(it)) $(BENCH)
 
 ## What its part behind the Kubernetes API is measured with; built once (eight minutes, Go 1.26) and kept.

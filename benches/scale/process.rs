@@ -170,10 +170,10 @@ fn memory(pid: u32) -> Result<(f64, f64), Failure> {
     Ok((of("VmRSS:").ok_or("no VmRSS")?, of("VmHWM:").ok_or("no VmHWM")?))
 }
 
-/// The exporter that was built along with this program.
+/// The exporter as it is shipped (`--profile dist`).
 pub fn exporter() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
-    own.ancestors().nth(2).unwrap_or(Path::new("target/release")).join("calico-exporter")
+    own.ancestors().nth(3).unwrap_or(Path::new("target")).join("dist/calico-exporter")
 }
 
 /// Runs a program to its end with its output thrown away; returns seconds and MiB at its largest.

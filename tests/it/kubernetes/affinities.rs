@@ -179,6 +179,31 @@ async fn a_picture_read_once_has_keys_and_own_blocks_and_answers_for_the_rest() 
 }
 
 #[tokio::test]
+async fn a_list_of_many_is_from_the_servers_memory_only_where_that_is_as_new_as_etcds() {
+    let Some(server) = ApiServer::start(V1).await else { return };
+    let keys = |numbers: std::ops::Range<u32>| numbers.map(|it| format!("10.{}.{}.0/26", 128 + it / 250, it % 250));
+    for cidr in keys(0..1001) {
+        server.create(&affinities(V1), &affinity(V1, ME, &cidr, "confirmed")).await;
+    }
+    let reader = Reader::open(&Config { follow: Follow::Blocks, ..config(server.settings()) }).await.unwrap();
+    let all = || async {
+        let picture = Picture::of(reader.snapshot().await.unwrap());
+        assert!(keys(0..1001).all(|cidr| picture.objects.contains_key(&key(ME, &cidr))));
+        assert_eq!(picture.objects.len(), 1001);
+        let asked = server.asked().into_iter().filter(|asked| asked.contains("/blockaffinities?"));
+        let (memory, pages): (Vec<_>, Vec<_>) = asked.partition(|asked| asked.contains("NotOlderThan"));
+        (memory.len(), pages.iter().filter(|asked| asked.contains("continue=")).count())
+    };
+    // The last that etcd was told is a key.
+    assert_eq!(all().await, (1, 0));
+    // Of something else the server's memory of keys is not told; an etcd that would tell answers as before.
+    server.create(&blocks(V1), &block(V1, OTHERS, "rack1-node-2")).await;
+    server.send("DELETE", &format!("{}/{}", blocks(V1), OTHERS.replace(['.', '/'], "-")), &json!({})).await;
+    let (memory, pages) = all().await;
+    assert!(memory == 2 && (pages == 2 || pages == 0), "{memory} {pages}");
+}
+
+#[tokio::test]
 async fn after_a_restart_and_a_compaction_own_blocks_are_followed_again() {
     let Some((mut server, mut source)) = in_sync(V1).await else { return };
     server.stop();

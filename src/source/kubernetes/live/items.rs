@@ -30,6 +30,8 @@ pub(super) struct ListMeta {
     pub resource_version: String,
     /// Where the next page begins, unless it is the last one.
     pub r#continue: String,
+    /// How many objects are on pages that follow; not said where a selector narrows the list.
+    pub remaining_item_count: u64,
 }
 
 #[derive(Deserialize)]
@@ -218,7 +220,8 @@ mod tests {
                 true => format!(r#"{{"kind":"L","metadata":{metadata},"items":{list}}}"#),
                 false => format!(r#"{{"apiVersion":"v1", "items" : {list} ,"metadata":{metadata}}}"#),
             };
-            let wanted = ListMeta { resource_version: "7".to_owned(), r#continue: "a\"b".to_owned() };
+            let wanted =
+                ListMeta { resource_version: "7".to_owned(), r#continue: "a\"b".to_owned(), ..ListMeta::default() };
             prop_assert_eq!(read(&text, piece), Ok((all, wanted)));
         }
     }

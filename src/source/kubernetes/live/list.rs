@@ -14,7 +14,7 @@ use super::items::{Items, ListMeta};
 use super::part::Part;
 
 /// Objects in a page: Kubernetes' own clients ask for so many.
-const PAGE: &str = "500";
+const PAGE: u64 = 500;
 /// Objects handed over at once, and how many times so many may wait to be decoded.
 const BATCH: usize = 32;
 const WAITING: usize = 2;
@@ -27,6 +27,8 @@ pub(super) struct Pages {
     came: Option<Result<Told, KubernetesError>>,
     /// The version that the list is of; known at the end of the first page.
     version: u64,
+    /// How many objects came after the last page that was read.
+    remaining: u64,
     ended: bool,
     _reading: Reading,
 }
@@ -45,6 +47,8 @@ enum Told {
     Page {
         /// Its version.
         version: u64,
+        /// How many objects follow.
+        remaining: u64,
         /// The list has ended with it.
         last: bool,
     },
@@ -89,17 +93,36 @@ pub(super) type Page = Vec<Vec<u8>>;
 impl Pages {
     /// A list of a resource, narrowed by `query`, as of the newest version.
     pub(super) fn new(client: &Client, query: &[(&'static str, String)], form: Form, part: Part) -> Pages {
-        Pages::begin(client, query, form, part, &[("limit", PAGE)])
+        Pages::begin(client, query, form, part, &[("limit", PAGE.to_string())])
     }
 
     /// The first object alone: what matters is the version.
     pub(super) fn one(client: &Client, query: &[(&'static str, String)], form: Form, part: Part) -> Pages {
-        Pages::begin(client, query, form, part, &[("limit", "1")])
+        Pages::begin(client, query, form, part, &[("limit", "1".to_owned())])
     }
 
     /// A list as the server has it in memory, which costs it least: of any age, and never in pages.
     pub(super) fn remembered(client: &Client, form: Form, part: Part) -> Pages {
-        Pages::begin(client, &[], form, part, &[("resourceVersion", "0")])
+        Pages::begin(client, &[], form, part, &[("resourceVersion", "0".to_owned())])
+    }
+
+    /// A list as of the newest version, from the server's memory where that is known to be as new. Of a list in pages
+    /// only the first is sure to be answered from there, the others cost the server three times as much.
+    pub(super) async fn newest(client: &Client, form: Form, part: Part) -> Result<Pages, KubernetesError> {
+        let mut first = Pages::one(client, &[], Form::Metadata, part);
+        while first.next().await?.is_some() {}
+        if first.remaining >= PAGE {
+            let not_older =
+                [("resourceVersion", first.version.to_string()), ("resourceVersionMatch", "NotOlderThan".to_owned())];
+            let mut pages = Pages::begin(client, &[], form, part, &not_older);
+            match pages.peek().await {
+                // An old etcd does not tell it how new that is.
+                Err(KubernetesError::Busy { .. }) => {}
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(pages),
+            }
+        }
+        Ok(Pages::new(client, &[], form, part))
     }
 
     fn begin(
@@ -107,13 +130,13 @@ impl Pages {
         query: &[(&'static str, String)],
         form: Form,
         part: Part,
-        more: &[(&'static str, &str)],
+        more: &[(&'static str, String)],
     ) -> Pages {
         let mut query = query.to_vec();
-        query.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        query.extend_from_slice(more);
         let asked = client.asked("list", &part.words());
         let (sender, coming) = mpsc::channel(WAITING);
-        let alone = more.contains(&("limit", "1"));
+        let alone = more.contains(&("limit", "1".to_owned()));
         let (client, path) = (client.clone(), part.path());
         let question = Question { client, path, query, form, asked: asked.clone(), alone };
         let reading = tokio::spawn(async move {
@@ -122,7 +145,7 @@ impl Pages {
                 let _ = sender.send(Err(error)).await;
             }
         });
-        Pages { asked, coming, came: None, version: 0, ended: false, _reading: Reading(reading) }
+        Pages { asked, coming, came: None, version: 0, remaining: 0, ended: false, _reading: Reading(reading) }
     }
 
     /// The version that the list is of; 0 before the end of its first page.
@@ -146,7 +169,9 @@ impl Pages {
                 Told::Page { version, .. } if self.version != 0 && self.version != version => {
                     return Err(self.asked.history(self.version, version));
                 }
-                Told::Page { version, last } => (self.version, self.ended) = (version, last),
+                Told::Page { version, remaining, last } => {
+                    (self.version, self.remaining, self.ended) = (version, remaining, last);
+                }
             }
         }
         Ok(None)
@@ -192,7 +217,8 @@ async fn read(question: Question, sender: &mpsc::Sender<Result<Told, KubernetesE
         }
         let meta = items.end().map_err(no_list)?;
         let (version, last) = (version(&meta.resource_version, asked)?, question.is_last(&meta));
-        for told in [Told::Objects(items.take()), Told::Page { version, last }] {
+        let remaining = meta.remaining_item_count;
+        for told in [Told::Objects(items.take()), Told::Page { version, remaining, last }] {
             if sender.send(Ok(told)).await.is_err() {
                 return Ok(());
             }

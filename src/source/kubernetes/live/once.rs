@@ -53,33 +53,39 @@ impl Reader {
         mut each: impl FnMut(&Place, Event),
     ) -> Result<(), KubernetesError> {
         let decoder = Decoder { detail: detail.clone(), ..self.decoder.clone() };
-        for resource in resources {
-            self.list(*resource, Form::Whole, &decoder, &mut each).await?;
+        for resource in resources.iter().filter(|it| self.found.serves(**it)) {
+            let part = self.part(*resource);
+            let pages = self.first(part, *resource == Resource::Pods).await?;
+            self.list(pages, part, Form::Whole, &decoder, &mut each).await?;
         }
         Ok(())
     }
 
     async fn all(&self, resource: Resource, form: Form) -> Result<Vec<Event>, KubernetesError> {
         let mut events = Vec::new();
-        self.list(resource, form, &self.decoder, &mut |_, event| events.push(event)).await?;
+        if self.found.serves(resource) {
+            let part = self.part(resource);
+            let pages = Pages::newest(&self.config.client, form, part).await?;
+            self.list(pages, part, form, &self.decoder, &mut |_, event| events.push(event)).await?;
+        }
         Ok(events)
+    }
+
+    fn part(&self, resource: Resource) -> Part {
+        Part { resource, group: self.found.group }
     }
 
     async fn list(
         &self,
-        resource: Resource,
+        mut pages: Pages,
+        part: Part,
         form: Form,
         decoder: &Decoder,
         each: &mut impl FnMut(&Place, Event),
     ) -> Result<(), KubernetesError> {
-        if !self.found.serves(resource) {
-            return Ok(());
-        }
-        let part = Part { resource, group: self.found.group };
-        let mut pages = self.first(part, form, resource == Resource::Pods).await?;
         while let Some(page) = pages.next().await? {
             for item in page {
-                let decoded = decoder.decode(resource, &item);
+                let decoded = decoder.decode(part.resource, &item);
                 let decoded = lookup::complete(&self.config.client, part, form, decoder, decoded).await?;
                 let place = decoded.place.clone();
                 // A list's object that is marked as deleted deletes nothing: it is not there.
@@ -91,11 +97,11 @@ impl Reader {
         Ok(())
     }
 
-    async fn first(&self, part: Part, form: Form, narrowed: bool) -> Result<Pages, KubernetesError> {
+    async fn first(&self, part: Part, narrowed: bool) -> Result<Pages, KubernetesError> {
         let pages = |selector: Option<&str>| {
             let query: Vec<(&'static str, String)> =
                 selector.map(|it| ("fieldSelector", it.to_owned())).into_iter().collect();
-            Pages::new(&self.config.client, &query, form, part)
+            Pages::new(&self.config.client, &query, Form::Whole, part)
         };
         if !narrowed {
             return Ok(pages(None));
@@ -115,7 +121,7 @@ impl Reader {
     /// # Errors
     /// Any [`KubernetesError`].
     pub async fn get(&self, resource: Resource, name: &Name) -> Result<Vec<Event>, KubernetesError> {
-        let part = Part { resource, group: self.found.group };
+        let part = self.part(resource);
         let asked = self.config.client.asked("get", &part.words());
         match self.config.client.read(&format!("{}/{name}", part.path()), Form::Whole, &asked).await {
             Ok(body) => {
@@ -160,9 +166,9 @@ impl Reader {
         let watched = self.config.watched().map(|(resource, form)| self.all(resource, form));
         events.extend(try_join_all(watched).await?.into_iter().flatten());
         // At an assignment the handle is written before the block, at a release the block before the handle.
-        for resource in [Resource::Handles, Resource::Pods].into_iter().filter(|_| self.config.follow == Follow::Blocks)
-        {
-            events.extend(self.all(resource, Form::Whole).await?);
+        if self.config.follow == Follow::Blocks {
+            let swept = [Resource::Handles, Resource::Pods];
+            self.read(&swept, &self.decoder.detail, |_, event| events.push(event)).await?;
         }
         if let Follow::Affinities(me) = &self.config.follow {
             let mut claims = Claims::default();
