@@ -123,6 +123,8 @@ impl Kernel {
     }
 
     pub(super) fn end_dump(&mut self) {
+        // The kernel dumps in order, and a tree that was filled in order has its nodes half empty.
+        self.routes = std::mem::take(&mut self.routes).into_iter().collect();
         if let Some(seen) = self.seen_links.take() {
             let gone: Vec<u32> = self.links.keys().copied().filter(|index| !seen.contains(index)).collect();
             for index in gone {
