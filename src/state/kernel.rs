@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::changes::Changes;
-use crate::model::{Link, Name, Protocol, Route, RouteKey, TABLE_MAIN, host_net};
+use crate::model::{Link, Name, Protocol, Route, RouteKey, TABLE_MAIN, host_net, pack};
 
 /// Devices and routes.
 #[derive(Debug, Clone, Default)]
@@ -123,8 +123,7 @@ impl Kernel {
     }
 
     pub(super) fn end_dump(&mut self) {
-        // The kernel dumps in order, and a tree that was filled in order has its nodes half empty.
-        self.routes = std::mem::take(&mut self.routes).into_iter().collect();
+        pack(&mut self.routes);
         if let Some(seen) = self.seen_links.take() {
             let gone: Vec<u32> = self.links.keys().copied().filter(|index| !seen.contains(index)).collect();
             for index in gone {

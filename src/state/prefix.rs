@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::model::pack;
+
 /// A map by prefix that finds the prefixes around an address. It costs one look-up for each prefix length in use,
 /// which for Calico's blocks is one or two.
 #[derive(Debug, Clone)]
@@ -28,9 +30,9 @@ fn family_index(net: &IpNet) -> usize {
 }
 
 impl<V> PrefixMap<V> {
-    /// Fills the tree's nodes: one that was filled in order has them half empty.
+    /// See [`pack`].
     pub(super) fn pack(&mut self) {
-        self.entries = std::mem::take(&mut self.entries).into_iter().collect();
+        pack(&mut self.entries);
     }
 
     /// Puts a value; returns the one it replaces.

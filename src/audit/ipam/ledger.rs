@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::figures::Share;
 use super::reserved::{Reserved, size};
 use crate::audit::report::{HostFigures, PoolFigures};
-use crate::model::{Family, IpPool, Name};
+use crate::model::{Family, IpPool, Name, pack};
 
 /// What one CIDR adds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,10 +100,10 @@ impl Ledger {
         }
     }
 
-    /// Fills the trees' nodes: those that were filled in order have them half empty.
+    /// See [`pack`].
     pub(super) fn pack(&mut self) {
-        self.hosts = std::mem::take(&mut self.hosts).into_iter().collect();
-        self.keys = std::mem::take(&mut self.keys).into_iter().collect();
+        pack(&mut self.hosts);
+        pack(&mut self.keys);
     }
 
     /// How many affinity keys of one family a host has, in any state.

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use super::finding::Finding;
 use super::now::Now;
 use super::report::{HostFigures, IpamReport};
-use crate::model::{Family, Few, IpamConfig, Name, Node, Shared};
+use crate::model::{Family, Few, IpamConfig, Name, Node, Shared, pack};
 use crate::state::{Changes, Datastore, Kind};
 
 use affinity::{Age, Claims, Seen};
@@ -159,7 +159,7 @@ impl IpamAudit {
             self.verdicts.insert(cidr, Box::new(verdict));
         }
         if everything {
-            self.verdicts = std::mem::take(&mut self.verdicts).into_iter().collect();
+            pack(&mut self.verdicts);
             self.ledger.pack();
         }
         self.judge_limits(hosts, now);
