@@ -8,6 +8,8 @@ use calico_exporter::model::{FelixConfiguration, Name, NextHop, ProgramClusterRo
 use calico_exporter::source::{file, iproute};
 use calico_exporter::state::{Event, Object, State};
 
+use crate::support::files_below;
+
 /// The recordings with kernels: folder, hosts.
 pub(crate) const RECORDED: &[(&str, &[&str])] = &[
     ("three-hosts", &["h1", "h2", "h3"]),
@@ -23,6 +25,16 @@ const NOW: Now = Now { monotonic: Duration::from_secs(1000), wall: SystemTime::U
 
 pub(crate) fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// The folders of all recorded datastores of etcd. Built clusters are none.
+pub(crate) fn recorded_datastores() -> Vec<PathBuf> {
+    let built = [folder("cases"), folder("flavours")];
+    let dumps = files_below("tests/fixtures", "/etcd.json");
+    let folders = dumps.iter().map(|dump| dump.parent().unwrap().to_owned());
+    let found: Vec<PathBuf> = folders.filter(|it| !built.iter().any(|built| it.starts_with(built))).collect();
+    assert!(found.len() >= 10, "recordings are missing: {found:?}");
+    found
 }
 
 fn datastore(name: &str) -> Vec<Event> {

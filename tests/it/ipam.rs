@@ -13,7 +13,7 @@ use calico_exporter::source::file::{self, Dump};
 use calico_exporter::state::{Changes, State};
 
 use crate::both_forms::{BOTH, listed};
-use crate::fixtures::folder;
+use crate::fixtures::{folder, recorded_datastores};
 
 /// A recording's datastore, audited as a dump.
 struct Recording {
@@ -53,21 +53,7 @@ impl Recording {
 
 /// Every recorded datastore in the repository, those of the Kubernetes API in that form as well.
 fn recordings() -> Vec<Recording> {
-    fn search(folder: &Path, found: &mut Vec<PathBuf>) {
-        if folder.join("etcd.json").exists() {
-            found.push(folder.to_owned());
-        }
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                search(&path, found);
-            }
-        }
-    }
-    let mut folders = Vec::new();
-    search(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"), &mut folders);
-    folders.sort();
-    assert!(folders.len() >= 9, "recordings are missing: {folders:?}");
+    let folders = recorded_datastores();
     let etcd =
         folders.iter().map(|folder| Recording::read(folder, file::datastore(&folder.join("etcd.json")).unwrap()));
     etcd.chain(BOTH.map(|(group, name)| Recording::read(&folder(name), listed(group, name)))).collect()

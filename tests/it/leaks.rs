@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use calico_exporter::audit::sweep::Sweep;
@@ -12,25 +12,12 @@ use calico_exporter::source::file;
 use calico_exporter::state::{Datastore, Event, Object, Side, State};
 
 use crate::both_forms::{BOTH, listed};
-use crate::fixtures::folder;
-
-fn dumps(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in folder.read_dir().unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            dumps(&path, found);
-        } else if path.ends_with("etcd.json") {
-            found.push(path);
-        }
-    }
-}
+use crate::fixtures::{folder, recorded_datastores};
 
 /// The events of every recorded datastore, those of the Kubernetes API in that form as well.
 fn recordings() -> Vec<(PathBuf, Vec<Event>)> {
-    let mut paths = Vec::new();
-    dumps(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"), &mut paths);
-    assert!(paths.len() >= 10, "{paths:?}");
-    let etcd = paths.into_iter().map(|path| (path.clone(), file::datastore(&path).unwrap().events));
+    let dumps = recorded_datastores().into_iter().map(|folder| folder.join("etcd.json"));
+    let etcd = dumps.map(|path| (path.clone(), file::datastore(&path).unwrap().events));
     etcd.chain(BOTH.map(|(group, name)| (folder(name), listed(group, name).events))).collect()
 }
 

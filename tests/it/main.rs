@@ -6,6 +6,7 @@
 mod alerts;
 mod bgp;
 mod both_forms;
+mod cases;
 mod charts;
 mod check;
 mod dashboards;

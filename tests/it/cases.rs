@@ -1,0 +1,169 @@
+//! Small clusters rebuilt from public reports, each with its right answer: from files, from a real etcd where the case is
+//! etcd's, and by `serve` as by `check`.
+
+use std::path::Path;
+
+use etcd_client::DeleteOptions;
+
+use crate::both_forms::pairs;
+use crate::fixtures::folder;
+use crate::support::etcd::Etcd;
+use crate::support::exporter::{Exporter, findings, run};
+
+/// One case of `tests/fixtures/cases`.
+struct Case {
+    /// Its folder. Every `.json` but `routes.json` and `links.json` is the datastore's.
+    folder: &'static str,
+    /// Whose routes are judged, where they were recorded.
+    node: Option<&'static str>,
+    /// Flags beside the files.
+    flags: &'static [&'static str],
+    /// `check`'s exit status.
+    exit: i32,
+    /// What `check` and `serve` find: label values and subject.
+    findings: &'static [&'static str],
+    /// Words that `check`'s text output has, on either stream.
+    says: &'static [&'static str],
+    /// Subjects to explain.
+    explains: &'static [Explain],
+}
+
+/// What `explain` says of a subject.
+struct Explain {
+    subject: &'static str,
+    exit: i32,
+    says: &'static [&'static str],
+    never: &'static [&'static str],
+}
+
+const HEALTHY: Case =
+    Case { folder: "", node: None, flags: &[], exit: 0, findings: &[], says: &["nothing is wrong"], explains: &[] };
+
+const CASES: &[Case] = &[
+    Case {
+        folder: "24-ipv6-off-in-felix",
+        node: Some("master"),
+        exit: 1,
+        findings: &[
+            "vxlan-v6.calico missing vxlan-v6.calico",
+            "local_block missing fd00:80::40/122",
+            "local_workload missing fd00:80::45",
+        ],
+        says: &[],
+        ..HEALTHY
+    },
+    Case { folder: "46-load-balancer-pool", flags: &["--no-collector.routes"], ..HEALTHY },
+];
+
+impl Case {
+    fn path(&self, name: &str) -> String {
+        folder("cases").join(self.folder).join(name).to_str().unwrap().to_owned()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        Path::new(&self.path(name)).is_file()
+    }
+
+    /// The datastore as files.
+    fn files(&self) -> Vec<String> {
+        let names = std::fs::read_dir(folder("cases").join(self.folder)).unwrap();
+        let mut names: Vec<String> = names.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| !["routes.json", "links.json"].contains(&&**name));
+        names.sort();
+        names.iter().flat_map(|name| ["--datastore.file".to_owned(), self.path(name)]).collect()
+    }
+
+    /// Everything but the datastore.
+    fn beside(&self) -> Vec<String> {
+        let mut words: Vec<String> = self.flags.iter().map(|it| (*it).to_owned()).collect();
+        if let Some(node) = self.node {
+            words.extend(["--node.name".to_owned(), node.to_owned()]);
+        }
+        if self.has("routes.json") {
+            words.extend(["--routes.file".to_owned(), self.path("routes.json")]);
+            words.extend(["--links.file".to_owned(), self.path("links.json")]);
+        } else if !words.iter().any(|it| it == "--no-collector.routes") {
+            words.push("--no-collector.routes".to_owned());
+        }
+        words
+    }
+
+    /// Runs a command over a datastore; its status and everything that it wrote.
+    fn run(&self, command: &[&str], datastore: &[String]) -> (i32, String) {
+        let beside = self.beside();
+        let words = datastore.iter().chain(&beside).map(String::as_str);
+        let output = run(&command.iter().copied().chain(words).collect::<Vec<_>>());
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout) + &text(output.stderr))
+    }
+
+    fn check(&self, datastore: &[String], from: &str) {
+        let what = format!("{} from {from}", self.folder);
+        let (exit, said) = self.run(&["check", "--settle", "0s", "--log.level", "error"], datastore);
+        assert_eq!(exit, self.exit, "{what}: {said}");
+        for words in self.says {
+            assert!(said.contains(words), "{what}: {words:?} is not in: {said}");
+        }
+        if exit == 2 {
+            return;
+        }
+        let json = ["check", "--output", "json", "--settle", "0s", "--log.level", "error"];
+        let (exit, said) = self.run(&json, datastore);
+        assert_eq!((exit, findings(&said)), (self.exit, self.found()), "{what}");
+    }
+
+    fn found(&self) -> Vec<String> {
+        self.findings.iter().map(|it| (*it).to_owned()).collect()
+    }
+
+    fn explain(&self, datastore: &[String]) {
+        for Explain { subject, exit, says, never } in self.explains {
+            let (status, said) = self.run(&["explain", subject, "--log.level", "error"], datastore);
+            let what = format!("{}: explain {subject}: {said}", self.folder);
+            assert_eq!(status, *exit, "{what}");
+            says.iter().for_each(|it| assert!(said.contains(it), "{it:?} is not in {what}"));
+            never.iter().for_each(|it| assert!(!said.contains(it), "{it:?} is in {what}"));
+        }
+    }
+}
+
+#[test]
+fn each_case_has_its_answer_from_files() {
+    for case in CASES {
+        case.check(&case.files(), "files");
+        case.explain(&case.files());
+    }
+}
+
+#[test]
+fn each_case_is_served_as_it_is_checked() {
+    for case in CASES.iter().filter(|case| case.exit != 2) {
+        let words: Vec<String> = case.files().into_iter().chain(case.beside()).collect();
+        let exporter = Exporter::start(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        exporter.until_ready();
+        assert_eq!(exporter.findings(), case.found(), "{}: {}", case.folder, exporter.log());
+    }
+}
+
+#[tokio::test]
+async fn each_case_of_etcd_has_its_answer_from_a_real_etcd() {
+    let Some(etcd) = Etcd::start().await else { return };
+    for case in CASES.iter().filter(|case| case.has("etcd.json")) {
+        etcd.client().await.delete("/", Some(DeleteOptions::new().with_prefix())).await.unwrap();
+        etcd.put_all(&pairs(Path::new(&case.path("etcd.json")))).await;
+        let datastore = ["--etcd.endpoints".to_owned(), etcd.url()];
+        case.check(&datastore, "etcd");
+        case.explain(&datastore);
+    }
+}
+
+/// A case that no row names would show nothing.
+#[test]
+#[ignore = "not every case has its row yet"]
+fn every_case_has_its_row() {
+    let folders = std::fs::read_dir(folder("cases")).unwrap();
+    for entry in folders {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(CASES.iter().any(|case| case.folder == name), "{name}");
+    }
+}
