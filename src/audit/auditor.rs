@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::causes::{self, Cause, Evidence};
 use super::doubts::Urgency;
 use super::explain::{Explanation, Known, Subject, explain};
 use super::finding::{Finding, Metric};
@@ -251,8 +252,15 @@ impl Auditor {
             routes: routes.map(|routes| routes.report(state, now)),
             tunnels: beneath.map(|beneath| beneath.report(state, now)),
             leaks: self.leaks_judged,
+            causes: self.causes(state, &findings),
             findings,
         }
+    }
+
+    /// What these findings have in common; positions in them name them. `findings`: those of a report, or some of them.
+    pub fn causes(&self, state: &State, findings: &[Finding]) -> Vec<Cause> {
+        let routes = self.routes.as_ref().filter(|_| self.routes_looked).map(RouteAudit::facts);
+        causes::find(findings, &Evidence { state, node: self.node(), routes })
     }
 
     fn tunnel_grace(&self) -> Duration {

@@ -11,12 +11,14 @@ pub mod tunnel_addresses;
 
 mod auditor;
 mod bgp;
+mod causes;
 mod doubts;
 mod expect;
 mod finding;
 mod grace;
 mod ipam;
 mod judge;
+mod named;
 mod now;
 mod reasons;
 mod report;
@@ -40,6 +42,7 @@ pub(crate) mod testing;
 
 pub use auditor::{AuditOptions, Auditor, Judged};
 pub use bgp::{Reach, Sessions};
+pub use causes::{Cause, CauseKind};
 pub use doubts::Urgency;
 pub use finding::{Candidate, Finding, Labels, Metric};
 pub use grace::Standing;
@@ -47,6 +50,7 @@ pub use ipam::{
     AddressState, AddressView, BlockContent, BlockView, HostBlocks, IpamAudit, IpamOptions, NO_IPPOOL, NodeFilter,
     unreadable,
 };
+pub use named::NAMED_HOSTS;
 pub use now::Now;
 pub use reasons::{Part, RULE_REASONS, RouteReason};
 pub use report::{

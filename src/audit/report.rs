@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
+use super::causes::Cause;
 use super::finding::Finding;
+use super::reasons::Part;
 use crate::model::{IpPool, Name, PoolClass, TunnelKind};
 use crate::state::Table;
 
@@ -255,6 +257,8 @@ pub struct RoutesReport {
     pub devices: BTreeSet<TunnelKind>,
     /// Tunnel modes by pool.
     pub tunnel_modes: BTreeMap<Name, TunnelModes>,
+    /// Hosts that faults of routes are counted by; those of all other hosts are counted together.
+    pub named: BTreeSet<Name>,
     /// Who is configured to program which class of pools: `felix` or `bird`.
     pub owners: Vec<(&'static str, PoolClass)>,
 }
@@ -296,4 +300,19 @@ pub struct Report {
     pub leaks: bool,
     /// Everything that is wrong, sorted.
     pub findings: Vec<Finding>,
+    /// What several of them have in common (J45): each finding belongs to one at most.
+    pub causes: Vec<Cause>,
+}
+
+impl Report {
+    /// Whether a part of the audit has reported.
+    pub fn has(&self, part: Part) -> bool {
+        match part {
+            Part::Sources => true,
+            Part::Ipam => self.ipam.is_some(),
+            Part::Routes => self.routes.is_some(),
+            Part::Tunnels => self.tunnels.is_some(),
+            Part::Leaks => self.leaks,
+        }
+    }
 }

@@ -10,11 +10,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::bgp::Sessions;
+use super::causes::RouteFacts;
 use super::doubts::{Doubts, Urgency};
 use super::expect::Context;
 use super::finding::{Finding, Metric};
 use super::grace::Standing;
 use super::judge::{Difference, Verdict};
+use super::named::NamedHosts;
 use super::now::Now;
 use super::report::{Histogram, RouteClass, RoutesReport};
 use super::setting::{Backend, FelixOverrides, Programmer, Setting};
@@ -97,6 +99,7 @@ pub struct RouteAudit {
     doubts: Doubts,
     convergence: BTreeMap<RouteClass, Histogram>,
     changes: BTreeMap<RouteClass, (u64, u64)>,
+    named: NamedHosts,
     /// How many destinations the last look judged.
     pub judged: usize,
     /// How many endpoints it went through to find them.
@@ -127,6 +130,7 @@ impl RouteAudit {
             // From the start, or a rate would not see the first observation.
             convergence: fault_classes().map(|class| (class, Histogram::default())).collect(),
             changes: BTreeMap::new(),
+            named: NamedHosts::default(),
             judged: 0,
             examined: Cell::new(0),
         }
@@ -183,6 +187,11 @@ impl RouteAudit {
             self.look_at_host(state, &derived.setting, now);
         }
         self.derived = Some(derived);
+        let mut faults: BTreeMap<Name, u64> = BTreeMap::new();
+        for (_, difference) in self.differences().filter(|(net, difference)| self.is_fault(net, difference, now)) {
+            *faults.entry(difference.host.clone()).or_default() += 1;
+        }
+        self.named.update(&faults);
     }
 
     /// Keeps track of BIRD's routes; returns those changed destinations that are or were aggregates' (J16).
@@ -350,6 +359,16 @@ impl RouteAudit {
         Some(self.derived.as_ref()?.context(state, &self.options.node, &self.examined))
     }
 
+    /// What causes are told by.
+    pub(super) fn facts(&self) -> RouteFacts<'_> {
+        RouteFacts {
+            verdicts: &self.verdicts,
+            required: &self.totals.required,
+            devices: &self.totals.devices,
+            bird_writes: [0, 1].map(|family| !self.bird_inside[family].is_empty()),
+        }
+    }
+
     /// Faults of devices, of this host's Node and of ownership, however young.
     pub(super) fn host_findings(&self) -> impl Iterator<Item = &Finding> + '_ {
         self.host_findings.iter()
@@ -390,6 +409,7 @@ impl RouteAudit {
             convergence: self.convergence.clone(),
             changes: self.changes.clone(),
             tunnel_modes: tunnels::modes(&state.datastore, &self.totals.evidence),
+            named: self.named.names().clone(),
             devices: state.datastore.pools().values().filter_map(IpPool::tunnel).collect(),
             owners: self.derived.as_ref().map(|derived| tunnels::owners(&derived.setting)).unwrap_or_default(),
         }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::causes::Required;
 use super::expect::Devices;
 use super::judge::{Evidence, Verdict};
-use super::report::ClassCounts;
+use super::report::{ClassCounts, RouteClass};
 
 /// Sums over verdicts, kept by adding and taking away.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -13,6 +14,8 @@ pub(super) struct Totals {
     pub(super) expected: ClassCounts,
     pub(super) evidence: BTreeMap<Evidence, u64>,
     pub(super) devices: BTreeMap<Devices, u64>,
+    /// Routes whose absence is a fault, by who programs them, family and class.
+    pub(super) required: BTreeMap<(Required, RouteClass), u64>,
 }
 
 fn count<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, add: bool) {
@@ -34,6 +37,9 @@ impl Totals {
         }
         if !verdict.needs_device.is_empty() {
             count(&mut self.devices, verdict.needs_device, add);
+        }
+        if let (Some(required), Some((class, _))) = (verdict.required, verdict.expected) {
+            count(&mut self.required, (required, class), add);
         }
         if !add {
             self.evidence.retain(|_, count| *count > 0);

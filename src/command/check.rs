@@ -25,16 +25,20 @@ use crate::web::findings_json;
 pub async fn check(args: &CheckArgs, sources: Sources) -> Result<ExitCode, ConfigError> {
     let dump = read::dump(&sources)?;
     let now = Now { monotonic: Duration::ZERO, wall: dump.newest.unwrap_or_else(SystemTime::now) };
-    let (mut report, in_sync) = judge(&sources, &dump, now).await?;
+    let (state, auditor) = look(&sources, &dump, now).await?;
+    let in_sync = in_sync(&sources, &state);
+    let mut report = auditor.report(&state, now);
     if !sources.is_dump() && !report.findings.is_empty() {
         patiently("waiting for differences to settle (--settle)", tokio::time::sleep(args.settle)).await;
-        let (second, _) = judge(&sources, &dump, now).await?;
+        let (state, auditor) = look(&sources, &dump, now).await?;
+        let second = auditor.report(&state, now);
         let standing: BTreeSet<_> = report.findings.iter().map(identity).collect();
-        let findings = second.findings.iter().filter(|it| standing.contains(&identity(it))).cloned().collect();
-        report = Report { findings, ..second };
+        let findings: Vec<Finding> =
+            second.findings.iter().filter(|it| standing.contains(&identity(it))).cloned().collect();
+        report = Report { causes: auditor.causes(&state, &findings), findings, ..second };
     }
     let text = match args.output {
-        Output::Json => findings_json(&dump.node, in_sync, &report.findings),
+        Output::Json => findings_json(&dump.node, in_sync, &report.findings, &report.causes),
         Output::Text => in_words(&dump.node, &sources, &report.findings),
     };
     let mut out = io::stdout().lock();
@@ -49,12 +53,9 @@ fn identity(finding: &Finding) -> Identity<'_> {
     (finding.metric, &finding.labels, &finding.subject, finding.host.as_ref())
 }
 
-async fn judge(sources: &Sources, dump: &Dump, now: Now) -> Result<(Report, InSync), ConfigError> {
-    let (state, auditor) = look(sources, dump, now).await?;
+fn in_sync(sources: &Sources, state: &State) -> InSync {
     let tunnels = !sources.collectors.tunnels || state.in_sync(Side::Tunnels);
-    let kernel = state.in_sync(Side::Kernel) && tunnels;
-    let in_sync = InSync { datastore: state.in_sync(Side::Datastore), kernel };
-    Ok((auditor.report(&state, now), in_sync))
+    InSync { datastore: state.in_sync(Side::Datastore), kernel: state.in_sync(Side::Kernel) && tunnels }
 }
 
 /// Takes a picture and judges everything that it shows at once: live, a second look says what stands.

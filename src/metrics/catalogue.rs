@@ -3,7 +3,7 @@
 //! The help text is a sentence that says what is counted and what a value other than 0 means. `docs/metrics.md` is made
 //! from this list (`docs`).
 
-use crate::audit::{Encapsulation, Metric, RouteClass, TunnelMode};
+use crate::audit::{CauseKind, Encapsulation, Metric, RouteClass, TunnelMode};
 use crate::state::{Kind as ObjectKind, Table};
 
 /// What a series is.
@@ -213,7 +213,7 @@ series! {
     ROUTE_FAULTS = Gauge "calico_route_faults" by Routes { class: fault_classes, reason: || Metric::RouteFaults.reasons().to_vec() }
         "Destinations whose route has differed from what the datastore says for longer than the grace period.";
     HOST_ROUTE_FAULTS = Gauge "calico_host_route_faults" by Routes { host: open, class: fault_classes, reason: || Metric::RouteFaults.reasons().to_vec() }
-        "Route faults by the host that the route leads to; only where there are any. Summed over all exporters, a host that many others cannot reach stands out.";
+        "Route faults by the host that the route leads to; only where there are any. An exporter names the 32 hosts with most, the rest are `others`. Summed over all exporters, a host that many others cannot reach stands out.";
     ROUTES_PENDING = Gauge "calico_routes_pending" by Routes { class: fault_classes }
         "Destinations whose route has differed for less than the grace period. A busy cluster always has some.";
     ROUTE_CONVERGENCE = Histogram "calico_route_convergence_seconds" by Routes { class: fault_classes }
@@ -236,6 +236,8 @@ series! {
         "How many of the resources that have to be read a source may not read. While it is not 0 the source is not current; the log names them.";
     UNDECODABLE_KEYS = Gauge "calico_exporter_undecodable_keys" by Exporter { kind: kinds }
         "Keys of the datastore whose value cannot be read, by the kind of object. Nothing is concluded from what such a value leaves open.";
+    CAUSES = Gauge "calico_causes" by Exporter { cause: || CauseKind::ALL.map(CauseKind::as_str).to_vec() }
+        "Causes behind findings: what several findings have in common, counted once. Absent until the part of the audit that would see it has reported.";
     REPORT_TIMESTAMP = Gauge "calico_exporter_report_timestamp_seconds" by Exporter {}
         "When the findings and figures served here were last worked out, in unix time. Absent before the first time.";
     AUDIT_DURATION = Gauge "calico_exporter_audit_duration_seconds" by Exporter {}

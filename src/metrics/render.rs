@@ -7,8 +7,8 @@ use super::catalogue::{self as c, Series};
 use super::exposition::unix;
 use super::exposition::{Exposition, Value};
 use crate::audit::{
-    Encapsulation, EntryCounts, HostFigures, IpamReport, Metric, PoolFigures, RULE_REASONS, Report, RouteClass,
-    RoutesReport, TunnelMode, TunnelsReport,
+    CauseKind, Encapsulation, EntryCounts, HostFigures, IpamReport, Metric, PoolFigures, RULE_REASONS, Report,
+    RouteClass, RoutesReport, TunnelMode, TunnelsReport,
 };
 use crate::model::PoolClass;
 use crate::state::Kind as ObjectKind;
@@ -47,7 +47,18 @@ pub(super) fn write(report: &Report, out: &mut dyn Exposition) -> fmt::Result {
         owners(routes, out)?;
     }
     counts.write(Metric::OwnerFaults, out)?;
-    counts.write(Metric::UndecodableKeys, out)
+    counts.write(Metric::UndecodableKeys, out)?;
+    causes(report, out)
+}
+
+fn causes(report: &Report, out: &mut dyn Exposition) -> fmt::Result {
+    out.series(&c::CAUSES, &mut |samples| {
+        for kind in CauseKind::ALL.into_iter().filter(|kind| report.has(kind.part())) {
+            let count = report.causes.iter().filter(|cause| cause.kind == kind).count();
+            samples.sample(&[kind.as_str()], Value::Whole(count as u64))?;
+        }
+        Ok(())
+    })
 }
 
 fn pools(ipam: &IpamReport, out: &mut dyn Exposition) -> fmt::Result {
@@ -248,6 +259,9 @@ fn owners(routes: &RoutesReport, out: &mut dyn Exposition) -> fmt::Result {
 /// The values of a finding's labels, in the catalogue's order; no metric of findings has more than three.
 type LabelValues<'a> = [&'a str; 3];
 
+/// The host that faults of hosts without a name of their own are counted under.
+const OTHERS: &str = "others";
+
 /// How many findings there are with given labels.
 #[derive(Default)]
 struct Counts<'a> {
@@ -295,6 +309,9 @@ impl<'a> Counts<'a> {
             }
             *counts.totals.entry((finding.metric, labels)).or_default() += 1;
             if let Some(host) = &finding.host {
+                let named = finding.metric != Metric::RouteFaults
+                    || report.routes.as_ref().is_none_or(|routes| routes.named.contains(host));
+                let host = if named { host } else { OTHERS };
                 *counts.hosts.entry((finding.metric, host, labels)).or_default() += 1;
             }
         }

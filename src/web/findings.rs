@@ -6,18 +6,26 @@ use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::audit::Finding;
+use crate::audit::{Cause, Finding};
 use crate::metrics::InSync;
 
 /// The version of the form: it changes when a reader of the old one would be wrong.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
-/// All findings as one JSON document, sorted, so that two runs on one picture are equal byte for byte.
-pub fn findings_json(node: &str, in_sync: InSync, findings: &[Finding]) -> String {
-    let mut sorted: Vec<&Finding> = findings.iter().collect();
-    sorted.sort();
+/// All findings and what is behind them as one JSON document, sorted, so that two runs on one picture are equal byte for
+/// byte. `causes` name findings by their positions.
+pub fn findings_json(node: &str, in_sync: InSync, findings: &[Finding], causes: &[Cause]) -> String {
+    let mut named: Vec<Named> = findings.iter().map(|finding| Named { finding, cause: None }).collect();
+    for cause in causes {
+        for at in &cause.findings {
+            if let Some(named) = named.get_mut(*at) {
+                named.cause = Some(cause);
+            }
+        }
+    }
+    named.sort_by_key(|it| it.finding);
     // Only a map with keys that are no strings fails, and there is none.
-    serde_json::to_string(&Document { node, in_sync, findings: sorted }).unwrap_or_default()
+    serde_json::to_string(&Document { node, in_sync, causes, findings: named }).unwrap_or_default()
 }
 
 /// A moment as RFC 3339 in UTC, in whole seconds: what `date` and jq's `fromdate` read.
@@ -30,17 +38,18 @@ pub(super) fn rfc3339(time: SystemTime) -> Option<String> {
 struct Document<'a> {
     node: &'a str,
     in_sync: InSync,
-    findings: Vec<&'a Finding>,
+    causes: &'a [Cause],
+    findings: Vec<Named<'a>>,
 }
 
 impl Serialize for Document<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut document = serializer.serialize_struct("Document", 4)?;
+        let mut document = serializer.serialize_struct("Document", 5)?;
         document.serialize_field("schema", &SCHEMA)?;
         document.serialize_field("node", self.node)?;
         document.serialize_field("in_sync", &Sides(self.in_sync))?;
-        document
-            .serialize_field("findings", &self.findings.iter().map(|finding| Named(finding)).collect::<Vec<_>>())?;
+        document.serialize_field("causes", &self.causes.iter().map(Behind).collect::<Vec<_>>())?;
+        document.serialize_field("findings", &self.findings)?;
         document.end()
     }
 }
@@ -56,13 +65,36 @@ impl Serialize for Sides {
     }
 }
 
-struct Named<'a>(&'a Finding);
+/// A cause, and how many findings it explains.
+struct Behind<'a>(&'a Cause);
+
+impl Serialize for Behind<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Cause { kind, subject, since, findings, detail, evidence, action } = self.0;
+        let mut cause = serializer.serialize_struct("Cause", 8)?;
+        cause.serialize_field("id", &self.0.id())?;
+        cause.serialize_field("cause", kind.as_str())?;
+        cause.serialize_field("subject", subject)?;
+        cause.serialize_field("since", &since.and_then(rfc3339))?;
+        cause.serialize_field("findings", &findings.len())?;
+        cause.serialize_field("detail", detail)?;
+        cause.serialize_field("evidence", evidence)?;
+        cause.serialize_field("action", action)?;
+        cause.end()
+    }
+}
+
+/// A finding and the cause that explains it.
+struct Named<'a> {
+    finding: &'a Finding,
+    cause: Option<&'a Cause>,
+}
 
 impl Serialize for Named<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // Destructured, so that a field that is added must be thought of here.
-        let Finding { metric, labels, subject, host, since, detail, expected, actual, action } = self.0;
-        let mut finding = serializer.serialize_struct("Finding", 9)?;
+        let Finding { metric, labels, subject, host, since, detail, expected, actual, action } = self.finding;
+        let mut finding = serializer.serialize_struct("Finding", 10)?;
         finding.serialize_field("metric", metric.name())?;
         finding.serialize_field("labels", &Labels(labels))?;
         finding.serialize_field("subject", subject)?;
@@ -72,6 +104,7 @@ impl Serialize for Named<'_> {
         finding.serialize_field("expected", expected)?;
         finding.serialize_field("actual", actual)?;
         finding.serialize_field("action", action)?;
+        finding.serialize_field("cause", &self.cause.map(Cause::id))?;
         finding.end()
     }
 }
@@ -94,7 +127,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::audit::Metric;
+    use crate::audit::{CauseKind, Metric};
 
     const IN_SYNC: InSync = InSync { datastore: true, kernel: false };
 
@@ -110,9 +143,18 @@ mod tests {
         .expected("via 172.16.0.2", "none")
         .action("look at BIRD");
         finding.since = Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_900));
+        let cause = Cause {
+            kind: CauseKind::HostUnreachable,
+            subject: "h1".to_owned(),
+            since: finding.since,
+            findings: vec![0],
+            detail: "h1 is away".to_owned(),
+            evidence: vec!["1 route".to_owned()],
+            action: "see h1".to_owned(),
+        };
         assert_eq!(
-            findings_json("h1", IN_SYNC, &[finding]),
-            r#"{"schema":1,"node":"h1","in_sync":{"datastore":true,"kernel":false},"findings":[{"metric":"calico_route_faults","labels":{"class":"remote_block","reason":"missing"},"subject":"10.204.1.64/26","host":"h1","since":"2023-11-14T22:13:20Z","detail":"no \"route\"\n","expected":"via 172.16.0.2","actual":"none","action":"look at BIRD"}]}"#
+            findings_json("h1", IN_SYNC, &[finding], &[cause]),
+            r#"{"schema":2,"node":"h1","in_sync":{"datastore":true,"kernel":false},"causes":[{"id":"host_unreachable/h1","cause":"host_unreachable","subject":"h1","since":"2023-11-14T22:13:20Z","findings":1,"detail":"h1 is away","evidence":["1 route"],"action":"see h1"}],"findings":[{"metric":"calico_route_faults","labels":{"class":"remote_block","reason":"missing"},"subject":"10.204.1.64/26","host":"h1","since":"2023-11-14T22:13:20Z","detail":"no \"route\"\n","expected":"via 172.16.0.2","actual":"none","action":"look at BIRD","cause":"host_unreachable/h1"}]}"#
         );
     }
 
@@ -120,13 +162,14 @@ mod tests {
     fn order_does_not_depend_on_how_they_were_found() {
         let one = Finding::of_reason(Metric::InvalidBlocks, "overlap", "10.0.0.0/26");
         let other = Finding::of_reason(Metric::MismatchedAddresses, "neither", "10.0.0.1");
-        let json = findings_json("h1", IN_SYNC, &[one.clone(), other.clone()]);
-        assert_eq!(json, findings_json("h1", IN_SYNC, &[other, one]));
+        let json = findings_json("h1", IN_SYNC, &[one.clone(), other.clone()], &[]);
+        assert_eq!(json, findings_json("h1", IN_SYNC, &[other, one], &[]));
         assert!(json.contains(r#""host":null,"since":null,"#), "{json}");
+        assert!(json.contains(r#""cause":null"#), "{json}");
     }
 
     #[test]
     fn nothing_is_an_empty_list() {
-        assert!(findings_json("h1", IN_SYNC, &[]).ends_with(r#""findings":[]}"#));
+        assert!(findings_json("h1", IN_SYNC, &[], &[]).ends_with(r#""findings":[]}"#));
     }
 }

@@ -248,7 +248,10 @@ fn refused(why: Refused) -> Answer {
 }
 
 async fn findings(published: Arc<Published>) -> Answer {
-    let write = move || findings_json(&published.node, published.in_sync(), &published.report.findings);
+    let write = move || {
+        let report = &published.report;
+        findings_json(&published.node, published.in_sync(), &report.findings, &report.causes)
+    };
     match aside(write).await {
         Some(json) => Response::new(json.into()),
         None => plain(StatusCode::INTERNAL_SERVER_ERROR, "the findings could not be written\n"),

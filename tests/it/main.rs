@@ -7,6 +7,7 @@ mod alerts;
 mod bgp;
 mod both_forms;
 mod cases;
+mod causes;
 mod charts;
 mod check;
 mod dashboards;

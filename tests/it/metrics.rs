@@ -189,6 +189,26 @@ fn what_one_side_of_the_routes_has_the_other_has_too() {
 }
 
 #[test]
+fn faults_by_host_add_up_although_most_hosts_have_no_series() {
+    let missing = |host: usize| {
+        let host = format!("h{host}");
+        finding(Metric::RouteFaults, &["remote_block", "missing"], &host).host(Some(host.as_str().into()))
+    };
+    let named = (0..32).map(|host| format!("h{host}").into()).collect();
+    let findings = (0..5000).map(missing).collect();
+    let routes = RoutesReport { named, ..RoutesReport::default() };
+    let shown = scrape(&published(Report { routes: Some(routes), findings, ..Report::default() }));
+    let of = |name: &str| {
+        shown.samples.iter().filter(|((it, _), _)| it == name).map(|(_, value)| *value).collect::<Vec<_>>()
+    };
+    let by_host = of("calico_host_route_faults");
+    assert_eq!((by_host.len(), by_host.iter().sum::<f64>()), (33, 5000.0));
+    let labels = [("host", "others"), ("class", "remote_block"), ("reason", "missing")];
+    assert_eq!(shown.value("calico_host_route_faults", &labels), Some(4968.0));
+    assert_eq!(of("calico_route_faults").iter().sum::<f64>(), 5000.0);
+}
+
+#[test]
 fn before_a_report_there_are_only_the_exporters_own() {
     let starting = Arc::new(Published::starting("h1".into(), vec![SourceStatus::waiting("etcd", Side::Datastore)]));
     for format in [Format::Text, Format::OpenMetrics] {
@@ -303,6 +323,7 @@ fn hostile() -> Report {
         tunnels: None,
         leaks: true,
         findings,
+        causes: Vec::new(),
     }
 }
 
@@ -361,6 +382,7 @@ fn any_report() -> impl Strategy<Value = Report> {
             tunnels: routes.then(|| report().tunnels).flatten(),
             leaks: true,
             findings,
+            causes: Vec::new(),
         },
     )
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use calico_exporter::audit::{
-    Encapsulation, EntryCounts, Finding, Histogram, HostFigures, IpamReport, Metric, PoolFigures, Report, RouteClass,
-    RoutesReport, TunnelMode, TunnelModes, TunnelsReport,
+    Cause, CauseKind, Encapsulation, EntryCounts, Finding, Histogram, HostFigures, IpamReport, Metric, PoolFigures,
+    Report, RouteClass, RoutesReport, TunnelMode, TunnelModes, TunnelsReport,
 };
 use calico_exporter::metrics::{Build, Process, Published, SourceStatus, VitalSigns};
 use calico_exporter::model::{EncapMode, IpPool, Name, PoolClass, TunnelKind};
@@ -113,6 +113,7 @@ fn routes() -> RoutesReport {
         pending: BTreeMap::from([(RouteClass::RemoteBlock, 1)]),
         convergence: BTreeMap::from([(RouteClass::RemoteBlock, convergence)]),
         changes: BTreeMap::from([(RouteClass::LocalWorkload, (7, 4))]),
+        named: BTreeSet::from(["h2".into()]),
         devices: BTreeSet::from([TunnelKind::Ipip]),
         tunnel_modes: BTreeMap::from([
             ("main".into(), TunnelModes { configured: TunnelMode::IpipAlways, observed: TunnelMode::Mixed }),
@@ -159,7 +160,27 @@ pub(crate) fn report() -> Report {
         finding(Metric::OwnerFaults, &["ipip", "both"], "ipip"),
     ];
     findings.sort();
-    Report { ipam: Some(ipam()), routes: Some(routes()), tunnels: Some(tunnels()), leaks: true, findings }
+    Report {
+        ipam: Some(ipam()),
+        routes: Some(routes()),
+        tunnels: Some(tunnels()),
+        leaks: true,
+        findings,
+        causes: vec![cause()],
+    }
+}
+
+/// Two routes of h2 are missing.
+fn cause() -> Cause {
+    Cause {
+        kind: CauseKind::HostUnreachable,
+        subject: "h2".to_owned(),
+        since: Some(at(1_700_000_000)),
+        findings: vec![11, 12],
+        detail: "h2 cannot be reached from h1".to_owned(),
+        evidence: vec!["2 routes to it are at fault".to_owned()],
+        action: "see BIRD".to_owned(),
+    }
 }
 
 pub(crate) fn sources() -> Vec<SourceStatus> {

@@ -219,7 +219,7 @@ async fn the_page_runs_nothing_and_findings_are_the_contract() {
     let findings = get(&served, "/api/v1/findings").await;
     assert_eq!(findings.headers["content-type"], "application/json");
     let json: serde_json::Value = serde_json::from_slice(&findings.body).unwrap();
-    assert_eq!(json["schema"], 1);
+    assert_eq!(json["schema"], 2);
     assert_eq!(json["in_sync"], serde_json::json!({"datastore": true, "kernel": false}));
     assert_eq!(json["findings"].as_array().unwrap().len(), report().findings.len());
 }

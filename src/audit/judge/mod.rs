@@ -9,7 +9,7 @@ use super::reasons::RouteReason;
 use super::report::{Encapsulation, RouteClass};
 use super::setting::{Programmer, device_encapsulation};
 use super::words;
-use crate::model::{EndpointId, Name, NextHop, Protocol, Route, RouteType};
+use crate::model::{EndpointId, Family, Name, NextHop, Protocol, Route, RouteType};
 
 mod sight;
 mod unexpected;
@@ -59,6 +59,8 @@ pub(super) struct Verdict {
     pub difference: Option<Box<Difference>>,
     /// What it says of its pool's mode.
     pub evidence: Option<Evidence>,
+    /// Who ought to program it, where its absence is a fault and nothing stands in the way.
+    pub required: Option<(Programmer, Family)>,
     /// The tunnel devices that a required route needs; any of them will do.
     pub needs_device: Devices,
     /// The endpoint that decides whether a route has to be there.
@@ -121,6 +123,7 @@ impl Context<'_> {
         if !self.is_any_up(needs_device) {
             return verdict;
         }
+        verdict.required = Some((first.programmer, Family::of_net(destination)));
         verdict.difference = Some(Box::new(Difference {
             class: first.class,
             reason: RouteReason::Missing,
@@ -142,7 +145,8 @@ impl Context<'_> {
             Form::Unknown => actual,
             ref form => form_encapsulation(form),
         };
-        let needs_device = if chosen.need == Need::Required { needed_devices(&chosen.form) } else { &[] };
+        let is_required = chosen.need == Need::Required;
+        let needs_device = if is_required { needed_devices(&chosen.form) } else { &[] };
         let evidence = match (&chosen.form, self.datastore.pool_of(&route.destination)) {
             (Form::Remote { encapsulation, same_subnet, .. }, Some(pool)) if route.kind == RouteType::Unicast => {
                 Some(Evidence {
@@ -174,6 +178,7 @@ impl Context<'_> {
                 })
             }),
             evidence,
+            required: is_required.then(|| (chosen.programmer, Family::of_net(&route.destination))),
             needs_device,
             lookup: None,
             doubt: None,

@@ -36,7 +36,7 @@ use holder::is_at_home;
 pub(crate) use holder::{Holder, Place};
 pub(crate) use uses::Uses;
 use uses::{Users, needs_allocation};
-pub(crate) use words::owner;
+pub(crate) use words::{is_used, owner};
 
 /// Why an address has a finding, in the order in which they are judged (J10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -124,6 +124,14 @@ fn homes(attribute: Option<&Attribute>) -> String {
     homes.into_iter().flatten().map(|name| &**name).collect::<Vec<_>>().join(" or ")
 }
 
+/// What is said of an address that no endpoint has.
+const NOBODY: &str = "no endpoint has it";
+
+/// Whether an endpoint has the address of a leak.
+pub(crate) fn is_used(finding: &Finding) -> bool {
+    !finding.actual.ends_with(NOBODY)
+}
+
 /// Who uses an address. As many are named as a line holds.
 fn used(users: Users<'_>) -> String {
     const NAMED: usize = 3;
@@ -150,7 +158,7 @@ fn used(users: Users<'_>) -> String {
         (count, None) => parts.push(format!("{count} endpoints")),
     }
     match (parts.len(), users.total()) {
-        (0, _) => "no endpoint has it".to_owned(),
+        (0, _) => NOBODY.to_owned(),
         (_, 1) => format!("{} has it", parts.join(" and ")),
         _ => format!("{} have it", parts.join(" and ")),
     }

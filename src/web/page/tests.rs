@@ -34,6 +34,7 @@ fn view(findings: usize) -> View {
         tunnels: None,
         leaks: true,
         findings: (0..findings).map(finding).collect(),
+        causes: Vec::new(),
     };
     let address = |state| AddressView { address: IpAddr::from([10, 0, 0, 1]), state, holder: EVIL.to_owned() };
     let block = |content| BlockView {

@@ -2,6 +2,7 @@
 
 mod affinities;
 mod build;
+mod causes;
 mod devices;
 mod dump;
 mod explain;

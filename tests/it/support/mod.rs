@@ -4,6 +4,7 @@ pub(crate) mod calico;
 pub(crate) mod certificates;
 pub(crate) mod cluster;
 pub(crate) mod custom;
+pub(crate) mod dumped;
 pub(crate) mod etcd;
 pub(crate) mod exporter;
 pub(crate) mod follow;

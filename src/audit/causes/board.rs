@@ -1,0 +1,150 @@
+//! Which finding belongs to which cause. Every finding is claimed at most once: what is claimed is no longer open.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{Cause, CauseKind};
+use crate::audit::finding::{Finding, Metric};
+use crate::model::host_net;
+
+/// A finding that no cause has claimed yet.
+#[derive(Clone, Copy)]
+pub(super) struct Open<'a> {
+    pub(super) at: usize,
+    pub(super) finding: &'a Finding,
+}
+
+impl<'a> Open<'a> {
+    /// Whether it is of the series, with one of the reasons.
+    pub(super) fn is(&self, metric: Metric, reasons: &[&str]) -> bool {
+        self.finding.metric == metric && reasons.contains(&self.reason())
+    }
+
+    pub(super) fn is_of(&self, metric: Metric) -> bool {
+        self.finding.metric == metric
+    }
+
+    pub(super) fn reason(&self) -> &'a str {
+        self.finding.label("reason").unwrap_or_default()
+    }
+
+    pub(super) fn host(&self) -> Option<&'a str> {
+        self.finding.host.as_deref()
+    }
+
+    /// Its subject as a prefix: a route's destination, a block's CIDR, an address.
+    pub(super) fn net(&self) -> Option<IpNet> {
+        let subject = &self.finding.subject;
+        subject.parse().ok().or_else(|| subject.parse::<IpAddr>().ok().map(host_net))
+    }
+}
+
+/// What a rule says of a cause.
+pub(super) struct Draft {
+    pub(super) kind: CauseKind,
+    pub(super) subject: String,
+    pub(super) detail: String,
+    pub(super) evidence: Vec<String>,
+    pub(super) action: String,
+}
+
+/// The findings, and what has been made of them so far.
+pub(super) struct Board<'a> {
+    findings: &'a [Finding],
+    claimed: Vec<bool>,
+    causes: Vec<Cause>,
+}
+
+impl<'a> Board<'a> {
+    pub(super) fn of(findings: &'a [Finding]) -> Board<'a> {
+        Board { findings, claimed: vec![false; findings.len()], causes: Vec::new() }
+    }
+
+    /// Findings that nobody has claimed.
+    pub(super) fn open(&self) -> impl Iterator<Item = Open<'a>> + '_ {
+        let open = self.findings.iter().enumerate().filter(|(at, _)| !self.claimed[*at]);
+        open.map(|(at, finding)| Open { at, finding })
+    }
+
+    /// Open findings of which this holds.
+    pub(super) fn open_where(&self, holds: impl Fn(&Open<'a>) -> bool) -> Vec<Open<'a>> {
+        self.open().filter(holds).collect()
+    }
+
+    /// Makes a cause of findings that are open. Nothing is a cause of nothing.
+    pub(super) fn claim(&mut self, members: &[Open<'a>], draft: Draft) {
+        let mut findings: Vec<usize> = members.iter().map(|it| it.at).filter(|at| !self.claimed[*at]).collect();
+        findings.sort_unstable();
+        findings.dedup();
+        if findings.is_empty() {
+            return;
+        }
+        for at in &findings {
+            self.claimed[*at] = true;
+        }
+        let since = findings.iter().filter_map(|at| self.findings[*at].since).min();
+        let Draft { kind, subject, detail, evidence, action } = draft;
+        self.causes.push(Cause { kind, subject, since, findings, detail, evidence, action });
+    }
+
+    pub(super) fn into_causes(mut self) -> Vec<Cause> {
+        // The order of kinds is the order in which rules ran; numbers inside names count as numbers.
+        self.causes.sort_by(|a, b| a.kind.cmp(&b.kind).then_with(|| natural(&a.subject, &b.subject)));
+        self.causes
+    }
+}
+
+/// `h2` before `h10`.
+fn natural(a: &str, b: &str) -> std::cmp::Ordering {
+    let key = |text: &str| {
+        let mut parts: Vec<(u64, String)> = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let digits = rest.find(|it: char| !it.is_ascii_digit()).unwrap_or(rest.len());
+            let number = rest[..digits].parse().unwrap_or(0);
+            rest = &rest[digits..];
+            let words = rest.find(|it: char| it.is_ascii_digit()).unwrap_or(rest.len());
+            parts.push((number, rest[..words].to_owned()));
+            rest = &rest[words..];
+        }
+        parts
+    };
+    key(a).cmp(&key(b)).then_with(|| a.cmp(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_names_count_as_numbers() {
+        let mut names = ["h10", "h2", "h1", "a9-b10", "a9-b9", "10.0.0.9", "10.0.0.10"];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(names, ["a9-b9", "a9-b10", "h1", "h2", "h10", "10.0.0.9", "10.0.0.10"]);
+    }
+
+    #[test]
+    fn what_is_claimed_is_not_open_and_nothing_is_no_cause() {
+        let findings = [
+            Finding::of_reason(Metric::HandleFaults, "no_allocation", "a"),
+            Finding::of_reason(Metric::HandleFaults, "no_allocation", "b"),
+        ];
+        let draft = |subject: &str| Draft {
+            kind: CauseKind::HandlesLeftOver,
+            subject: subject.to_owned(),
+            detail: String::new(),
+            evidence: Vec::new(),
+            action: String::new(),
+        };
+        let mut board = Board::of(&findings);
+        let all: Vec<_> = board.open().collect();
+        board.claim(&all[..1], draft("one"));
+        assert_eq!(board.open().map(|it| it.at).collect::<Vec<_>>(), [1]);
+        // Claimed already: only the second is left for it.
+        board.claim(&all, draft("two"));
+        board.claim(&all, draft("three"));
+        let causes = board.into_causes();
+        assert_eq!(causes.iter().map(|it| it.findings.clone()).collect::<Vec<_>>(), [vec![0], vec![1]]);
+    }
+}
