@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::audit::{Backend, FelixOverrides};
+use crate::audit::{Backend, CannotTell, FelixOverrides};
 use crate::cli::{BackendArg, SourceArgs, WatchArg};
 use crate::model::Name;
 use crate::source::etcd::settings::{Settings, SettingsError};
@@ -37,6 +37,9 @@ pub enum ConfigError {
     /// Flags that do not go together, or one that is missing.
     #[error("{0}")]
     Flags(String),
+    /// What was read says too little for an answer.
+    #[error("cannot tell: {0}")]
+    CannotTell(#[from] CannotTell),
 }
 
 fn flag(flag: &'static str, value: impl ToString, what: impl ToString) -> ConfigError {
@@ -203,6 +206,11 @@ impl Sources {
     /// Which blocks are followed, for host `node`.
     pub fn follow(&self, node: &Name) -> Follow {
         if self.by_affinities { Follow::Affinities(node.clone()) } else { Follow::Blocks }
+    }
+
+    /// Whether the datastore may be a part of one: it is read from files. Nodes alone make podCIDR's blocks.
+    pub fn may_be_partial(&self) -> bool {
+        matches!(self.datastore, DatastoreSource::Files(_)) && !self.convention.use_pod_cidr
     }
 
     /// Whether everything comes from dumps: nothing moves, and everything is judged at once (J6).

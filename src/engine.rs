@@ -38,6 +38,8 @@ pub struct EngineOptions {
     pub follow: Follow,
     /// The sources that send events.
     pub sources: Vec<SourceStatus>,
+    /// Whether the datastore may be a part of one.
+    pub partial: bool,
     /// The time of day of a dump, which stands still (J6).
     pub dumped_at: Option<SystemTime>,
 }
@@ -75,7 +77,7 @@ impl Engine {
     pub fn new(options: EngineOptions) -> Engine {
         Engine {
             state: State::new(options.lists_endpoints).following(options.follow),
-            auditor: Auditor::new(options.audit),
+            auditor: Auditor::new(options.audit).of_dump(options.partial),
             published: Published::starting(options.node, options.sources),
             start: Instant::now(),
             dumped_at: options.dumped_at,
@@ -216,15 +218,28 @@ impl Engine {
             let report = self.auditor.report(&self.state, now);
             // Readers keep what they made of a report for as long as it is the same.
             if *self.published.report != report {
+                for note in report.notes.iter().filter(|it| !self.published.report.notes.contains(it)) {
+                    info!("{note}");
+                }
                 self.published.report = Arc::new(report);
             }
             self.published.report_time = Some(now.wall);
             self.published.audit_seconds = began.elapsed().as_secs_f64();
         }
         self.look_for_node();
+        self.note_cannot_tell();
         wiring.published.send_replace(Arc::new(self.published.clone()));
         self.asking.ask(&self.auditor, &mut self.state, &wiring.lookups, now.monotonic);
         began.elapsed()
+    }
+
+    /// What keeps everything from being judged is said once.
+    fn note_cannot_tell(&mut self) {
+        let why = self.auditor.cannot_tell(&self.state);
+        if let Some(why) = why.as_ref().filter(|why| self.published.cannot_tell.as_ref() != Some(*why)) {
+            warn!("cannot tell: {why}");
+        }
+        self.published.cannot_tell = why;
     }
 
     /// A host without Node expects no route at all, so that everything that is there looks wrong: said once.

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::cannot_tell::CannotTell;
 use super::causes::{self, Cause, Evidence};
 use super::doubts::Urgency;
 use super::explain::{Explanation, Known, Subject, explain};
 use super::finding::{Finding, Metric};
 use super::grace::Standing;
 use super::ipam::{IpamAudit, IpamOptions, undecodable};
+use super::note::Note;
 use super::now::Now;
 use super::report::Report;
 use super::routes::{RouteAudit, RouteOptions};
@@ -21,7 +23,7 @@ use super::sweep::{Persistence, Sweep, Swept};
 use super::tunnel_entries::TunnelAudit;
 use super::{tunnel_addresses, unreadable};
 use crate::model::{EndpointId, Name, Node, Selector};
-use crate::state::{Changes, Datastore, Lookup, ObjectId, Side, State, Unreadable, UnreadableValue};
+use crate::state::{Changes, Datastore, Lookup, ObjectId, Side, State, SyncState, Unreadable, UnreadableValue};
 
 /// What runs, and how patiently.
 #[derive(Debug, Clone)]
@@ -53,6 +55,8 @@ pub struct Judged {
 #[derive(Debug)]
 pub struct Auditor {
     options: AuditOptions,
+    /// The datastore was read from files, which may hold a part of it.
+    dumped: bool,
     ipam: Option<IpamAudit>,
     routes: Option<RouteAudit>,
     beneath: Option<TunnelAudit>,
@@ -92,6 +96,7 @@ impl Auditor {
             routes: options.routes.clone().map(RouteAudit::new),
             beneath: options.routes.clone().filter(|routes| routes.tunnels.entries).map(TunnelAudit::new),
             options,
+            dumped: false,
             ipam_looked: false,
             routes_looked: false,
             beneath_looked: false,
@@ -110,9 +115,27 @@ impl Auditor {
         }
     }
 
+    /// The same audits of a datastore that was read from files, which may hold a part of it (J40).
+    #[must_use]
+    pub fn of_dump(mut self, dumped: bool) -> Auditor {
+        self.dumped = dumped;
+        self
+    }
+
+    /// Why nothing can be said, if so, once the datastore has been read.
+    pub fn cannot_tell(&self, state: &State) -> Option<CannotTell> {
+        if *state.sync(Side::Datastore) == SyncState::Waiting {
+            return None;
+        }
+        CannotTell::of_datastore(&state.datastore, self.dumped).or_else(|| {
+            let routes = self.routes.as_ref().filter(|routes| routes.is_unknown_host())?;
+            Some(CannotTell::unknown_host(&state.datastore, &routes.options.node))
+        })
+    }
+
     /// Looks at what changed, as far as the sources are in sync. Returns whether anything could be judged.
     pub fn look(&mut self, state: &mut State, now: Now) -> bool {
-        if !state.in_sync(Side::Datastore) {
+        if !state.in_sync(Side::Datastore) || CannotTell::of_datastore(&state.datastore, self.dumped).is_some() {
             return false;
         }
         let mut judged = false;
@@ -254,6 +277,7 @@ impl Auditor {
             leaks: self.leaks_judged,
             causes: self.causes(state, &findings),
             findings,
+            notes: Note::of(&state.datastore),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod tunnel_addresses;
 
 mod auditor;
 mod bgp;
+mod cannot_tell;
 mod causes;
 mod doubts;
 mod expect;
@@ -19,6 +20,7 @@ mod grace;
 mod ipam;
 mod judge;
 mod named;
+mod note;
 mod now;
 mod reasons;
 mod report;
@@ -42,6 +44,7 @@ pub(crate) mod testing;
 
 pub use auditor::{AuditOptions, Auditor, Judged};
 pub use bgp::{Reach, Sessions};
+pub use cannot_tell::{CannotTell, has_ipam};
 pub use causes::{Cause, CauseKind};
 pub use doubts::Urgency;
 pub use finding::{Candidate, Finding, Labels, Metric};
@@ -51,6 +54,7 @@ pub use ipam::{
     unreadable,
 };
 pub use named::NAMED_HOSTS;
+pub use note::Note;
 pub use now::Now;
 pub use reasons::{Part, RULE_REASONS, RouteReason};
 pub use report::{

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use super::causes::Cause;
 use super::finding::Finding;
+use super::note::Note;
 use super::reasons::Part;
 use crate::model::{IpPool, Name, PoolClass, TunnelKind};
 use crate::state::Table;
@@ -302,6 +303,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What several of them have in common (J45): each finding belongs to one at most.
     pub causes: Vec<Cause>,
+    /// What is no fault and worth a line.
+    pub notes: Vec<Note>,
 }
 
 impl Report {

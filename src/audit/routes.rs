@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::bgp::Sessions;
+use super::cannot_tell::knows_host;
 use super::causes::RouteFacts;
 use super::doubts::{Doubts, Urgency};
 use super::expect::Context;
@@ -58,6 +59,7 @@ pub(super) struct Derived {
     /// See [`Context::parents`].
     parents: [Option<Name>; 2],
     pub(super) bird_meant: bool,
+    own_node: OwnNode,
 }
 
 impl Derived {
@@ -76,6 +78,17 @@ impl Derived {
             examined,
         }
     }
+}
+
+/// Whether this host's Node is there (J35).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OwnNode {
+    /// It is, readable or not.
+    There,
+    /// It is gone, and this host is in use: it was deleted under living pods.
+    Missing,
+    /// Nothing belongs to a host of this name.
+    Unknown,
 }
 
 /// The audit of this host's routes.
@@ -147,10 +160,12 @@ impl RouteAudit {
                 sessions: Sessions::new(&state.datastore),
                 parents: Default::default(),
                 bird_meant: false,
+                own_node: OwnNode::There,
             },
         };
         let is_workload = |device: &Name| derived.setting.is_workload_device(device);
         everything |= changes.devices.iter().any(|device| !is_workload(device));
+        derived.own_node = self.own_node(state, &derived.setting);
         let me = state.datastore.node(&self.options.node);
         let parents = Family::ALL.map(|family| {
             let (link, _) = state.kernel.interface_of(me?.routing_address(family)?)?;
@@ -180,11 +195,13 @@ impl RouteAudit {
         self.judged = dirty.len();
         for destination in dirty {
             let verdict = context.judge(&destination, self.doubts.changed(&destination));
+            // Without its Node nothing of this host can be right or wrong (J35).
+            let verdict = if derived.own_node == OwnNode::Unknown { verdict.unjudged() } else { verdict };
             self.replace(destination, verdict, now, !first);
         }
         self.examined = examined;
         if everything || !changes.is_empty() {
-            self.look_at_host(state, &derived.setting, now);
+            self.look_at_host(state, &derived, now);
         }
         self.derived = Some(derived);
         let mut faults: BTreeMap<Name, u64> = BTreeMap::new();
@@ -227,6 +244,24 @@ impl RouteAudit {
             }
         }
         aggregates
+    }
+
+    /// J35.
+    fn own_node(&self, state: &State, setting: &Setting) -> OwnNode {
+        let (datastore, kernel, me) = (&state.datastore, &state.kernel, &self.options.node);
+        if datastore.nodes().contains_key(me) || datastore.is_unreadable_node(me) {
+            return OwnNode::There;
+        }
+        let is_workload = |device: &str| setting.is_workload_device(device);
+        let through = |route: &Route| route.next_hops.iter().any(|hop| hop.device.as_deref().is_some_and(is_workload));
+        let in_use = kernel.links().any(|link| is_workload(&link.name))
+            || !kernel.knows_links() && kernel.main_routes().any(through);
+        if in_use || knows_host(datastore, me) { OwnNode::Missing } else { OwnNode::Unknown }
+    }
+
+    /// Whether nothing belongs to a host of this name, as of the last look.
+    pub(super) fn is_unknown_host(&self) -> bool {
+        self.derived.as_ref().is_some_and(|derived| derived.own_node == OwnNode::Unknown)
     }
 
     /// J24.
@@ -302,12 +337,17 @@ impl RouteAudit {
         }
     }
 
-    fn look_at_host(&mut self, state: &State, setting: &Setting, now: Now) {
+    fn look_at_host(&mut self, state: &State, derived: &Derived, now: Now) {
+        if derived.own_node == OwnNode::Unknown {
+            self.host_findings.clear();
+            self.host_standing.retain(|_| false);
+            return;
+        }
         let needed = self.totals.devices.keys().cloned().collect();
         let me = &self.options.node;
-        let mut findings = tunnels::devices(&state.datastore, &state.kernel, me, setting, &needed);
+        let mut findings = tunnels::devices(&state.datastore, &state.kernel, me, &derived.setting, &needed);
         findings.extend(tunnels::node(&state.datastore, &state.kernel, me));
-        findings.extend(tunnels::owner_faults(&state.datastore, setting));
+        findings.extend(tunnels::owner_faults(&state.datastore, &derived.setting));
         let keys: BTreeSet<_> = findings.iter().map(host_key).collect();
         self.host_standing.retain(|key| keys.contains(key));
         for key in keys {

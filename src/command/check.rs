@@ -6,6 +6,8 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use tracing::info;
+
 use super::patience::patiently;
 use super::picture::picture;
 use super::read::{self, Dump};
@@ -37,9 +39,12 @@ pub async fn check(args: &CheckArgs, sources: Sources) -> Result<ExitCode, Confi
             second.findings.iter().filter(|it| standing.contains(&identity(it))).cloned().collect();
         report = Report { causes: auditor.causes(&state, &findings), findings, ..second };
     }
+    if args.output == Output::Json {
+        report.notes.iter().for_each(|note| info!("{note}"));
+    }
     let text = match args.output {
         Output::Json => findings_json(&dump.node, in_sync, &report.findings, &report.causes),
-        Output::Text => in_words(&dump.node, &sources, &report.findings),
+        Output::Text => in_words(&dump.node, &sources, &report),
     };
     let mut out = io::stdout().lock();
     // A reader that has seen enough is no error.
@@ -59,6 +64,10 @@ fn in_sync(sources: &Sources, state: &State) -> InSync {
 }
 
 /// Takes a picture and judges everything that it shows at once: live, a second look says what stands.
+///
+/// # Errors
+///
+/// A source cannot be read, or what it says is too little for an answer.
 pub(super) async fn look(sources: &Sources, dump: &Dump, now: Now) -> Result<(State, Auditor), ConfigError> {
     let (events, mut answers) = picture(sources, dump).await?;
     let follow = sources.follow(&dump.node);
@@ -76,7 +85,8 @@ pub(super) async fn look(sources: &Sources, dump: &Dump, now: Now) -> Result<(St
         }),
         leaks: sources.collectors.leaks,
         leak_grace: Duration::ZERO,
-    });
+    })
+    .of_dump(sources.may_be_partial());
     auditor.look(&mut state, now);
     let mut asked = BTreeSet::new();
     loop {
@@ -89,11 +99,15 @@ pub(super) async fn look(sources: &Sources, dump: &Dump, now: Now) -> Result<(St
         }
         auditor.look(&mut state, now);
     }
+    if let Some(why) = auditor.cannot_tell(&state) {
+        return Err(why.into());
+    }
     Ok((state, auditor))
 }
 
 /// For people: grouped by the series that counts them.
-fn in_words(node: &str, sources: &Sources, findings: &[Finding]) -> String {
+fn in_words(node: &str, sources: &Sources, report: &Report) -> String {
+    let findings = &report.findings;
     let mut text = String::new();
     let what = match (sources.collectors.ipam, sources.collectors.routes) {
         (true, true) => format!("the cluster's IPAM and the routes of {node}"),
@@ -101,9 +115,14 @@ fn in_words(node: &str, sources: &Sources, findings: &[Finding]) -> String {
         (false, _) => format!("the routes of {node}"),
     };
     if findings.is_empty() {
-        return format!("{what}: nothing is wrong");
+        let _ = writeln!(text, "{what}: nothing is wrong");
+    } else {
+        let (count, plural) = (findings.len(), if findings.len() == 1 { "" } else { "s" });
+        let _ = writeln!(text, "{what}: {count} finding{plural}");
     }
-    let _ = writeln!(text, "{what}: {} finding{}", findings.len(), if findings.len() == 1 { "" } else { "s" });
+    for note in &report.notes {
+        let _ = writeln!(text, "{}", printable(&note.to_string()));
+    }
     for group in findings.chunk_by(|a, b| a.metric == b.metric && a.labels == b.labels) {
         let labels: Vec<String> =
             group[0].labels.iter().map(|(name, value)| format!("{name}={:?}", value.as_ref())).collect();

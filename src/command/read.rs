@@ -56,12 +56,13 @@ pub(super) fn datastore(sources: &Sources) -> Result<(Vec<Event>, Option<SystemT
     let DatastoreSource::Files(paths) = &sources.datastore else { return Ok((Vec::new(), None)) };
     let dump = file::datastores(paths, &sources.convention)
         .map_err(|error| ConfigError::Flags(format!("--datastore.file: {error}")))?;
-    complete(sources, &dump.kinds)?;
+    complete(sources, &dump.kinds, &dump.left_out)?;
     Ok((dump.events, dump.newest))
 }
 
-/// What files do not hold is not known to be absent: no rule runs without what it reads.
-fn complete(sources: &Sources, kinds: &BTreeSet<Kind>) -> Result<(), ConfigError> {
+/// What files do not hold is not known to be absent: no rule runs without what it reads. `left_out`: kinds that a mixed
+/// list would have, had they any object.
+fn complete(sources: &Sources, kinds: &BTreeSet<Kind>, left_out: &BTreeSet<Kind>) -> Result<(), ConfigError> {
     let needed = [
         (Kind::Block, "IPAMBlocks (with host-local IPAM: --kubernetes.use-pod-cidr)", true),
         (Kind::Affinity, "BlockAffinities", true),
@@ -71,7 +72,7 @@ fn complete(sources: &Sources, kinds: &BTreeSet<Kind>) -> Result<(), ConfigError
         (Kind::Endpoint, "Pods (or --no-collector.leaks)", sources.collectors.leaks),
         (Kind::Endpoint, "Pods", sources.collectors.routes),
     ];
-    let missing = needed.iter().find(|(kind, _, needed)| *needed && !kinds.contains(kind));
+    let missing = needed.iter().find(|(kind, _, needed)| *needed && !kinds.contains(kind) && !left_out.contains(kind));
     if let Some((_, what, _)) = missing {
         return Err(ConfigError::Flags(format!(
             "--datastore.file: these files have no list of {what}: `kubectl get` them as well, or nothing can be told"

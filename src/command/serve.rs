@@ -68,6 +68,7 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
         lists_endpoints: matches!(sources.datastore, DatastoreSource::Files(_)) && follow == Follow::Blocks,
         follow: follow.clone(),
         sources: statuses(&sources),
+        partial: sources.may_be_partial(),
         dumped_at: dump.newest.filter(|_| sources.is_dump()),
     });
     let (published, readers) = watch::channel(Arc::new(engine.published().clone()));

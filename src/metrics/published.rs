@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::audit::Report;
+use crate::audit::{CannotTell, Report};
 use crate::model::Name;
 use crate::state::Side;
 
@@ -75,12 +75,22 @@ pub struct Published {
     /// This host's name has no Node in the datastore: the first suspect where every route looks wrong. Names that have
     /// one, the likest first, not all of them; `None` where all is well or nobody knows yet.
     pub unknown_node: Option<Vec<Name>>,
+    /// Why nothing can be judged, though the datastore was read: readiness waits for its end.
+    pub cannot_tell: Option<CannotTell>,
 }
 
 impl Published {
     /// Before anything was seen.
     pub fn starting(node: Name, sources: Vec<SourceStatus>) -> Published {
-        Published { node, report: Arc::default(), report_time: None, audit_seconds: 0.0, sources, unknown_node: None }
+        Published {
+            node,
+            report: Arc::default(),
+            report_time: None,
+            audit_seconds: 0.0,
+            sources,
+            unknown_node: None,
+            cannot_tell: None,
+        }
     }
 
     /// The sources that a collector reads.

@@ -299,6 +299,10 @@ fn ready(published: &Published) -> Answer {
     if published.enabled().next().is_none() {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "no source has been started\n");
     }
+    if let Some(why) = &published.cannot_tell {
+        text.push_str(if text.is_empty() { "" } else { "; " });
+        let _ = write!(text, "cannot tell: {why}");
+    }
     if text.is_empty() {
         return plain(StatusCode::OK, "ready\n");
     }

@@ -327,9 +327,9 @@ fn with_host_local_ipam_routes_alone_are_judged_and_only_where_it_is_told() {
     let (code, said, _) = check(false, &told);
     assert_eq!(code, 1);
     assert!(said.contains("10.244.2.0/24  (n2)") && said.contains(r#"reason="missing"} 1"#), "{said}");
-    let (code, _, error) = check(true, &[]);
-    assert_eq!(code, 2);
-    assert!(error.contains("IPAMBlocks") && error.contains("--kubernetes.use-pod-cidr"), "{error}");
+    let (_, said, error) = check(true, &[]);
+    assert!(said.contains("no IPAM block: is IPAM host-local? --kubernetes.use-pod-cidr"), "{said}");
+    assert!(error.contains("judged as if there were none") && error.contains("block affinity handle"), "{error}");
     let (_folder, files) = host_local(true);
     let files: Vec<&str> = files.iter().map(String::as_str).chain(told).collect();
     let exporter = Exporter::start(&files);

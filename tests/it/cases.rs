@@ -52,6 +52,12 @@ const CASES: &[Case] = &[
         says: &[],
         ..HEALTHY
     },
+    Case {
+        folder: "33-ipam-prefix-only",
+        exit: 2,
+        says: &["no Nodes and no IPPools", "etcdctl get --prefix /calico -w json"],
+        ..HEALTHY
+    },
     Case { folder: "46-load-balancer-pool", flags: &["--no-collector.routes"], ..HEALTHY },
 ];
 
@@ -148,7 +154,8 @@ fn each_case_is_served_as_it_is_checked() {
 #[tokio::test]
 async fn each_case_of_etcd_has_its_answer_from_a_real_etcd() {
     let Some(etcd) = Etcd::start().await else { return };
-    for case in CASES.iter().filter(|case| case.has("etcd.json")) {
+    // A part of a dump is all that an etcd has.
+    for case in CASES.iter().filter(|case| case.has("etcd.json") && case.exit != 2) {
         etcd.client().await.delete("/", Some(DeleteOptions::new().with_prefix())).await.unwrap();
         etcd.put_all(&pairs(Path::new(&case.path("etcd.json")))).await;
         let datastore = ["--etcd.endpoints".to_owned(), etcd.url()];

@@ -324,6 +324,7 @@ fn hostile() -> Report {
         leaks: true,
         findings,
         causes: Vec::new(),
+        notes: Vec::new(),
     }
 }
 
@@ -383,6 +384,7 @@ fn any_report() -> impl Strategy<Value = Report> {
             leaks: true,
             findings,
             causes: Vec::new(),
+            notes: Vec::new(),
         },
     )
 }

@@ -38,6 +38,7 @@ impl Exporter {
         let sources =
             vec![SourceStatus::waiting("etcd", Side::Datastore), SourceStatus::waiting("netlink", Side::Kernel)];
         let engine = Engine::new(EngineOptions {
+            partial: false,
             node: node.into(),
             audit: AuditOptions {
                 ipam: Some(IpamOptions { live: false, affinity_grace: Duration::ZERO }),

@@ -167,6 +167,7 @@ pub(crate) fn report() -> Report {
         leaks: true,
         findings,
         causes: vec![cause()],
+        notes: Vec::new(),
     }
 }
 

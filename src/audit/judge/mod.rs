@@ -74,6 +74,11 @@ impl Verdict {
     pub(super) fn is_common(&self) -> bool {
         self.difference.is_none() && self.lookup.is_none() && self.doubt.is_none()
     }
+
+    /// The same destination on a host of which nothing is judged: what is there counts as expected.
+    pub(super) fn unjudged(self) -> Verdict {
+        Verdict { actual: self.actual, expected: self.actual, ..Verdict::default() }
+    }
 }
 
 /// Whether an address is link-local: nobody's own.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{picture, read};
+use crate::audit::CannotTell;
 use crate::audit::plan::{Fit, Newcomers, Plan, PlanQuestion};
 use crate::cli::{Output, PlanArgs};
 use crate::config::{ConfigError, Sources};
@@ -26,6 +27,9 @@ pub async fn plan(args: &PlanArgs, sources: Sources) -> Result<ExitCode, ConfigE
     let mut state = State::new(true);
     for event in events {
         state.apply(event, Duration::ZERO);
+    }
+    if let Some(why) = CannotTell::of_datastore(&state.datastore, sources.may_be_partial()) {
+        return Err(why.into());
     }
     let plan = Plan::of(&state.datastore, &question);
     let text = match args.output {

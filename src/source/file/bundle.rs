@@ -32,11 +32,21 @@ pub(super) struct Bundle {
     parts: BTreeMap<(Resource, ApiGroup), Part>,
     /// Items that do not say what they are, of a list that has not said it yet either.
     unnamed: Vec<Box<[u8]>>,
+    /// What the list that is being read has.
+    listed: BTreeSet<Resource>,
+    /// Kinds that a mixed list has none of, and would have: `kubectl get A,B -o json` leaves out what has no object.
+    left_out: BTreeSet<Kind>,
 }
 
 impl Bundle {
     pub(super) fn new(convention: &Convention) -> Bundle {
-        Bundle { convention: convention.clone(), parts: BTreeMap::new(), unnamed: Vec::new() }
+        Bundle {
+            convention: convention.clone(),
+            parts: BTreeMap::new(),
+            unnamed: Vec::new(),
+            listed: BTreeSet::new(),
+            left_out: BTreeSet::new(),
+        }
     }
 
     /// Takes an item of a list of this `apiVersion` and `kind`, as far as those are known. Items of mixed lists say what
@@ -44,10 +54,15 @@ impl Bundle {
     pub(super) fn take(&mut self, (api_version, kind): (&str, &str), item: &[u8]) {
         let head: Head<'_> = serde_json::from_slice(item).unwrap_or_default();
         match (head.api_version.get().zip(head.kind.get()), of_list(kind)) {
-            (Some((api_version, kind)), _) => drop(self.take_one(api_version, kind, item)),
-            (None, Some(kind)) => drop(self.take_one(api_version, kind, item)),
+            (Some((api_version, kind)), _) => self.take_listed(api_version, kind, item),
+            (None, Some(kind)) => self.take_listed(api_version, kind, item),
             (None, None) => self.unnamed.push(item.into()),
         }
+    }
+
+    fn take_listed(&mut self, api_version: &str, kind: &str, item: &[u8]) {
+        self.listed.extend(Resource::identify(api_version, kind).map(|(resource, _)| resource));
+        self.take_one(api_version, kind, item);
     }
 
     /// Takes an object; false where none of its kind is read.
@@ -69,6 +84,7 @@ impl Bundle {
     /// # Errors
     /// Nobody has said what its items are.
     pub(super) fn close(&mut self, api_version: &str, kind: &str) -> Result<(), String> {
+        let listed = std::mem::take(&mut self.listed);
         match of_list(kind) {
             Some(kind) => {
                 if let Some(found) = Resource::identify(api_version, kind) {
@@ -79,7 +95,10 @@ impl Bundle {
                 }
                 Ok(())
             }
-            None if self.unnamed.is_empty() => Ok(()),
+            None if self.unnamed.is_empty() => {
+                self.left_out.extend(left_out(&listed));
+                Ok(())
+            }
             None => Err(format!("neither its items nor its kind {kind:?} say what they are")),
         }
     }
@@ -131,7 +150,7 @@ impl Bundle {
         let group = self.group()?;
         // Beside the classic group, a server of Calico's answers for the other one: the same objects.
         let aggregated = group == ApiGroup::Crd && !self.has(Resource::Blocks, ApiGroup::Native);
-        let mut dump = Dump { events: Vec::new(), newest: None, kinds: BTreeSet::new() };
+        let mut dump = Dump { events: Vec::new(), newest: None, kinds: BTreeSet::new(), left_out: self.left_out };
         for resource in Resource::ALL {
             // Kubernetes' own are kept under the first.
             let of = if resource.is_core() { ApiGroup::Crd } else { group };
@@ -145,8 +164,21 @@ impl Bundle {
         if self.convention.use_pod_cidr && dump.kinds.contains(&Kind::Node) {
             dump.kinds.extend([Kind::Block, Kind::Affinity]);
         }
+        dump.left_out.retain(|kind| !dump.kinds.contains(kind));
         Ok(dump)
     }
+}
+
+/// What a mixed list says that there is none of (J40). One with Nodes and pools is a whole answer. Without any object of
+/// IPAM's it is of a cluster that leaves addresses to somebody else, and whoever asked for what every cluster of Calico's
+/// has asked for Calico's other kinds as well.
+fn left_out(listed: &BTreeSet<Resource>) -> impl Iterator<Item = Kind> {
+    let has = |resource| listed.contains(&resource);
+    let whole = has(Resource::Nodes) && has(Resource::Pools);
+    let ipam = [Resource::Blocks, Resource::Affinities, Resource::Handles, Resource::IpamConfigs].into_iter().any(has);
+    let calicos = has(Resource::ClusterInformations) && (has(Resource::FelixConfigurations) || has(Resource::Pools));
+    let answers = move |resource: &Resource| whole || (!resource.is_core() && calicos && !ipam);
+    Resource::ALL.into_iter().filter(answers).map(Resource::model)
 }
 
 /// The kind of the items of a list of this kind; `List` itself is of any.

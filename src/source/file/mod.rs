@@ -32,6 +32,8 @@ pub struct Dump {
     /// The kinds of which the dump has an object or a list: of another kind it says nothing, not that there is none.
     /// etcd's keys are everything.
     pub kinds: BTreeSet<Kind>,
+    /// Kinds that a mixed list leaves out because there is none (J40).
+    pub left_out: BTreeSet<Kind>,
 }
 
 /// Why a dump cannot be read.
@@ -140,7 +142,12 @@ impl Reading {
     fn finish(self) -> Result<Dump, FileError> {
         let mut dump = match self.of_kubernetes {
             Some(_) => self.bundle.finish()?,
-            None => Dump { events: self.etcd.events, newest: self.etcd.newest, kinds: Kind::ALL.into() },
+            None => Dump {
+                events: self.etcd.events,
+                newest: self.etcd.newest,
+                kinds: Kind::ALL.into(),
+                left_out: BTreeSet::new(),
+            },
         };
         dump.events.insert(0, Event::Resync(Side::Datastore));
         dump.events.push(Event::Synced(Side::Datastore));

@@ -66,9 +66,7 @@ impl Datastore {
             object => object,
         };
         let id = object.id();
-        if let Some(seen) = &mut self.seen {
-            seen.insert(id.clone());
-        }
+        self.note(&id);
         if self.holds(&object) {
             return;
         }
@@ -139,6 +137,14 @@ impl Datastore {
         }
     }
 
+    /// An object is there, whatever it says.
+    fn note(&mut self, id: &ObjectId) {
+        self.seen_once |= matches!(id.kind(), Kind::Node | Kind::Pool | Kind::Block);
+        if let Some(seen) = &mut self.seen {
+            seen.insert(id.clone());
+        }
+    }
+
     /// Hosts' names, each once, and what blocks of one host say alike.
     pub(super) fn share(&mut self, block: &mut AllocationBlock) {
         if let Some(BlockOwner::Host(name)) = &mut block.owner {
@@ -181,9 +187,7 @@ impl Datastore {
         {
             return self.take_answer(cidr, Content::Unreadable(value), now);
         }
-        if let Some(seen) = &mut self.seen {
-            seen.insert(id.clone());
-        }
+        self.note(&id);
         if self.unreadable.get(&id) == Some(&value) {
             return;
         }

@@ -70,6 +70,8 @@ pub struct Datastore {
     labels: Shared<Label>,
     /// What blocks keep of pods that are told apart by nothing but their host.
     pods: Shared<[Attribute]>,
+    /// A Node, a pool or a block was there once, readable or not.
+    seen_once: bool,
     /// What the list in progress has named so far.
     seen: Option<HashSet<ObjectId>>,
     /// Endpoints and handles come in the list, rather than by look-ups or not at all.
@@ -185,6 +187,17 @@ impl Datastore {
     /// The IPAM configuration in force.
     pub fn ipam_config(&self) -> IpamConfig {
         self.ipam_config.clone().unwrap_or_default()
+    }
+
+    /// Whether an IPAM configuration is there.
+    pub fn has_ipam_config(&self) -> bool {
+        self.ipam_config.is_some()
+    }
+
+    /// Whether a Node, a pool or a block was ever there, readable or not: a datastore that is empty now may be another
+    /// than the one that Calico uses, one that has become empty is not.
+    pub fn was_seen(&self) -> bool {
+        self.seen_once
     }
 
     /// Pools by name.

@@ -12,6 +12,7 @@ pub(super) fn title(view: &View, page: &Page) -> String {
     let node = &view.published.node;
     let what = match page {
         Page::Overview => match (view.published.report_time, view.published.report.findings.len()) {
+            (_, 0) if view.published.cannot_tell.is_some() => "cannot tell".to_owned(),
             (None, _) => "not judged yet".to_owned(),
             (Some(_), 0) => "nothing wrong".to_owned(),
             (Some(_), count) => format!("{count} wrong"),
@@ -30,7 +31,9 @@ pub(super) fn headline(out: &mut Markup, view: &View) {
     let published = &view.published;
     let lost: Vec<&SourceStatus> = published.enabled().filter(|source| !source.in_sync).collect();
     let findings = published.report.findings.len();
+    let untold = findings == 0 && published.cannot_tell.is_some();
     let (class, mark) = match (published.report_time, findings, lost.len()) {
+        _ if untold => ("wait", "?"),
         (None, ..) => ("wait", "…"),
         (_, 0, 0) => ("good", "✔"),
         (_, 0, _) => ("wait", "?"),
@@ -38,6 +41,7 @@ pub(super) fn headline(out: &mut Markup, view: &View) {
     };
     html!(out, "<section class=\"answer ", class, "\">\n<h1><span aria-hidden=\"true\">", mark, "</span> ");
     match (published.report_time, findings, lost.len()) {
+        _ if untold => out.raw("It cannot be told whether anything is wrong"),
         (None, ..) => out.raw("Nothing has been judged yet"),
         (_, 0, 0) => out.raw("Nothing is wrong"),
         (_, 0, _) => out.raw("Nothing was wrong when it was last judged"),
@@ -45,6 +49,7 @@ pub(super) fn headline(out: &mut Markup, view: &View) {
     }
     out.raw("</h1>\n<p>");
     match published.report_time {
+        None if published.cannot_tell.is_some() => {}
         None => out.raw("Every source has to be read completely first."),
         Some(time) => {
             out.raw("As of ");
@@ -72,10 +77,16 @@ pub(super) fn headline(out: &mut Markup, view: &View) {
         }
     }
     out.raw("</p>\n");
+    if let Some(why) = &published.cannot_tell {
+        html!(out, "<p><b>Cannot tell:</b> ", why, ".</p>\n");
+    }
     for source in lost {
         out.raw("<p><b>");
         source_state(out, source, view);
         out.raw("</p>\n");
+    }
+    for note in &published.report.notes {
+        html!(out, "<p>", note, "</p>\n");
     }
     if let Some(names) = &published.unknown_node {
         html!(

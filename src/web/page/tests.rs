@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::audit::explain::{Link, LinkKind, LinkState, Verdict};
 use crate::audit::{
-    AddressState, AddressView, BlockContent, BlockView, Finding, HostFigures, IpamReport, Metric, Report, RouteClass,
-    RouteReason, RouteRow, RouteState, RoutesReport,
+    AddressState, AddressView, BlockContent, BlockView, CannotTell, Finding, HostFigures, IpamReport, Metric, Report,
+    RouteClass, RouteReason, RouteRow, RouteState, RoutesReport,
 };
 use crate::metrics::SourceStatus;
 use crate::model::{AffinityState, BlockOwner};
@@ -35,6 +35,7 @@ fn view(findings: usize) -> View {
         leaks: true,
         findings: (0..findings).map(finding).collect(),
         causes: Vec::new(),
+        notes: Vec::new(),
     };
     let address = |state| AddressView { address: IpAddr::from([10, 0, 0, 1]), state, holder: EVIL.to_owned() };
     let block = |content| BlockView {
@@ -72,6 +73,7 @@ fn view(findings: usize) -> View {
             report: Arc::new(report),
             report_time: Some(SystemTime::UNIX_EPOCH),
             unknown_node: Some(vec![EVIL.into()]),
+            cannot_tell: Some(CannotTell::UnknownHost { host: EVIL.into(), closest: vec![EVIL.into()] }),
             ..Published::starting(EVIL.into(), vec![etcd])
         }),
         telemetry_path: EVIL.to_owned(),
