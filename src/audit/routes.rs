@@ -60,6 +60,7 @@ pub(super) struct Derived {
     parents: [Option<Name>; 2],
     pub(super) bird_meant: bool,
     own_node: OwnNode,
+    routed_by_others: bool,
 }
 
 impl Derived {
@@ -74,6 +75,7 @@ impl Derived {
             parents: &self.parents,
             sessions: &self.sessions,
             bird_meant: self.bird_meant,
+            routed_by_others: self.routed_by_others,
             reads: true,
             examined,
         }
@@ -161,6 +163,8 @@ impl RouteAudit {
                 parents: Default::default(),
                 bird_meant: false,
                 own_node: OwnNode::There,
+                routed_by_others: self.options.backend == Backend::None
+                    || state.datastore.cluster().is_some_and(|cluster| cluster.has_type("canal")),
             },
         };
         let is_workload = |device: &Name| derived.setting.is_workload_device(device);

@@ -90,6 +90,7 @@ pub(crate) fn endpoint(node: &str, name: &str, addresses: &[&str]) -> WorkloadEn
         interface: format!("cali{name}").into(),
         addresses: addresses.iter().map(|address| ip(address)).collect(),
         floating: Vec::new(),
+        openstack: false,
     }
 }
 

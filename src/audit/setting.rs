@@ -121,6 +121,8 @@ pub(super) struct Setting {
     pub felix_routes_blocks: bool,
     /// WireGuard encrypts between hosts: BIRD leaves its routes to peers that have a key out (3.33).
     pub wireguard: bool,
+    /// Felix programs floating addresses: it is told to, or the orchestrator is OpenStack (reference 4.5).
+    pub floating_ips: bool,
     /// eBPF: one VXLAN device carries both families, and may have no address.
     pub bpf: bool,
     /// Whether Felix has a VXLAN tunnel, of IPv4 and of IPv6.
@@ -206,6 +208,8 @@ impl Setting {
             vxlan_vni: certain.then(|| first(&sources, |it| it.vxlan_vni).unwrap_or(VXLAN_VNI)),
             vxlan_port: certain.then(|| first(&sources, |it| it.vxlan_port).unwrap_or(VXLAN_PORT)),
             wireguard_of,
+            floating_ips: first(&sources, |it| it.floating_ips).unwrap_or(false)
+                || datastore.cluster().is_some_and(|cluster| cluster.has_type("openstack")),
             bpf: first(&sources, |it| it.bpf_enabled).unwrap_or(false),
             ownership: Ownership::of(first(&sources, |it| it.program_cluster_routes), bgp, minor, any_tunnel),
             ownership_unknown: unreadable(&own) || unreadable("default"),

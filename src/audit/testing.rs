@@ -132,6 +132,7 @@ impl Cluster {
             interface: format!("cali{pod}").into(),
             addresses: addresses.iter().map(|text| address(text)).collect(),
             floating: Vec::new(),
+            openstack: false,
         }))
     }
 }

@@ -137,9 +137,11 @@ impl Device<'_> {
         })
     }
 
-    /// Only more than fits is a fault: less may be meant for a smaller interface that is not known here.
+    /// Only more than fits is a fault: less may be meant for a smaller interface that is not known here. Where no
+    /// interface has this host's address, that fault of the Node stands for this one (J30).
     fn mtu(&self) -> Option<Finding> {
-        let parent = || self.kernel.link_at(self.link.vxlan.as_ref()?.parent?);
+        let has_address = self.node.bgp_address(self.kind.family()).is_some();
+        let parent = || self.kernel.link_at(self.link.vxlan.as_ref()?.parent?).filter(|_| !has_address);
         let parent = self.underlay().map(|(link, _)| link).or_else(parent)?;
         let most = parent.mtu.saturating_sub(self.kind.overhead());
         (self.link.mtu > most).then(|| {

@@ -28,7 +28,10 @@ pub(super) fn devices(
     }
     let node = datastore.node(me);
     let mut wanted: BTreeMap<Vec<&str>, Vec<IpAddr>> = needed.iter().map(|it| (it.to_vec(), Vec::new())).collect();
-    for (kind, address) in node.map(|node| &node.tunnels).into_iter().flatten() {
+    // Felix makes no tunnel of a family of which this host has no address to send from.
+    let sends = |kind: &TunnelKind| node.is_some_and(|node| node.routing_address(kind.family()).is_some());
+    let tunnels = node.map(|node| &node.tunnels).into_iter().flatten();
+    for (kind, address) in tunnels.filter(|(kind, _)| sends(kind)) {
         let in_use = match tunnel_class(*kind) {
             Some(class) => {
                 datastore.pools().values().any(|pool| pool.class() == class && pool.family() == kind.family())

@@ -197,6 +197,8 @@ pub struct AllocationBlock {
     pub cidr: IpNet,
     /// `affinity`; `None` where nobody owns it.
     pub owner: Option<BlockOwner>,
+    /// It is a Node's `podCIDR`: host-local IPAM gives its addresses out, and nothing is known of them (J39).
+    pub pod_cidr: bool,
     /// `affinity_claim_time`.
     pub claimed_at: Option<SystemTime>,
     /// Length of `allocations` as written; it ought to be the block's size.
@@ -234,6 +236,7 @@ impl AllocationBlock {
         AllocationBlock {
             cidr,
             owner: None,
+            pod_cidr: false,
             claimed_at: None,
             allocations_len: 0,
             allocated: OrdinalSet::default(),

@@ -38,4 +38,6 @@ pub struct WorkloadEndpoint {
     pub addresses: Vec<IpAddr>,
     /// Floating addresses (`ipNATs[].externalIP`).
     pub floating: Vec<IpAddr>,
+    /// `orchestrator` is `openstack`: Neutron gave the addresses, not Calico's IPAM.
+    pub openstack: bool,
 }

@@ -15,8 +15,8 @@ pub struct Kernel {
     by_name: BTreeMap<Name, u32>,
     /// By destination, each sorted by key: nearly all have one, for which a tree would keep room for eleven.
     routes: BTreeMap<IpNet, Vec<Route>>,
-    /// How many next hops of the main table lead to each gateway.
-    gateways: HashMap<IpAddr, usize>,
+    /// How many next hops of the main table lead to each gateway through each device.
+    gateways: HashMap<(Name, IpAddr), usize>,
     addresses: BTreeSet<IpAddr>,
     seen_links: Option<HashSet<u32>>,
     seen_routes: Option<HashSet<RouteKey>>,
@@ -101,9 +101,13 @@ impl Kernel {
         })
     }
 
-    /// Whether a route of the main table leads to the address: by it, or to it alone.
-    pub fn is_used(&self, address: IpAddr) -> bool {
-        self.gateways.contains_key(&address) || self.route(&host_net(address)).is_some_and(|it| it.kind.has_next_hops())
+    /// Whether a route of the main table leads through the device to the address: by it, or to it alone.
+    pub fn is_used(&self, device: &Name, address: IpAddr) -> bool {
+        let leads_there = |route: &Route| {
+            route.kind.has_next_hops() && route.next_hops.iter().any(|hop| hop.device.as_ref() == Some(device))
+        };
+        self.gateways.contains_key(&(device.clone(), address))
+            || self.route(&host_net(address)).is_some_and(leads_there)
     }
 
     /// Whether the main table has a route of this protocol, of any metric, to exactly this destination.
@@ -206,15 +210,15 @@ impl Kernel {
 }
 
 /// Counts a route's gateways in or out.
-fn count(gateways: &mut HashMap<IpAddr, usize>, route: &Route, add: bool) {
+fn count(gateways: &mut HashMap<(Name, IpAddr), usize>, route: &Route, add: bool) {
     if route.table != TABLE_MAIN {
         return;
     }
-    for gateway in route.next_hops.iter().filter_map(|hop| hop.gateway) {
-        let number = gateways.entry(gateway).or_default();
+    for way in route.next_hops.iter().filter_map(|hop| Some((hop.device.clone()?, hop.gateway?))) {
+        let number = gateways.entry(way.clone()).or_default();
         *number = if add { *number + 1 } else { number.saturating_sub(1) };
         if *number == 0 {
-            gateways.remove(&gateway);
+            gateways.remove(&way);
         }
     }
 }

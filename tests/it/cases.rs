@@ -58,7 +58,20 @@ const CASES: &[Case] = &[
         says: &["no Nodes and no IPPools", "etcdctl get --prefix /calico -w json"],
         ..HEALTHY
     },
+    Case { folder: "44c-spurious-32-cross-subnet", node: Some("n1"), ..HEALTHY },
     Case { folder: "46-load-balancer-pool", flags: &["--no-collector.routes"], ..HEALTHY },
+    Case {
+        folder: "47-floating-ip-in-a-pool",
+        node: Some("h1"),
+        flags: &["--no-collector.ipam", "--routes.watch", "affinities"],
+        ..HEALTHY
+    },
+    Case {
+        folder: "47-floating-ip-in-a-pool",
+        node: Some("h1"),
+        flags: &["--no-collector.ipam", "--routes.watch", "blocks"],
+        ..HEALTHY
+    },
 ];
 
 impl Case {

@@ -27,43 +27,40 @@ impl Context<'_> {
                 .filter_map(|(owner, _)| owner.host())
         };
         let settled: Vec<&Name> = claims(false).collect();
-        let Some((host, settled)) = (match settled.as_slice() {
-            [only] => Some((*only, true)),
+        match settled.as_slice() {
+            [only] => found.extend(self.bird_claim(cidr, only, exists && !single, pool)),
             // confd ignores a pending key, and BIRD keeps what it had: either way (J22).
-            [] => claims(true).next().map(|host| (host, false)),
-            // Two hosts announce the block; which one wins is chance.
-            _ => {
-                found.push(self.unknown(cidr));
-                return;
-            }
-        }) else {
-            return;
-        };
-        let whole = settled && exists && !single;
-        let certain = !self.setting.ownership_unknown;
-        if host == self.me {
-            let required = whole && certain && pool.is_some() && self.bird_meant;
-            found.push(Expectation {
-                class: RouteClass::LocalBlock,
-                need: if required { Need::Required } else { Need::Permitted },
-                programmer: Programmer::Bird,
-                host: Some(host.clone()),
-                form: Form::Blackhole,
-                bird_only: false,
-            });
-            return;
+            [] => found.extend(claims(true).next().and_then(|host| self.bird_claim(cidr, host, false, pool))),
+            // Each of them announces the block, and which one wins is chance.
+            several => found.extend(several.iter().filter_map(|host| self.bird_claim(cidr, host, false, pool))),
         }
-        let Some(form) = self.bird_form(pool, host, Family::of_net(cidr)) else { return };
-        let reach = self.sessions.reach(host, self.me, Family::of_net(cidr));
-        let required = whole && pool.is_some_and(|pool| self.bird_requires(pool, host, reach));
-        found.push(Expectation {
-            class: RouteClass::RemoteBlock,
+    }
+
+    /// The route of a block that `host` announces; `whole`: it has to, as far as the datastore says.
+    fn bird_claim(&self, cidr: &IpNet, host: &Name, whole: bool, pool: Option<&IpPool>) -> Option<Expectation> {
+        let (class, form, required) = if host == self.me {
+            // BIRD originates no block of one address (J22).
+            if host_route(cidr).is_some() {
+                return None;
+            }
+            let certain = !self.setting.ownership_unknown && pool.is_some();
+            (RouteClass::LocalBlock, Form::Blackhole, whole && certain && self.bird_meant)
+        } else {
+            let form = self.bird_form(pool, host, Family::of_net(cidr))?;
+            let reach = self.sessions.reach(host, self.me, Family::of_net(cidr));
+            let required = whole && pool.is_some_and(|pool| self.bird_requires(pool, host, reach));
+            let class = host_route(cidr)
+                .map_or(RouteClass::RemoteBlock, |address| self.single_class(address, RouteClass::RemoteBlock));
+            (class, form, required)
+        };
+        Some(Expectation {
+            class,
             need: if required { Need::Required } else { Need::Permitted },
             programmer: Programmer::Bird,
             host: Some(host.clone()),
             form,
             bird_only: false,
-        });
+        })
     }
 
     /// Whether BIRD's route to a host has to be here, given the way that its announcement takes (J22).
@@ -76,7 +73,7 @@ impl Context<'_> {
     }
 
     /// How BIRD routes to `host`, or `None` where that host announces nothing: no Node, no address of the family.
-    pub(super) fn bird_form(&self, pool: Option<&IpPool>, host: &Name, family: Family) -> Option<Form> {
+    pub(in crate::audit) fn bird_form(&self, pool: Option<&IpPool>, host: &Name, family: Family) -> Option<Form> {
         if self.datastore.is_unreadable_node(host) || self.datastore.is_unreadable_node(self.me) {
             return Some(Form::Unknown);
         }

@@ -16,7 +16,6 @@ impl Context<'_> {
     }
 
     pub(super) fn felix_block(&self, cidr: &IpNet, host: &Name, pool: &IpPool, found: &mut Vec<Expectation>) {
-        let family = Family::of_net(cidr);
         if host == self.me {
             // A single address needs no blackhole: nothing of it is left over.
             if host_route(cidr).is_some() {
@@ -24,7 +23,7 @@ impl Context<'_> {
             }
             found.push(Expectation {
                 class: RouteClass::LocalBlock,
-                need: self.felix_need(&Form::Blackhole, family),
+                need: self.felix_need(&Form::Blackhole, cidr),
                 programmer: Programmer::Felix,
                 host: Some(host.clone()),
                 form: Form::Blackhole,
@@ -32,24 +31,46 @@ impl Context<'_> {
             });
             return;
         }
-        let tunnel_address = host_route(cidr).filter(|address| {
-            self.datastore.node(host).is_some_and(|node| node.tunnels.values().any(|it| it == address))
-        });
-        let Some(form) = self.felix_form(pool, host, tunnel_address) else { return };
-        let class = if tunnel_address.is_some() { RouteClass::TunnelAddress } else { RouteClass::RemoteBlock };
-        found.push(Expectation {
-            class,
-            need: self.felix_need(&form, family),
+        found.extend(self.felix_remote(cidr, host, pool, RouteClass::RemoteBlock));
+    }
+
+    /// Felix's route to another host, of this class unless it leads to a tunnel address alone.
+    pub(super) fn felix_remote(
+        &self,
+        net: &IpNet,
+        host: &Name,
+        pool: &IpPool,
+        class: RouteClass,
+    ) -> Option<Expectation> {
+        let single = host_route(net);
+        let form = self.felix_form(pool, host, single)?;
+        Some(Expectation {
+            class: single.map_or(class, |address| self.single_class(address, class)),
+            need: self.felix_need(&form, net),
             programmer: Programmer::Felix,
             host: Some(host.clone()),
             form,
             bird_only: false,
-        });
+        })
     }
 
-    pub(super) fn felix_need(&self, form: &Form, family: Family) -> Need {
-        let required = self.setting.felix_routes_blocks && self.is_addressed(family) && *form != Form::Unknown;
+    fn felix_need(&self, form: &Form, net: &IpNet) -> Need {
+        let required = self.setting.felix_routes_blocks
+            && self.is_addressed(Family::of_net(net))
+            && *form != Form::Unknown
+            && !self.is_over_own_tunnel(form, net);
         if required { Need::Required } else { Need::Permitted }
+    }
+
+    /// Whether the way leads over a tunnel address that this host has as well: the kernel takes no such gateway, and one
+    /// fault of the datastore stands for all of it (J13).
+    fn is_over_own_tunnel(&self, form: &Form, net: &IpNet) -> bool {
+        let over = match form {
+            Form::Remote { gateway: Gateway::Exactly(gateway), .. } => Some(*gateway),
+            Form::Remote { gateway: Gateway::OnLink, .. } => host_route(net),
+            _ => None,
+        };
+        over.is_some_and(|over| self.node.is_some_and(|node| node.tunnels.values().any(|own| *own == over)))
     }
 
     /// Whether this host has an address of the family. Without one Felix finds neither its tunnel nor the device to
@@ -61,7 +82,7 @@ impl Context<'_> {
     /// How Felix routes to `host`, or `None` where it does not: no Node, no address, no VTEP for a tunnel (J21).
     /// `single`: the one address that the route is for. That it is the peer's tunnel address its Node says, and not its
     /// allocation.
-    pub(super) fn felix_form(&self, pool: &IpPool, host: &Name, single: Option<IpAddr>) -> Option<Form> {
+    pub(in crate::audit) fn felix_form(&self, pool: &IpPool, host: &Name, single: Option<IpAddr>) -> Option<Form> {
         if self.datastore.is_unreadable_node(host) || self.datastore.is_unreadable_node(self.me) {
             return Some(Form::Unknown);
         }

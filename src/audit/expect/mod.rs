@@ -117,6 +117,9 @@ pub(super) struct Context<'a> {
     pub sessions: &'a Sessions,
     /// BIRD is meant to run here (J24).
     pub bird_meant: bool,
+    /// Another program than Felix and BIRD routes between hosts whose blocks are podCIDRs, as flannel does in Canal
+    /// (J39).
+    pub routed_by_others: bool,
     /// Blocks that are not followed count as they were when they were read.
     pub reads: bool,
     /// How many endpoints were gone through to find out what is touched: what a look costs is counted.
@@ -171,6 +174,10 @@ impl<'a> Context<'a> {
             self.block_by_keys(cidr, pool, found);
             return;
         }
+        if block.is_some_and(|block| block.pod_cidr) && self.routed_by_others {
+            found.push(self.unknown(cidr));
+            return;
+        }
         if let (Some(host), Some(pool)) = (block.and_then(AllocationBlock::host), pool)
             && self.felix_programs(pool)
         {
@@ -196,11 +203,7 @@ impl<'a> Context<'a> {
 
     /// A route that may be there and that nobody can judge: of the class of its form (J15).
     fn unknown(&self, cidr: &IpNet) -> Expectation {
-        let class = match self.kernel.route(cidr) {
-            Some(route) if route.kind == RouteType::Blackhole => RouteClass::LocalBlock,
-            Some(route) if self.is_on_workload(route) => RouteClass::LocalWorkload,
-            _ => RouteClass::RemoteBlock,
-        };
+        let class = self.kernel.route(cidr).map_or(RouteClass::RemoteBlock, |route| self.class_by_form(route));
         Expectation {
             class,
             need: Need::Permitted,
@@ -211,6 +214,24 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The class of a route that nobody expects (J15).
+    pub(super) fn class_by_form(&self, route: &Route) -> RouteClass {
+        match route.kind {
+            RouteType::Blackhole => RouteClass::LocalBlock,
+            _ if self.is_on_workload(route) => RouteClass::LocalWorkload,
+            _ if host_route(&route.destination).is_some() => RouteClass::Borrowed,
+            _ => RouteClass::RemoteBlock,
+        }
+    }
+
+    /// The class of a route to a single address of another host.
+    pub(super) fn single_class(&self, address: IpAddr, else_it_is: RouteClass) -> RouteClass {
+        match self.datastore.tunnels_at(address).next() {
+            Some(_) => RouteClass::TunnelAddress,
+            None => else_it_is,
+        }
+    }
+
     /// The endpoint to look up before an allocation without a route is called one: where endpoints are not listed.
     pub(super) fn lookup(&self, destination: &IpNet) -> Option<EndpointId> {
         if self.datastore.knows_endpoints() {
@@ -218,13 +239,11 @@ impl<'a> Context<'a> {
         }
         let address = host_route(destination)?;
         // Only what is followed says that an address is in use now.
-        let block = self.datastore.block_around(destination)?;
-        let attribute = holder(block, address)?;
-        let node = user(block, attribute)?;
-        if matches!(attribute.kind, AttributeKind::Tunnel) {
-            return None;
-        }
-        Some(EndpointId::of_pod(node, attribute.namespace.as_deref()?, attribute.pod.as_deref()?))
+        self.datastore.blocks_around(destination).find_map(|block| {
+            let attribute = holder(block, address).filter(|it| !matches!(it.kind, AttributeKind::Tunnel))?;
+            let node = user(block, attribute)?;
+            Some(EndpointId::of_pod(node, attribute.namespace.as_deref()?, attribute.pod.as_deref()?))
+        })
     }
 }
 

@@ -31,9 +31,12 @@ impl<'a> Context<'a> {
 
     /// The most specific block around the prefix that is known.
     pub(in crate::audit) fn block_around(&self, net: &IpNet) -> Option<&'a AllocationBlock> {
-        let followed = self.datastore.block_around(net);
-        let read = self.reads_around(net).find_map(|(_, read)| read.block());
-        [followed, read].into_iter().flatten().max_by_key(|block| block.cidr.prefix_len())
+        self.blocks_around(net).max_by_key(|block| block.cidr.prefix_len())
+    }
+
+    /// All blocks around the prefix that are known.
+    pub(super) fn blocks_around(&self, net: &IpNet) -> impl Iterator<Item = &'a AllocationBlock> + use<'a> {
+        self.datastore.blocks_around(net).chain(self.reads_around(net).filter_map(|(_, read)| read.block()))
     }
 
     /// Whether the prefix lies in a block whose value cannot be read, as far as is known (J1).
@@ -41,7 +44,7 @@ impl<'a> Context<'a> {
         self.datastore.is_dark(net) || self.reads_around(net).any(|(_, read)| read.is_dark())
     }
 
-    fn reads_around(&self, net: &IpNet) -> impl Iterator<Item = (&'a IpNet, &'a ReadBlock)> {
+    fn reads_around(&self, net: &IpNet) -> impl Iterator<Item = (&'a IpNet, &'a ReadBlock)> + use<'a> {
         let (datastore, reads) = (self.datastore, self.reads);
         datastore.reads_around(net).filter(move |(cidr, _)| reads && !datastore.follows(cidr))
     }

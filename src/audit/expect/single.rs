@@ -8,17 +8,17 @@ use super::{Context, Expectation, Form, Need, holder, user};
 use crate::audit::report::RouteClass;
 use crate::audit::setting::Programmer;
 use crate::model::{
-    AffinityState, AllocationBlock, Attribute, BlockOwner, Family, IpPool, Name, WorkloadEndpoint, host_net, host_route,
+    AffinityState, AllocationBlock, Attribute, BlockOwner, Family, IpPool, Name, WorkloadEndpoint, host_net,
+    host_route, ordinal_of,
 };
 
 impl Context<'_> {
     /// Local workloads (J25).
     pub(super) fn local_workload(&self, address: IpAddr, found: &mut Vec<Expectation>) {
-        let block = self.block_around(&host_net(address));
-        let holder = block.and_then(|block| holder(block, address));
         // The host's own addresses, its tunnels' among them, are nobody's workload (J16).
         let allocated_here = !self.is_own(address)
-            && block.zip(holder).is_some_and(|(block, attribute)| user(block, attribute) == Some(self.me));
+            && self.allocations(address).any(|(block, attribute)| user(block, attribute) == Some(self.me));
+        let moves_here = self.allocations(address).any(|(_, attribute)| self.is_migration_target(attribute));
         let mut devices = Vec::new();
         let mut ready = false;
         for endpoint in self.datastore.endpoints_at(address).filter(|endpoint| endpoint.node == *self.me) {
@@ -26,14 +26,14 @@ impl Context<'_> {
             if !self.datastore.knows_endpoints() && !allocated_here {
                 continue;
             }
-            ready |= self.is_ready(endpoint) && !holder.is_some_and(|it| self.is_migration_target(it));
+            ready |= self.is_ready(endpoint) && !moves_here;
             devices.push(endpoint.interface.clone());
         }
         let known = !devices.is_empty();
-        let floating = !known && self.datastore.floats_at(address).any(|endpoint| endpoint.node == *self.me);
-        if !known && !allocated_here && !floating {
+        if !known && !allocated_here && !self.may_float(address) {
             return;
         }
+        let block = self.block_around(&host_net(address));
         let current = block.is_none_or(|block| self.is_current(block, address));
         let required = known && ready && current && self.setting.felix_routes_blocks;
         found.push(Expectation {
@@ -45,6 +45,42 @@ impl Context<'_> {
             form: if known && !ready { Form::Unknown } else { Form::Workload(devices) },
             bird_only: false,
         });
+    }
+
+    /// Whether a pod here may have the address as a floating one (J25). In a pool Felix has to be told to program them,
+    /// and then the route alone says so: which endpoint it is of is not known everywhere.
+    fn may_float(&self, address: IpAddr) -> bool {
+        let net = host_net(address);
+        if self.datastore.pool_of(&net).is_none() {
+            return self.datastore.floats_at(address).any(|endpoint| endpoint.node == *self.me);
+        }
+        self.setting.floating_ips
+            && self.kernel.route(&net).is_some_and(|route| self.is_on_workload(route))
+            && self.is_free(address)
+    }
+
+    /// Whether IPAM calls the address free, as far as every block is known that may hold it.
+    pub(in crate::audit) fn is_free(&self, address: IpAddr) -> bool {
+        let net = host_net(address);
+        let given = |block: &AllocationBlock| {
+            let ordinal = ordinal_of(&block.cidr, address).and_then(|it| u32::try_from(it).ok());
+            ordinal.is_none_or(|ordinal| block.allocation(ordinal).is_some())
+        };
+        let known = self.reads || self.questions(&net).is_empty();
+        known && !self.blocks_around(&net).any(given)
+    }
+
+    /// Who holds an address, in each block around it that gives it to somebody: of blocks that overlap any one counts.
+    pub(in crate::audit) fn allocations(
+        &self,
+        address: IpAddr,
+    ) -> impl Iterator<Item = (&AllocationBlock, &Attribute)> {
+        self.blocks_around(&host_net(address)).filter_map(move |block| Some((block, holder(block, address)?)))
+    }
+
+    /// The host that uses an address as IPAM says, in each block around it.
+    pub(in crate::audit) fn users(&self, address: IpAddr) -> impl Iterator<Item = &Name> {
+        self.allocations(address).filter_map(|(block, attribute)| user(block, attribute))
     }
 
     pub(in crate::audit) fn is_ready(&self, endpoint: &WorkloadEndpoint) -> bool {
@@ -60,11 +96,8 @@ impl Context<'_> {
     pub(super) fn single_address(&self, address: IpAddr, found: &mut Vec<Expectation>) {
         let net = host_net(address);
         let pool = self.datastore.pool_of(&net);
-        if let Some(block) = self.block_around(&net)
-            && let Some(attribute) = holder(block, address)
-            && let Some(user) = user(block, attribute)
-            && user != self.me
-        {
+        for (block, attribute) in self.allocations(address) {
+            let Some(user) = user(block, attribute).filter(|user| *user != self.me) else { continue };
             if self.pool_uncertain(&net) {
                 found.push(self.unknown(&net));
                 return;
@@ -91,22 +124,18 @@ impl Context<'_> {
     ) {
         let Some(pool) = pool else { return };
         if self.felix_programs(pool) {
-            let form = self.felix_form(pool, user, Some(address));
-            found.extend(form.map(|form| Expectation {
-                class: RouteClass::Borrowed,
-                need: match self.is_current(block, address) {
-                    true => self.felix_need(&form, Family::of(address)),
-                    false => Need::Permitted,
-                },
-                programmer: Programmer::Felix,
-                host: Some(user.clone()),
-                form,
-                bird_only: false,
+            let by_felix = self.felix_remote(&host_net(address), user, pool, RouteClass::Borrowed);
+            found.extend(by_felix.map(|expectation| match self.is_current(block, address) {
+                true => expectation,
+                false => Expectation { need: Need::Permitted, ..expectation },
             }));
         }
         // The owner of a confirmed block announces nothing beneath it.
         if self.bird_may_program(pool.class()) && !self.confirms(user, &block.cidr) {
             self.pod_by_bird(address, block, user, pool, RouteClass::Borrowed, found);
+        }
+        if self.is_nobodys(pool) {
+            found.push(self.unknown(&host_net(address)));
         }
     }
 
@@ -143,7 +172,7 @@ impl Context<'_> {
             && form != Form::Unknown
             && self.bird_requires(pool, user, self.sessions.reach_borrowed(user, self.me, family, &lends));
         found.push(Expectation {
-            class,
+            class: self.single_class(address, class),
             need: if required { Need::Required } else { Need::Permitted },
             programmer: Programmer::Bird,
             host: Some(user.clone()),
@@ -176,7 +205,7 @@ impl Context<'_> {
             pool => self.bird_form(pool, host, family),
         };
         found.push(Expectation {
-            class: RouteClass::Borrowed,
+            class: self.single_class(address, RouteClass::Borrowed),
             need: Need::Permitted,
             programmer: Programmer::Bird,
             host: Some(host.clone()),

@@ -11,6 +11,7 @@ use super::setting::{Programmer, device_encapsulation};
 use super::words;
 use crate::model::{EndpointId, Family, Name, NextHop, Protocol, Route, RouteType};
 
+mod effect;
 mod sight;
 mod unexpected;
 
@@ -152,22 +153,12 @@ impl Context<'_> {
         };
         let is_required = chosen.need == Need::Required;
         let needs_device = if is_required { needed_devices(&chosen.form) } else { &[] };
-        let evidence = match (&chosen.form, self.datastore.pool_of(&route.destination)) {
-            (Form::Remote { encapsulation, same_subnet, .. }, Some(pool)) if route.kind == RouteType::Unicast => {
-                Some(Evidence {
-                    pool: pool.name.clone(),
-                    encapsulation: actual,
-                    same_subnet: *same_subnet,
-                    fits: actual == *encapsulation,
-                })
-            }
-            _ => None,
-        };
         let reason = match met {
             Some(_) => None,
-            None if !self.is_any_up(needed_devices(&chosen.form)) => None,
+            None if self.is_stood_for(route, &chosen.form) => None,
             None => self.compare(route, chosen),
         };
+        let evidence = self.evidence(route, chosen, expectations);
         Verdict {
             actual: Some((chosen.class, actual)),
             expected: Some((chosen.class, wanted)),
@@ -188,6 +179,34 @@ impl Context<'_> {
             lookup: None,
             doubt: None,
         }
+    }
+
+    /// What a route that leads to its host says of its pool's mode (J26): nothing where two claim the destination.
+    fn evidence(&self, route: &Route, chosen: &Expectation, expectations: &[Expectation]) -> Option<Evidence> {
+        let Form::Remote { encapsulation, same_subnet, gateway, .. } = &chosen.form else { return None };
+        let (pool, host) = (self.datastore.pool_of(&route.destination)?, chosen.host.as_ref()?);
+        let one_claims = expectations.iter().filter_map(|it| it.host.as_ref()).all(|it| it == host);
+        let node = self.datastore.node(host)?;
+        let leads_there = |hop: &NextHop| {
+            effect::is_by(hop, node)
+                || effect::is_on_tunnel_link(hop, node, &route.destination)
+                || *gateway == Gateway::Recursive && hop.gateway.is_some() && !self.is_astray(hop.gateway, Some(host))
+        };
+        let arrives = route.kind == RouteType::Unicast && route.next_hops.iter().all(leads_there);
+        let actual = self.route_encapsulation(route);
+        (one_claims && arrives && !self.is_on_workload(route)).then(|| Evidence {
+            pool: pool.name.clone(),
+            encapsulation: actual,
+            same_subnet: *same_subnet,
+            fits: actual == *encapsulation,
+        })
+    }
+
+    /// Whether the fault of the tunnel that a route needs, and goes through, stands for it (J19).
+    fn is_stood_for(&self, route: &Route, form: &Form) -> bool {
+        let needed = needed_devices(form);
+        let goes_there = |hop: &NextHop| hop.device.as_deref().is_some_and(|device| needed.contains(&device));
+        !self.is_any_up(needed) && !route.next_hops.is_empty() && route.next_hops.iter().all(goes_there)
     }
 
     /// What is wrong with a route, the first reason of J18's order.

@@ -9,7 +9,7 @@ use crate::audit::expect::Context;
 use crate::audit::reasons::RouteReason;
 use crate::audit::report::RouteClass;
 use crate::audit::words;
-use crate::model::{Family, Node, Protocol, Route, RouteType, host_route};
+use crate::model::{Node, Protocol, Route, RouteType, host_route};
 use crate::state::Kind;
 
 impl Context<'_> {
@@ -30,12 +30,7 @@ impl Context<'_> {
         // Until its block was read a key stands for it.
         let claimed = !self.reads && self.datastore.is_in_block(destination);
         let known = pool.is_some() || block.is_some() || claimed;
-        let class = match route.kind {
-            RouteType::Blackhole => RouteClass::LocalBlock,
-            _ if on_workload => RouteClass::LocalWorkload,
-            _ if host_route(destination).is_some() => RouteClass::Borrowed,
-            _ => RouteClass::RemoteBlock,
-        };
+        let class = self.class_by_form(route);
         let encapsulation = self.route_encapsulation(route);
         let felix = self.setting.is_felix_protocol(route.protocol);
         let bird = route.protocol == Protocol::BIRD;
@@ -56,18 +51,16 @@ impl Context<'_> {
             let suspect = known || route.protocol == Protocol::FELIX || through_calico;
             // A pool that cannot be read may be the one that the route belongs to (J1).
             let uncertain = !known && self.datastore.has_unreadable(Kind::Pool);
-            // Where endpoints are not listed, IPAM says nothing of an address outside all pools.
-            let single = host_route(destination).is_some();
-            // Nor is it known which block holds an address outside all of them, where only keys are followed.
-            let unjudged = !known && (on_workload || single && !self.datastore.follows_blocks());
-            let unjudged = unjudged && !self.datastore.knows_endpoints();
-            // On a pod's device it may be a floating one, which is permitted (J25) and so counts as expected (J20), whether
-            // or not its endpoint was looked up for another reason.
-            if unjudged && single && !bird && class == RouteClass::LocalWorkload {
-                return Verdict { expected: Some((class, encapsulation)), ..counted(class) };
-            }
-            if !suspect || uncertain || unjudged || self.is_excused(route, on_workload) {
+            // What counts as expected while it is there (J20).
+            let permitted = |class| Verdict { expected: Some((class, encapsulation)), ..counted(class) };
+            if !suspect || uncertain || self.is_excused(route, on_workload) {
                 return Verdict::default();
+            }
+            if let Some(class) = self.redundant(route) {
+                return permitted(class);
+            }
+            if self.is_of_others(route, known) {
+                return if on_workload && !bird { permitted(class) } else { Verdict::default() };
             }
             let detail = words::stale(self, route, block);
             return Verdict { difference: difference(RouteReason::Stale, detail), ..counted(class) };
@@ -84,22 +77,25 @@ impl Context<'_> {
         }
     }
 
+    /// Whether those say whose the destination is who are not heard here: endpoints that nobody lists, where IPAM is not
+    /// Calico's (J38), of a podCIDR (J39) or of an address that lies in no pool and no block, since it may be floating
+    /// (J25) or in a block outside all pools.
+    fn is_of_others(&self, route: &Route, known: bool) -> bool {
+        let destination = &route.destination;
+        let without_ipam = self.datastore.pool_of(destination).is_some() && !self.datastore.has_ipam();
+        let on_workload = self.is_on_workload(route);
+        if host_route(destination).is_none() {
+            return without_ipam && !on_workload;
+        }
+        let of_pod_cidr = self.block_around(destination).is_some_and(|block| block.pod_cidr);
+        let outside = !known && (on_workload || !self.datastore.follows_blocks());
+        !self.datastore.knows_endpoints() && (without_ipam || of_pod_cidr || outside)
+    }
+
     /// Calico's routes that are expected by nobody and are no fault (J16).
     fn is_excused(&self, route: &Route, on_workload: bool) -> bool {
-        let destination = &route.destination;
-        let bird = route.protocol == Protocol::BIRD;
-        if bird && (self.is_aggregate(destination) || (on_workload && self.sessions.local_peer_workloads(self.me))) {
-            return true;
-        }
-        let Some(address) = host_route(destination) else { return false };
-        let family = Family::of(address);
-        let on_vxlan = route.next_hops.iter().all(|hop| {
-            hop.gateway.is_none() && matches!(hop.device.as_deref(), Some("vxlan.calico" | "vxlan-v6.calico"))
-        });
-        // Up to 3.31 Felix leaves a link route to a peer's tunnel address behind, depending on the order of events.
-        on_vxlan
-            && !route.next_hops.is_empty()
-            && self.datastore.nodes().iter().any(|(name, node)| name != self.me && node.vtep(family) == Some(address))
+        route.protocol == Protocol::BIRD
+            && (self.is_aggregate(&route.destination) || on_workload && self.sessions.local_peer_workloads(self.me))
     }
 
     /// Whether a destination is shorter than the blocks of the pool around it, or holds whole pools: an aggregate.

@@ -65,7 +65,16 @@ fn j26_the_mode_that_the_routes_show() {
         observed("ipip", |it| done(it.with("10.3.0.64/26 via 172.18.0.2 dev eth0"))),
         TunnelMode::IpipCrossSubnet
     );
-    assert_eq!(observed("ipip", |it| done(it.with("10.3.0.128/26 via 172.18.0.2 dev eth0"))), TunnelMode::Mixed);
+    assert_eq!(observed("ipip", |it| done(it.with("10.3.0.128/26 via 172.18.1.3 dev eth0"))), TunnelMode::Mixed);
+    // What leads to another host than its own says nothing of the mode.
+    assert_eq!(observed("ipip", |it| done(it.with("10.3.0.128/26 via 172.18.0.2 dev eth0"))), TunnelMode::IpipAlways);
+    // Nor does one that two hosts claim; a far route that is wrapped beside near ones that are not does.
+    assert_eq!(
+        observed("plain", |it| {
+            it.key("h3", "10.4.0.64/26", Some(AffinityState::Confirmed)).without("10.4.0.128/26").without("10.4.0.70");
+        }),
+        TunnelMode::Unknown
+    );
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::state::State;
 use crate::state::{Event, Object, ObjectId, Side};
 
 mod deviations;
+mod effect;
 mod form;
 mod host;
 mod time;
@@ -49,7 +50,12 @@ struct Host {
 }
 
 fn healthy() -> Host {
-    let mut cluster = Cluster::new();
+    healthy_where(true)
+}
+
+/// `lists`: endpoints are listed, rather than looked up.
+fn healthy_where(lists: bool) -> Host {
+    let mut cluster = Cluster { state: State::new(lists), ..Cluster::new() };
     let modes = [
         ("vxlan", "10.1.0.0/16", EncapMode::Never, EncapMode::Always),
         ("cross", "10.2.0.0/16", EncapMode::Never, EncapMode::CrossSubnet),
@@ -115,6 +121,7 @@ fn endpoint(host: &str, pod: &str, at: &str) -> Object {
         interface: format!("cali-{pod}").into(),
         addresses: vec![address(at)],
         floating: Vec::new(),
+        openstack: false,
     })
 }
 

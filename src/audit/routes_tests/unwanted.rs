@@ -42,7 +42,7 @@ fn j16_stale_is_what_is_calicos_and_expected_by_nobody() {
             it.with(line);
         })
     };
-    assert_eq!(orphan("10.50.0.9 via 172.18.0.2 dev eth0 proto bird"), ["borrowed/stale 10.50.0.9 h1"]);
+    assert_eq!(orphan("10.50.0.9 via 172.18.1.3 dev eth0 proto bird"), ["borrowed/stale 10.50.0.9 h1"]);
     // The configured protocol is as much Felix's.
     let other = |felix: u8| {
         found(move |it| {
@@ -67,11 +67,11 @@ fn j16_a_single_address_of_another_host_is_permitted_to_bird() {
     // Allocated there, or an endpoint has it.
     assert_eq!(pod("10.4.0.73 via 172.18.0.2 dev eth0 proto bird"), [""; 0]);
     assert_eq!(pod("10.4.0.75 via 172.18.0.2 dev eth0 proto bird"), [""; 0]);
-    // It is judged (J20); another protocol's is not permitted, nor one that rests or is free.
+    // It is judged (J20); what is not permitted by its form is so by its effect alone (J32).
     assert_eq!(pod("10.4.0.73 via 172.18.1.3 dev eth0 proto bird"), ["borrowed/wrong_next_hop 10.4.0.73 h2"]);
-    assert_eq!(pod("10.4.0.73 via 172.18.0.2 dev eth0 proto 80"), ["borrowed/stale 10.4.0.73 h1"]);
-    assert_eq!(pod("10.4.0.74 via 172.18.0.2 dev eth0 proto bird"), ["borrowed/stale 10.4.0.74 h1"]);
-    assert_eq!(pod("10.4.0.76 via 172.18.0.2 dev eth0 proto bird"), ["borrowed/stale 10.4.0.76 h1"]);
+    assert_eq!(pod("10.4.0.73 via 172.18.0.254 dev eth0 proto 80"), ["borrowed/stale 10.4.0.73 h1"]);
+    assert_eq!(pod("10.4.0.74 via 172.18.0.254 dev eth0 proto bird"), ["borrowed/stale 10.4.0.74 h1"]);
+    assert_eq!(pod("10.4.0.76 via 172.18.0.254 dev eth0 proto bird"), ["borrowed/stale 10.4.0.76 h1"]);
 }
 
 #[test]
@@ -114,9 +114,30 @@ fn j25_where_endpoints_are_not_known_what_may_be_a_floating_address_counts_as_ex
         assert_eq!(counted("192.0.2.4 dev cali-z proto 80", looked_up), 1);
     }
     // Felix gives a pod single addresses, and BIRD none.
-    assert_eq!(counted("192.0.2.0/24 dev cali-a", false), 0);
     assert_eq!(counted("192.0.2.4 dev cali-a proto bird", false), 0);
     assert_eq!(counted("192.0.2.4 dev eth1", false), 0);
+}
+
+#[test]
+fn j25_a_floating_address_in_a_pool_is_permitted_where_felix_programs_them_listed_or_not() {
+    for lists in [true, false] {
+        let found = |floating: Option<bool>, line: &str| {
+            let mut host = healthy_where(lists);
+            host.felix(|config| config.floating_ips = floating);
+            host.with(line).faults()
+        };
+        // In no block, and free in one.
+        for address in ["10.1.7.7", "10.1.0.9", "10.4.0.99"] {
+            let line = format!("{address} dev cali-a metric 1024");
+            let stale = format!("local_workload/stale {address} h1");
+            assert_eq!(found(Some(true), &line), [""; 0], "{line}");
+            assert_eq!(found(Some(false), &line), [stale.as_str()], "{line}");
+            assert_eq!(found(None, &line), [stale], "{line}");
+        }
+        // Given to somebody else, or on no pod's device.
+        assert_eq!(found(Some(true), "10.4.0.70 dev cali-a"), ["borrowed/wrong_next_hop 10.4.0.70 h3"]);
+        assert_eq!(found(Some(true), "10.1.7.7 dev eth1 proto 80"), ["borrowed/stale 10.1.7.7 h1"]);
+    }
 }
 
 #[test]

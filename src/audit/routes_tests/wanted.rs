@@ -93,8 +93,8 @@ fn j21_a_tunnel_address_is_routed_without_gateway() {
         })
     };
     assert_eq!(borrowed("10.1.0.9 dev vxlan.calico"), [""; 0]);
-    assert_eq!(borrowed(""), ["borrowed/missing 10.1.0.9 h2"]);
-    assert_eq!(borrowed("10.1.0.9 via 10.1.0.9 dev vxlan.calico"), ["borrowed/wrong_next_hop 10.1.0.9 h2"]);
+    assert_eq!(borrowed(""), ["tunnel_address/missing 10.1.0.9 h2"]);
+    assert_eq!(borrowed("10.1.0.9 via 10.1.0.9 dev vxlan.calico"), ["tunnel_address/wrong_next_hop 10.1.0.9 h2"]);
 }
 
 #[test]

@@ -79,6 +79,15 @@ type Actual<V> = Option<(Option<V>, EntryState)>;
 
 /// `certain`: every Node can be read, so that what none asks for is asked for by nobody (J1).
 pub(super) fn judge(tunnel: &Tunnel, tables: &Tunnels, entry: Entry, certain: bool) -> Verdict {
+    // An end that has this host's own address is one fault of the datastore (J13), and its entries may be there or not.
+    if owners(tunnel, entry).iter().any(|peer| tunnel.is_own(peer.address)) {
+        let permanent = match entry {
+            Entry::Neighbour(address) => tables.neighbour(tunnel.index, address).map(|it| it.state),
+            Entry::Fdb(mac) => tables.fdb_entry(tunnel.index, mac).map(|it| it.state),
+        };
+        let permanent = permanent.is_some_and(|state| state.is_permanent());
+        return Verdict { actual: permanent, expected: permanent, difference: None };
+    }
     match entry {
         Entry::Neighbour(address) => {
             let actual = tables.neighbour(tunnel.index, address).map(|it| (it.mac, it.state));
@@ -106,11 +115,12 @@ fn compare<V: PartialEq>(wanted: impl Iterator<Item = V>, actual: Actual<V>, cer
     Verdict { actual: permanent, expected: expected || (permanent && !certain), difference }
 }
 
-/// Whether a route of the main table needs the entry now.
+/// Whether a route of the main table through the tunnel's device needs the entry now.
 pub(super) fn is_used(tunnel: &Tunnel, kernel: &Kernel, entry: Entry) -> bool {
+    let is_used = |address| kernel.is_used(&tunnel.device, address);
     match entry {
-        Entry::Neighbour(address) => kernel.is_used(address),
-        Entry::Fdb(mac) => tunnel.with_mac(mac).any(|peer| kernel.is_used(peer.address)),
+        Entry::Neighbour(address) => is_used(address),
+        Entry::Fdb(mac) => tunnel.with_mac(mac).any(|peer| is_used(peer.address)),
     }
 }
 

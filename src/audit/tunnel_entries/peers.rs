@@ -32,6 +32,8 @@ pub struct Tunnel {
     pub index: u32,
     /// Whether it needs forwarding entries: eBPF's device needs none.
     pub has_fdb: bool,
+    /// This host's own tunnel addresses.
+    own: Vec<IpAddr>,
     /// Sorted by the Node's name.
     peers: Vec<Peer>,
     /// Places in that list, sorted by address and by MAC.
@@ -44,6 +46,11 @@ impl Tunnel {
     pub fn peer(&self, node: &str) -> Option<&Peer> {
         let place = self.peers.binary_search_by(|peer| (*peer.node).cmp(node)).ok()?;
         self.peers.get(place)
+    }
+
+    /// Whether this host has the tunnel address itself.
+    pub(super) fn is_own(&self, address: IpAddr) -> bool {
+        self.own.contains(&address)
     }
 
     /// All other ends, by the Node's name.
@@ -115,6 +122,7 @@ pub(super) fn tunnel(
         device: link.name.clone(),
         index: link.index,
         has_fdb: !is_flow_based(link, setting),
+        own: datastore.node(me).into_iter().flat_map(|node| node.tunnels.values().copied()).collect(),
         by_address: sorted(&peers, |peer| peer.address),
         by_mac: sorted(&peers, |peer| peer.mac),
         peers,

@@ -173,7 +173,7 @@ fn while_the_picture_is_lost_the_last_report_stands_and_the_routes_go_on() {
 #[test]
 fn an_entry_is_used_by_the_routes_by_its_address_or_to_it() {
     let mut cluster = cluster();
-    let kernel = |cluster: &Cluster, peer| cluster.state.kernel.is_used(tunnel_address(peer));
+    let kernel = |cluster: &Cluster, peer| cluster.state.kernel.is_used(&"vxlan.calico".into(), tunnel_address(peer));
     let route = |destination: &str, gateway: Option<IpAddr>| crate::model::Route {
         table: crate::model::TABLE_MAIN,
         destination: destination.parse().unwrap(),
@@ -194,6 +194,8 @@ fn an_entry_is_used_by_the_routes_by_its_address_or_to_it() {
     let by = route("10.1.1.64/26", Some(tunnel_address(1)));
     cluster.event(Event::Route(by.clone())).event(Event::Route(route("10.1.2.0/32", None)));
     assert!(kernel(&cluster, 1) && kernel(&cluster, 2) && !kernel(&cluster, 3));
+    // Through another device it needs no entry of this one.
+    assert!(!cluster.state.kernel.is_used(&"eth0".into(), tunnel_address(1)));
     // Replaced by one that leads elsewhere, of another table, gone.
     cluster.event(Event::Route(route("10.1.1.64/26", Some(tunnel_address(3)))));
     assert!(!kernel(&cluster, 1) && kernel(&cluster, 3));

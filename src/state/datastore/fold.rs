@@ -109,6 +109,9 @@ impl Datastore {
                 for address in node.own_addresses() {
                     self.nodes_by_address.entry(address).or_default().insert(name.clone(), ());
                 }
+                for address in node.tunnels.values() {
+                    self.nodes_by_tunnel.entry(*address).or_default().insert(name.clone(), ());
+                }
                 self.nodes.insert(name, Box::new(node));
             }
             Object::Endpoint(endpoint) => {
@@ -295,6 +298,9 @@ impl Datastore {
         let Some(node) = self.nodes.remove(name) else { return };
         for address in node.own_addresses() {
             forget(&mut self.nodes_by_address, address, name);
+        }
+        for address in node.tunnels.values() {
+            forget(&mut self.nodes_by_tunnel, *address, name);
         }
     }
 

@@ -64,6 +64,8 @@ pub struct Datastore {
     endpoints_by_node: HashMap<Name, BTreeSet<EndpointId>>,
     /// Routing and other own addresses of nodes.
     nodes_by_address: HashMap<IpAddr, Sorted<Name>>,
+    /// Tunnel addresses of nodes.
+    nodes_by_tunnel: HashMap<IpAddr, Sorted<Name>>,
     /// Hosts' names, each once: every block and every key repeats one.
     names: Shared<str>,
     /// Labels of Nodes, each once.
@@ -98,7 +100,12 @@ impl Datastore {
 
     /// The most specific readable block that contains the prefix.
     pub fn block_around(&self, net: &IpNet) -> Option<&AllocationBlock> {
-        self.blocks.covering(net).next().map(|(_, block)| &**block)
+        self.blocks_around(net).next()
+    }
+
+    /// All readable blocks that contain the prefix, the most specific first. Healthy blocks do not overlap.
+    pub fn blocks_around(&self, net: &IpNet) -> impl Iterator<Item = &AllocationBlock> + use<'_> {
+        self.blocks.covering(net).map(|(_, block)| &**block)
     }
 
     /// Readable blocks that contain the CIDR or lie inside it, itself left out.
@@ -230,6 +237,11 @@ impl Datastore {
         self.nodes_by_address.get(&address).into_iter().flat_map(Sorted::iter).map(|(name, ())| name)
     }
 
+    /// Names of the nodes that have this address on one of their tunnels. More than one is a fault (J13).
+    pub fn tunnels_at(&self, address: IpAddr) -> impl Iterator<Item = &Name> + '_ {
+        self.nodes_by_tunnel.get(&address).into_iter().flat_map(Sorted::iter).map(|(name, ())| name)
+    }
+
     /// Endpoints by id: all of them, or those that were looked up.
     pub fn endpoints(&self) -> &BTreeMap<EndpointId, WorkloadEndpoint> {
         &self.endpoints
@@ -292,6 +304,18 @@ impl Datastore {
     /// Whether something of the kind cannot be read.
     pub fn has_unreadable(&self, kind: Kind) -> bool {
         self.unreadable.keys().any(|id| id.kind() == kind)
+    }
+
+    /// Whether Calico's IPAM is in use, as far as anything of it is known: a block, a key, a handle, its configuration
+    /// (J38).
+    pub fn has_ipam(&self) -> bool {
+        let of_ipam =
+            |id: &ObjectId| matches!(id.kind(), Kind::Block | Kind::Affinity | Kind::Handle | Kind::IpamConfig);
+        self.ipam_config.is_some()
+            || !self.handles.is_empty()
+            || self.blocks.iter().next().is_some()
+            || self.affinities.iter().next().is_some()
+            || self.unreadable.keys().any(of_ipam)
     }
 
     /// Whether a node of this name exists and cannot be read.

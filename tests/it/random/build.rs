@@ -366,5 +366,6 @@ pub(super) fn endpoint(host: &Name, pod: &str, address: IpAddr, floating: Vec<Ip
         interface: device("default", pod).into(),
         addresses: vec![address],
         floating,
+        openstack: false,
     }
 }

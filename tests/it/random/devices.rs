@@ -37,7 +37,8 @@ impl Oracle<'_> {
                 TunnelKind::VxlanV6 => (PoolClass::Vxlan, Family::V6),
                 _ => continue,
             };
-            if world.pools().any(|pool| pool.class() == class && pool.family() == family) {
+            let sends = world.node(&world.me).is_some_and(|node| node.routing_address(family).is_some());
+            if sends && world.pools().any(|pool| pool.class() == class && pool.family() == family) {
                 devices.insert(kind.device(), Some(*address));
             }
         }

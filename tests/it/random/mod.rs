@@ -5,6 +5,7 @@ mod build;
 mod causes;
 mod devices;
 mod dump;
+mod effect;
 mod explain;
 mod kernel;
 #[cfg(feature = "kubernetes")]

@@ -107,7 +107,7 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    fn is_way(&self, hop: &NextHop, device: &str, gateway: &Gateway) -> bool {
+    pub(super) fn is_way(&self, hop: &NextHop, device: &str, gateway: &Gateway) -> bool {
         let Some(name) = hop.device.as_deref() else { return true };
         let mine = self.world.node(&self.world.me);
         let at = |link: &&Link| {
@@ -149,7 +149,8 @@ impl<'a> Oracle<'a> {
                 }
                 (None, _) => None,
                 (Some(route), Some(first)) if wanted.iter().all(|it| self.compare(route, it).is_some()) => {
-                    let reason = self.compare(route, first).filter(|_| self.device_is_up(first));
+                    let stands_for = !self.device_is_up(first) && goes_through(route, first);
+                    let reason = self.compare(route, first).filter(|_| !stands_for);
                     reason.map(|reason| (first.class, reason, first.host.clone()))
                 }
                 (Some(_), Some(_)) => None,
@@ -222,15 +223,6 @@ impl<'a> Oracle<'a> {
         let felix = route.protocol == Protocol::FELIX
             || (self.setting.protocol != Protocol::BOOT && route.protocol == self.setting.protocol);
         if bird || felix || (calicos && route.protocol == Protocol::BOOT) {
-            let vtep = host_route(net).is_some_and(|at| {
-                let only_vxlan = devices.iter().all(|it| matches!(*it, "vxlan.calico" | "vxlan-v6.calico"));
-                let link = route.next_hops.iter().all(|hop| hop.gateway.is_none());
-                let others = world.nodes().filter(|(name, _)| **name != world.me);
-                !devices.is_empty()
-                    && only_vxlan
-                    && link
-                    && others.into_iter().any(|(_, it)| it.vtep(Family::of(at)) == Some(at))
-            });
             let wide = bird
                 && match pool {
                     Some(pool) => net.prefix_len() < pool.block_size,
@@ -238,11 +230,18 @@ impl<'a> Oracle<'a> {
                 };
             let suspect = known || calicos || route.protocol == Protocol::FELIX;
             let uncertain = !known && world.pool_is_dark();
-            return (suspect && !uncertain && !vtep && !wide).then_some((class, "stale"));
+            let fault = suspect && !uncertain && !wide && !self.changes_nothing(route);
+            return fault.then_some((class, "stale"));
         }
         let owned = block.is_some_and(|block| block.owner.is_some());
         (pool.is_some() && owned).then_some((class, "foreign"))
     }
+}
+
+/// A fault of the tunnel stands for what goes through it (J19).
+fn goes_through(route: &Route, wanted: &Wanted) -> bool {
+    let Form::Remote { device, .. } = &wanted.form else { return false };
+    !route.next_hops.is_empty() && route.next_hops.iter().all(|hop| hop.device.as_deref() == Some(device))
 }
 
 fn says_bgp(world: &World) -> bool {

@@ -16,6 +16,8 @@ pub(super) struct Setting {
     /// A configuration that may say who programs what cannot be read.
     pub(super) unknown: bool,
     pub(super) felix_routes: bool,
+    /// Floating addresses are programmed.
+    pub(super) floating: bool,
     pub(super) protocol: Protocol,
     prefixes: Vec<String>,
 }
@@ -65,6 +67,7 @@ impl Setting {
             in_words: felix.is_some() && bird.is_some(),
             unknown: any_dark(&own) || any_dark("default"),
             felix_routes: sources.iter().find_map(|it| it.route_sync_disabled) != Some(true),
+            floating: sources.iter().find_map(|it| it.floating_ips) == Some(true),
             protocol: Protocol(sources.iter().find_map(|it| it.device_route_protocol).unwrap_or(3)),
             prefixes: prefixes.split(',').map(|it| it.trim().to_owned()).filter(|it| !it.is_empty()).collect(),
         }

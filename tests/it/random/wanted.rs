@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use calico_exporter::model::{
     AffinityState, AllocationBlock, Attribute, AttributeKind, BlockOwner, EncapMode, Family, IpPool, Name, PoolClass,
-    TunnelKind, host_net, host_route, ordinal_of,
+    TunnelKind, host_net, host_route,
 };
 use ipnet::IpNet;
 
@@ -55,15 +55,13 @@ impl Oracle<'_> {
     fn workload(&self, address: IpAddr, wanted: &mut Vec<Wanted>) {
         let world = self.world;
         let me = &world.me;
-        let allocation = world.block_around(&host_net(address)).and_then(|block| Some((block, held(block, address)?)));
-        let here = !self.is_own(address) && allocation.is_some_and(|(block, it)| user(block, it) == Some(me));
+        let here = !self.is_own(address) && world.holds(address).any(|(block, it)| user(block, it) == Some(me));
         let target =
-            allocation.is_some_and(|(_, it)| it.node.as_ref() != Some(me) && it.peer_node.as_ref() == Some(me));
+            world.holds(address).any(|(_, it)| it.node.as_ref() != Some(me) && it.peer_node.as_ref() == Some(me));
         let mine: Vec<_> = world.endpoints_at(address).filter(|it| it.node == *me).collect();
         let up = mine.iter().any(|it| world.link(&it.interface).is_some_and(|link| link.admin_up && !link.no_carrier));
-        let floats = world.endpoints().any(|it| it.node == *me && it.floating.contains(&address));
         let form = match (mine.is_empty(), up && !target) {
-            (true, _) if here || floats => Form::Workload(Vec::new()),
+            (true, _) if here || self.floats(address) => Form::Workload(Vec::new()),
             (true, _) => return,
             (false, true) => Form::Workload(mine.iter().map(|it| it.interface.clone()).collect()),
             (false, false) => Form::Anything,
@@ -78,12 +76,27 @@ impl Oracle<'_> {
         });
     }
 
+    /// A floating address of a pod here: outside pools as an endpoint says; in one, where Felix programs them, as a route
+    /// on a pod's device says.
+    fn floats(&self, address: IpAddr) -> bool {
+        let world = self.world;
+        if world.pool_of(&host_net(address)).is_none() {
+            return world.endpoints().any(|it| it.node == world.me && it.floating.contains(&address));
+        }
+        let on_pod = world.route(&host_net(address)).is_some_and(|route| {
+            route.next_hops.iter().any(|hop| hop.device.as_deref().is_some_and(|it| self.setting.is_workload(it)))
+        });
+        self.setting.floating && on_pod && world.is_free(address)
+    }
+
     fn single(&self, address: IpAddr, wanted: &mut Vec<Wanted>) {
         let world = self.world;
         let net = host_net(address);
         let pool = world.pool_of(&net);
+        let of_tunnel = !world.tunnels_at(address).is_empty();
+        let class = |else_it_is| if of_tunnel { "tunnel_address" } else { else_it_is };
         let exported = |host: &Name| Wanted {
-            class: "borrowed",
+            class: class("borrowed"),
             required: false,
             host: Some(host.clone()),
             bird: true,
@@ -94,10 +107,8 @@ impl Oracle<'_> {
             }
             .unwrap_or(Form::Anything),
         };
-        let allocation = world.block_around(&net).and_then(|block| Some((block, held(block, address)?)));
-        if let Some((block, it)) = allocation
-            && let Some(host) = user(block, it).filter(|host| **host != world.me)
-        {
+        for (block, it) in world.holds(address) {
+            let Some(host) = user(block, it).filter(|host| **host != world.me) else { continue };
             if pool.is_none() && world.pool_is_dark() {
                 wanted.push(anything());
                 return;
@@ -107,9 +118,10 @@ impl Oracle<'_> {
                 && let Some(pool) = pool.filter(|pool| self.by_felix(pool))
                 && let Some(form) = self.felix_form(pool, host, Some(address))
             {
-                let required = self.by_felix_here(Family::of(address)) && form != Form::Anything;
+                let required =
+                    self.by_felix_here(Family::of(address)) && form != Form::Anything && !self.is_shared(&form, &net);
                 let host = Some(host.clone());
-                wanted.push(Wanted { class: "borrowed", required, host, bird: false, only_bird: false, form });
+                wanted.push(Wanted { class: class("borrowed"), required, host, bird: false, only_bird: false, form });
             }
             let own = world
                 .keys(&block.cidr)
@@ -124,15 +136,35 @@ impl Oracle<'_> {
                 let lender = Some(&block.cidr);
                 let required =
                     used && form != Form::Anything && self.announced(pool, host, Family::of(address), lender);
-                let class = if alone { "remote_block" } else { "borrowed" };
+                let class = class(if alone { "remote_block" } else { "borrowed" });
                 let host = Some(host.clone());
                 wanted.push(Wanted { class, required, host, bird: true, only_bird: false, form });
+            }
+            if borrowed && pool.is_some_and(|pool| self.is_nobodys(pool)) {
+                wanted.push(anything());
             }
             wanted.push(exported(host));
         }
         for endpoint in world.endpoints_at(address).filter(|it| it.node != world.me) {
             wanted.push(exported(&endpoint.node));
         }
+    }
+
+    /// Nobody is configured to program the pool's class.
+    pub(super) fn is_nobodys(&self, pool: &IpPool) -> bool {
+        matches!(pool.class(), PoolClass::Ipip | PoolClass::NoEncap)
+            && !self.by_felix(pool)
+            && !self.by_bird(pool.class())
+    }
+
+    /// The way leads over a tunnel address that is this host's own as well (J13).
+    fn is_shared(&self, form: &Form, net: &IpNet) -> bool {
+        let over = match form {
+            Form::Remote { gateway: Gateway::Exactly(at), .. } => Some(*at),
+            Form::Remote { gateway: Gateway::Absent, .. } => host_route(net),
+            _ => None,
+        };
+        over.is_some_and(|at| self.world.tunnels_at(at).contains(&&self.world.me))
     }
 
     fn block(&self, cidr: &IpNet, wanted: &mut Vec<Wanted>) {
@@ -154,11 +186,11 @@ impl Oracle<'_> {
             && self.by_felix(pool)
         {
             let mine = *host == world.me;
-            let tunnel = one.filter(|it| world.node(host).is_some_and(|node| node.tunnels.values().any(|at| at == it)));
+            let tunnel = one.filter(|it| !world.tunnels_at(*it).is_empty());
             let form = match (mine, one) {
                 (true, Some(_)) => None,
                 (true, None) => Some(Form::Blackhole),
-                (false, _) => self.felix_form(pool, host, tunnel),
+                (false, _) => self.felix_form(pool, host, one),
             };
             if let Some(form) = form {
                 wanted.push(Wanted {
@@ -167,7 +199,7 @@ impl Oracle<'_> {
                         (false, Some(_)) => "tunnel_address",
                         (false, None) => "remote_block",
                     },
-                    required: self.by_felix_here(family) && form != Form::Anything,
+                    required: self.by_felix_here(family) && form != Form::Anything && !self.is_shared(&form, cidr),
                     host: Some(host.clone()),
                     bird: false,
                     only_bird: false,
@@ -181,9 +213,7 @@ impl Oracle<'_> {
         // Nobody's class: what is there is not judged.
         if let (Some(block), Some(pool)) = (block, pool)
             && block.owner.is_some()
-            && matches!(pool.class(), PoolClass::Ipip | PoolClass::NoEncap)
-            && !self.by_felix(pool)
-            && !self.by_bird(pool.class())
+            && self.is_nobodys(pool)
         {
             wanted.push(anything());
         }
@@ -200,26 +230,35 @@ impl Oracle<'_> {
         let world = self.world;
         let keys: Vec<_> = world.keys(cidr).into_iter().filter(|key| key.owner.host().is_some()).collect();
         let settled: Vec<_> = keys.iter().filter(|key| key.state != AffinityState::Pending).collect();
-        if world.has_dark_key(cidr) || settled.len() > 1 {
+        if world.has_dark_key(cidr) {
             wanted.push(anything());
             return;
         }
-        let Some(key) = settled.first().copied().or(keys.first()) else { return };
-        let host = key.owner.host().unwrap();
-        let family = Family::of_net(cidr);
-        let whole = !settled.is_empty() && block.is_some() && host_route(cidr).is_none() && pool.is_some();
-        let (class, form, required) = if *host == world.me {
-            ("local_block", Some(Form::Blackhole), whole && self.bird_meant && !self.setting.unknown)
-        } else {
-            let reached = pool.is_some_and(|pool| self.announced(pool, host, family, None));
-            ("remote_block", self.bird_form(pool, host, family), whole && reached)
+        let (claims, whole) = match settled.as_slice() {
+            [] => (keys.iter().take(1).collect(), false),
+            [only] => (vec![*only], block.is_some() && host_route(cidr).is_none() && pool.is_some()),
+            // Either way is right.
+            _ => (settled, false),
         };
-        let Some(form) = form else { return };
-        let required = required && form != Form::Anything;
-        wanted.push(Wanted { class, required, host: Some(host.clone()), bird: true, only_bird: false, form });
+        for key in claims {
+            let host = key.owner.host().unwrap();
+            let family = Family::of_net(cidr);
+            let (class, form, required) = if *host == world.me {
+                let blackhole = host_route(cidr).is_none().then_some(Form::Blackhole);
+                ("local_block", blackhole, whole && self.bird_meant && !self.setting.unknown)
+            } else {
+                let reached = pool.is_some_and(|pool| self.announced(pool, host, family, None));
+                let of_tunnel = host_route(cidr).is_some_and(|it| !world.tunnels_at(it).is_empty());
+                let class = if of_tunnel { "tunnel_address" } else { "remote_block" };
+                (class, self.bird_form(pool, host, family), whole && reached)
+            };
+            let Some(form) = form else { continue };
+            let required = required && form != Form::Anything;
+            wanted.push(Wanted { class, required, host: Some(host.clone()), bird: true, only_bird: false, form });
+        }
     }
 
-    fn by_felix(&self, pool: &IpPool) -> bool {
+    pub(super) fn by_felix(&self, pool: &IpPool) -> bool {
         match pool.class() {
             PoolClass::Vxlan => true,
             PoolClass::Ipip => self.setting.felix_ipip && !self.setting.unknown,
@@ -234,7 +273,7 @@ impl Oracle<'_> {
         self.setting.felix_routes && me.is_some_and(|node| node.routing_address(family).is_some())
     }
 
-    fn by_bird(&self, class: PoolClass) -> bool {
+    pub(super) fn by_bird(&self, class: PoolClass) -> bool {
         match class {
             PoolClass::Ipip => self.setting.bird_ipip || self.setting.unknown,
             PoolClass::NoEncap => self.setting.bird_plain || self.setting.unknown,
@@ -247,7 +286,7 @@ impl Oracle<'_> {
         mine.is_some_and(|net| net.contains(&peer))
     }
 
-    fn felix_form(&self, pool: &IpPool, host: &Name, only: Option<IpAddr>) -> Option<Form> {
+    pub(super) fn felix_form(&self, pool: &IpPool, host: &Name, only: Option<IpAddr>) -> Option<Form> {
         if self.world.node_is_dark(host) || self.world.node_is_dark(&self.world.me) {
             return Some(Form::Anything);
         }
@@ -269,7 +308,7 @@ impl Oracle<'_> {
         Some(Form::Remote { wrap: "vxlan", device: kind.device(), gateway })
     }
 
-    fn bird_form(&self, pool: Option<&IpPool>, host: &Name, family: Family) -> Option<Form> {
+    pub(super) fn bird_form(&self, pool: Option<&IpPool>, host: &Name, family: Family) -> Option<Form> {
         if self.world.node_is_dark(host) || self.world.node_is_dark(&self.world.me) {
             return Some(Form::Anything);
         }
@@ -316,13 +355,7 @@ fn anything() -> Wanted {
     Wanted { class: "remote_block", required: false, host: None, bird: true, only_bird: false, form: Form::Anything }
 }
 
-/// The attribute of an address that is allocated, and not cooling.
-fn held(block: &AllocationBlock, address: IpAddr) -> Option<&Attribute> {
-    let ordinal = u32::try_from(ordinal_of(&block.cidr, address)?).ok()?;
-    block.allocation(ordinal)?.filter(|it| it.kind != AttributeKind::Cooldown)
-}
-
-fn user<'b>(block: &'b AllocationBlock, it: &'b Attribute) -> Option<&'b Name> {
+pub(super) fn user<'b>(block: &'b AllocationBlock, it: &'b Attribute) -> Option<&'b Name> {
     match it.kind {
         AttributeKind::WindowsReserved | AttributeKind::LoadBalancer => None,
         _ => it.node.as_ref().or(block.host()),

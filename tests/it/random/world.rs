@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use calico_exporter::audit::Backend;
 use calico_exporter::model::{
-    AllocationBlock, BlockAffinity, BlockOwner, Family, FelixConfiguration, IpPool, Link, Name, Node, Route, RouteKey,
-    TABLE_MAIN, WorkloadEndpoint,
+    AllocationBlock, Attribute, AttributeKind, BlockAffinity, BlockOwner, Family, FelixConfiguration, IpPool, Link,
+    Name, Node, Route, RouteKey, TABLE_MAIN, WorkloadEndpoint, ordinal_of,
 };
 use calico_exporter::state::{Event, Object, ObjectId, Side, State, Unreadable};
 use ipnet::IpNet;
@@ -93,6 +93,28 @@ impl World {
 
     pub(super) fn block_around(&self, net: &IpNet) -> Option<&AllocationBlock> {
         self.blocks().filter(|block| block.cidr.contains(net)).max_by_key(|block| block.cidr.prefix_len())
+    }
+
+    /// Blocks that hold the address, with whom they give it to.
+    pub(super) fn holds(&self, at: IpAddr) -> impl Iterator<Item = (&AllocationBlock, &Attribute)> {
+        self.blocks().filter_map(move |block| {
+            let ordinal = u32::try_from(ordinal_of(&block.cidr, at)?).ok()?;
+            let held = block.allocation(ordinal)??;
+            (held.kind != AttributeKind::Cooldown).then_some((block, held))
+        })
+    }
+
+    /// No block that holds the address gives it to anybody.
+    pub(super) fn is_free(&self, at: IpAddr) -> bool {
+        self.blocks().all(|block| match ordinal_of(&block.cidr, at).map(u32::try_from) {
+            Some(Ok(ordinal)) => block.allocation(ordinal).is_none(),
+            _ => true,
+        })
+    }
+
+    /// The Nodes on one of whose tunnels the address is.
+    pub(super) fn tunnels_at(&self, at: IpAddr) -> Vec<&Name> {
+        self.nodes().filter(|(_, node)| node.tunnels.values().any(|it| *it == at)).map(|(name, _)| name).collect()
     }
 
     pub(super) fn is_dark(&self, net: &IpNet) -> bool {

@@ -295,7 +295,7 @@ fn an_entry_that_a_route_needs_is_counted_apart() {
     let [(used, is_used), (idle, is_idle)] = &details[..] else { panic!("{details:#?}") };
     assert_eq!((*used, *idle), (VX2_TUNNEL, "10.200.32.128"));
     assert!(is_used.ends_with("; a route needs it now") && is_used.contains("vx2"), "{is_used}");
-    let routed = host.state.kernel.is_used("10.200.32.128".parse().unwrap());
+    let routed = host.state.kernel.is_used(&"vxlan.calico".into(), "10.200.32.128".parse().unwrap());
     assert_eq!(is_idle.ends_with("; a route needs it now"), routed, "{is_idle}");
     let counts = report.tunnels.unwrap().entries[&("vxlan.calico".into(), Table::Neighbours)];
     assert_eq!((counts.actual, counts.expected, counts.faults_in_use), (2, 4, 1 + u64::from(routed)));

@@ -18,6 +18,7 @@ object! {
 
 object! {
     EndpointSpec, rest IgnoredAny, {
+        "orchestrator" => orchestrator: String,
         "node" => node: String,
         "pod" => pod: String,
         "containerID" => container_id: String,
@@ -44,6 +45,7 @@ pub(super) fn read(id: EndpointId, value: &[u8]) -> Read {
         interface: spec.interface.into(),
         addresses: spec.networks.0.iter().filter_map(|network| network.0.map(|net| net.addr())).collect(),
         floating: spec.nats.0.iter().filter_map(|nat| nat.external.0).collect(),
+        openstack: spec.orchestrator == "openstack",
     })))
 }
 
@@ -66,6 +68,7 @@ mod tests {
             interface: "cali3f1c0a2b4d5".into(),
             addresses: addresses(&["10.244.83.65", "fd00::5", "10.1.2.3"]),
             floating: addresses(&["172.18.1.1"]),
+            openstack: false,
         };
         assert_eq!(object(KEY, value), Object::Endpoint(endpoint));
     }

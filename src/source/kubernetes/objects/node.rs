@@ -173,7 +173,11 @@ fn blocks(name: &Name, spec: &Spec<'_>) -> Result<Vec<Object>, Unreadable> {
         let cidr = cidr("spec.podCIDRs", text)?.trunc();
         let owner = BlockOwner::Host(name.clone());
         objects.push(Object::Affinity(BlockAffinity { owner: owner.clone(), cidr, state: AffinityState::Confirmed }));
-        objects.push(Object::Block(AllocationBlock { owner: Some(owner), ..AllocationBlock::new(cidr) }));
+        objects.push(Object::Block(AllocationBlock {
+            owner: Some(owner),
+            pod_cidr: true,
+            ..AllocationBlock::new(cidr)
+        }));
     }
     Ok(objects)
 }

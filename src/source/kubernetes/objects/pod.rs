@@ -72,6 +72,7 @@ pub(super) fn read(decoder: &Decoder, item: &[u8]) -> Result<Decoded, Unreadable
         interface: format!("{}{}", decoder.interface_prefix, device(namespace, pod)).into(),
         addresses,
         floating,
+        openstack: false,
     };
     Ok(meta.decoded(place, Says::Objects(vec![Object::Endpoint(endpoint)])))
 }

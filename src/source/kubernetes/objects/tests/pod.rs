@@ -44,6 +44,7 @@ fn a_pod_is_an_endpoint_with_the_names_that_calico_gives_it() {
         interface: "calia4fc3c48bd8".into(),
         addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
         floating: Vec::new(),
+        openstack: false,
     };
     assert_eq!(endpoint(&item), expected);
     let decoder = Decoder { interface_prefix: "tap".into(), ..Decoder::new(ApiGroup::Native) };
