@@ -6,7 +6,7 @@ use super::expect::{Context, Device, Expectation, Form, Gateway};
 use super::reasons::RouteReason;
 use super::report::{Encapsulation, RouteClass};
 use super::setting::Programmer;
-use crate::model::{AllocationBlock, NextHop, Protocol, Route, RouteType, host_route, ordinal_of};
+use crate::model::{AllocationBlock, Protocol, Route, host_route, ordinal_of};
 
 /// A destination as a subject: a single address bare (J28).
 pub(super) fn destination(net: &IpNet) -> String {
@@ -20,46 +20,9 @@ pub(super) fn moment(seconds: u64) -> String {
     text.unwrap_or_else(|| format!("{seconds} s after 1970"))
 }
 
-fn protocol(protocol: Protocol) -> String {
-    match protocol {
-        Protocol::KERNEL => " proto kernel".to_owned(),
-        // iproute2 leaves it out.
-        Protocol::BOOT => String::new(),
-        Protocol::STATIC => " proto static".to_owned(),
-        Protocol::BIRD => " proto bird".to_owned(),
-        Protocol(number) => format!(" proto {number}"),
-    }
-}
-
-fn hop(hop: &NextHop) -> String {
-    let mut text = String::new();
-    if let Some(gateway) = hop.gateway {
-        text += &format!(" via {gateway}");
-    }
-    if let Some(device) = &hop.device {
-        text += &format!(" dev {device}");
-    }
-    if hop.onlink {
-        text += " onlink";
-    }
-    if hop.down {
-        text += " linkdown";
-    }
-    text
-}
-
 /// A route as `ip route` prints it.
 pub(super) fn route(route: &Route) -> String {
-    let kind = match route.kind {
-        RouteType::Unicast => String::new(),
-        kind => format!("{} ", kind.as_str()),
-    };
-    let hops: Vec<String> = match &*route.next_hops {
-        [only] => vec![hop(only)],
-        several => several.iter().map(|it| format!(" nexthop{}", hop(it))).collect(),
-    };
-    let metric = if route.metric == 0 { String::new() } else { format!(" metric {}", route.metric) };
-    format!("{kind}{}{}{}{metric}", destination(&route.destination), hops.concat(), protocol(route.protocol))
+    route.to_string()
 }
 
 /// What ought to be there.

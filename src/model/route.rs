@@ -1,11 +1,12 @@
 //! Routes as the kernel holds them (`rtnetlink.h`).
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::Name;
+use super::{Name, host_route};
 
 /// `RT_TABLE_MAIN`.
 pub const TABLE_MAIN: u32 = 254;
@@ -79,6 +80,19 @@ impl Protocol {
     pub const FELIX: Protocol = Protocol(80);
 }
 
+/// As iproute2 names it (`/etc/iproute2/rt_protos`).
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Protocol::KERNEL => f.write_str("kernel"),
+            Protocol::BOOT => f.write_str("boot"),
+            Protocol::STATIC => f.write_str("static"),
+            Protocol::BIRD => f.write_str("bird"),
+            Protocol(number) => write!(f, "{number}"),
+        }
+    }
+}
+
 /// One way out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NextHop {
@@ -137,5 +151,48 @@ impl Route {
             _ => None,
         };
         RouteKey { table: self.table, destination: self.destination, metric: self.metric, tos: self.tos, device }
+    }
+}
+
+/// As `ip route` prints it: a single address bare, and neither the metric 0 nor the protocol boot.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind != RouteType::Unicast {
+            write!(f, "{} ", self.kind.as_str())?;
+        }
+        match host_route(&self.destination) {
+            Some(address) => write!(f, "{address}")?,
+            None => write!(f, "{}", self.destination)?,
+        }
+        match &*self.next_hops {
+            [only] => write!(f, "{only}")?,
+            several => several.iter().try_for_each(|hop| write!(f, " nexthop{hop}"))?,
+        }
+        if self.protocol != Protocol::BOOT {
+            write!(f, " proto {}", self.protocol)?;
+        }
+        if self.metric != 0 {
+            write!(f, " metric {}", self.metric)?;
+        }
+        Ok(())
+    }
+}
+
+/// ` via GATEWAY dev DEVICE onlink linkdown`, as far as it has them.
+impl fmt::Display for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(gateway) = self.gateway {
+            write!(f, " via {gateway}")?;
+        }
+        if let Some(device) = &self.device {
+            write!(f, " dev {device}")?;
+        }
+        if self.onlink {
+            f.write_str(" onlink")?;
+        }
+        if self.down {
+            f.write_str(" linkdown")?;
+        }
+        Ok(())
     }
 }

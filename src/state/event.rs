@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::history::Author;
 use super::tunnels::Table;
 use crate::model::{
     AllocationBlock, BgpConfiguration, BgpPeer, BlockAffinity, BlockOwner, ClusterInformation, EndpointId, Family,
@@ -21,6 +22,17 @@ pub enum Side {
     Kernel,
     /// Neighbours and forwarding entries of the tunnel devices, and policy rules.
     Tunnels,
+}
+
+impl Side {
+    /// Its name in the history.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Side::Datastore => "datastore",
+            Side::Kernel => "kernel",
+            Side::Tunnels => "tunnel tables",
+        }
+    }
 }
 
 /// An object of the datastore.
@@ -237,6 +249,8 @@ pub enum Event {
     FdbGone(u32, Mac),
     /// The family's policy rules, all of them, in the order in which they are asked.
     Rules(Family, Vec<PolicyRule>),
+    /// Who asked for the changes that follow in this batch, until the next of these.
+    Origin(Author),
     /// The table is listed: what was not told of it before the side is [`Event::Synced`] is not there.
     Listed(Table),
 }

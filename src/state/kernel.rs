@@ -115,6 +115,12 @@ impl Kernel {
         self.routes.get(destination).is_some_and(|routes| self.main(routes).any(|route| route.protocol == protocol))
     }
 
+    /// The route with this key.
+    pub(super) fn route_of(&self, key: &RouteKey) -> Option<&Route> {
+        let routes = self.routes.get(&key.destination)?;
+        routes.binary_search_by(|it| it.key().cmp(key)).ok().map(|at| &routes[at])
+    }
+
     /// All routes of every table, sorted by destination.
     pub fn routes(&self) -> impl Iterator<Item = &Route> + '_ {
         self.routes.values().flatten()
@@ -124,6 +130,15 @@ impl Kernel {
         self.seen_links = Some(HashSet::new());
         // Where nothing is known nothing can be gone, and the first dump is the largest.
         self.seen_routes = (!self.routes.is_empty()).then(HashSet::new);
+    }
+
+    /// What the dump in progress has not named: it is gone when the dump ends.
+    pub(super) fn unnamed(&self) -> (Vec<Link>, Vec<Route>) {
+        let gone = |seen: &Option<HashSet<u32>>, index| seen.as_ref().is_some_and(|seen| !seen.contains(index));
+        let links = self.links.iter().filter(|(index, _)| gone(&self.seen_links, index));
+        let seen = self.seen_routes.as_ref();
+        let routes = seen.map(|seen| self.routes().filter(|it| !seen.contains(&it.key())).cloned().collect());
+        (links.map(|(_, link)| link.clone()).collect(), routes.unwrap_or_default())
     }
 
     pub(super) fn end_dump(&mut self) {

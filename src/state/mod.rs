@@ -1,11 +1,15 @@
 //! The pictures, the datastore's and the kernel's, folded from [`Event`]s. Pure.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use history::Recorder;
 
 mod changes;
 mod datastore;
 mod event;
 mod follow;
+mod history;
 mod kernel;
 mod prefix;
 mod sorted;
@@ -15,6 +19,7 @@ pub use changes::Changes;
 pub use datastore::{AffinityEntry, Datastore, ReadBlock, UnreadableValue};
 pub use event::{Event, Kind, Object, ObjectId, Side, Unreadable};
 pub use follow::{Follow, Lookup};
+pub use history::{Area, Author, Burst, Entry, Fact, Filter, History, Operation, Process};
 pub use kernel::Kernel;
 pub use prefix::PrefixMap;
 pub use tunnels::{Table, Tunnels};
@@ -40,6 +45,12 @@ pub struct State {
     pub kernel: Kernel,
     /// Neighbours, forwarding entries and policy rules.
     pub tunnels: Tunnels,
+    /// What changed in the pictures since they were first complete.
+    pub history: History,
+    /// Who asked for the changes that follow in this batch.
+    author: Author,
+    /// Sides that are being listed, with how many entries the list has brought.
+    listing: BTreeMap<Side, u64>,
     datastore_sync: SyncState,
     kernel_sync: SyncState,
     tunnels_sync: SyncState,
@@ -75,8 +86,15 @@ impl State {
         *self.sync(side) == SyncState::InSync
     }
 
+    /// Begins a batch of events of one source, received at `wall`.
+    pub fn begin_batch(&mut self, wall: SystemTime) {
+        self.history.set_time(wall);
+        self.author = Author::Unknown;
+    }
+
     /// Folds one event in. `now` is monotonic: the time since some fixed start.
     pub fn apply(&mut self, event: Event, now: Duration) {
+        self.record(&event);
         match event {
             Event::Resync(Side::Datastore) => self.datastore.begin_list(),
             Event::Resync(Side::Kernel) => self.kernel.begin_dump(),
@@ -121,6 +139,63 @@ impl State {
             Event::FdbGone(device, mac) => self.tunnels.remove_fdb(device, mac),
             Event::Rules(family, rules) => self.tunnels.put_rules(family, rules),
             Event::Listed(table) => self.tunnels.listed(table),
+            Event::Origin(author) => self.author = author,
+        }
+    }
+
+    /// Writes into the history what the event is about to change. A first list is no change.
+    fn record(&mut self, event: &Event) {
+        if !self.history.is_on() {
+            return;
+        }
+        match event {
+            Event::Resync(side) if *self.sync(*side) != SyncState::Waiting => {
+                self.listing.insert(*side, self.history.appended());
+            }
+            Event::Synced(side) => {
+                let Some(before) = self.listing.remove(side) else { return };
+                self.record_unnamed(*side);
+                self.history.listed(*side, before);
+            }
+            event => {
+                let known = |side: Side| *self.sync(side) != SyncState::Waiting;
+                if let Some(side) = history::side_of(event).filter(|side| known(*side)) {
+                    self.recorder(side).event(event);
+                }
+            }
+        }
+    }
+
+    /// Records what a list has not named and is gone for that.
+    fn record_unnamed(&mut self, side: Side) {
+        match side {
+            Side::Datastore => {
+                for id in self.datastore.unnamed() {
+                    self.recorder(side).deleted(&id);
+                }
+            }
+            Side::Kernel => {
+                let (links, routes) = self.kernel.unnamed();
+                let mut recorder = self.recorder(side);
+                routes.iter().for_each(|route| recorder.route(Some(route), None));
+                links.iter().for_each(|link| recorder.link(Some(link), None));
+            }
+            // A list of entries is short, and repeats those of the kernel's own making.
+            Side::Tunnels => {}
+        }
+    }
+
+    fn recorder(&mut self, side: Side) -> Recorder<'_> {
+        const LIST: &Author = &Author::List;
+        // The kernel's sources name who asked for what they hear; what they do not name they found in a list.
+        let found = self.author == Author::Unknown && side != Side::Datastore;
+        let listing = found || self.listing.contains_key(&side);
+        Recorder {
+            history: &mut self.history,
+            datastore: &self.datastore,
+            kernel: &self.kernel,
+            tunnels: &self.tunnels,
+            author: if listing { LIST } else { &self.author },
         }
     }
 

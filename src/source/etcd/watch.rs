@@ -10,7 +10,7 @@ use super::decode;
 use super::error::EtcdError;
 use super::range::KeyRange;
 use crate::model::Detail;
-use crate::state::Event;
+use crate::state::{Author, Event};
 
 /// When a silent watch is doubted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,10 +235,14 @@ impl Watch {
         for event in response.events() {
             let Some(kv) = event.kv() else { continue };
             self.seen = self.seen.max(kv.mod_revision());
-            events.extend(match event.event_type() {
+            let change = match event.event_type() {
                 EventType::Put => decode::event_in(&self.detail, kv.key(), kv.value()),
                 EventType::Delete => decode::deletion(kv.key()),
-            });
+            };
+            if let Some(change) = change {
+                events.push(Event::Origin(Author::Revision(kv.mod_revision().to_string().into())));
+                events.push(change);
+            }
         }
         Ok(())
     }

@@ -28,6 +28,7 @@ use tokio::time::sleep;
 
 use crate::state::Event;
 
+mod author;
 mod decode;
 mod list;
 mod mirror;

@@ -7,6 +7,7 @@ use rtnetlink::packet_core::{NLM_F_REPLACE, NetlinkPayload};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::author::Authors;
 use super::decode::{Decode, Told};
 use super::socket::{Socket, is_overrun, messages_of};
 use super::{NetlinkError, Settings};
@@ -77,8 +78,14 @@ impl From<NetlinkError> for Ended {
     }
 }
 
-/// A message with whether it replaces what was there.
-type Heard<P> = (<P as Picture>::Change, bool);
+/// A message.
+struct Heard<P: Picture> {
+    change: P::Change,
+    /// It replaces what was there: `NLM_F_REPLACE`.
+    replaces: bool,
+    /// The port of the socket that asked for the change, `nlmsg_pid`; 0 is the kernel.
+    port: u32,
+}
 
 /// Why listening has a gap.
 enum Gap {
@@ -142,9 +149,11 @@ fn gap(error: std::io::Error) -> Gap {
 
 fn read<P: Picture>(datagram: &[u8], known: Option<&P>, heard: &mut Vec<Heard<P>>) -> Result<(), Gap> {
     for message in messages_of(datagram, |kind, payload| known.is_none_or(|it| it.interests(kind, payload))) {
-        let message = message.map(|message| (message.header.flags & NLM_F_REPLACE != 0, message.payload));
-        match message {
-            Ok((replaces, NetlinkPayload::InnerMessage(Told(Some(change))))) => heard.push((change, replaces)),
+        match message.map(|message| (message.header, message.payload)) {
+            Ok((header, NetlinkPayload::InnerMessage(Told(Some(change))))) => {
+                let replaces = header.flags & NLM_F_REPLACE != 0;
+                heard.push(Heard { change, replaces, port: header.port_number });
+            }
             Ok((_, NetlinkPayload::Overrun(_))) => return Err(Gap::Lost),
             Ok(_) => {}
             // What it would have said is as unknown as what is lost.
@@ -227,15 +236,22 @@ async fn pass<P: Picture>(
     tracing::info!(of = P::NAME, some, others, "the kernel's picture is known");
     send_all(events, &picture).await?;
     *synced = true;
-    let mut heard = Vec::new();
+    let mut heard: Vec<Heard<P>> = Vec::new();
+    let mut authors = Authors::new();
     loop {
         tokio::select! {
             result = ear.hear(Some(&picture), &mut heard) => {
                 result?;
                 let mut changed = Vec::new();
-                for (change, replaces) in heard.drain(..) {
+                let mut last = None;
+                for Heard { change, replaces, port } in heard.drain(..) {
+                    let before = changed.len();
                     if let Err(doubt) = picture.apply(change, replaces, &mut changed) {
                         due.doubt(doubt);
+                    }
+                    if changed.len() > before && last != Some(port) {
+                        changed.insert(before, Event::Origin(authors.author(port)));
+                        last = Some(port);
                     }
                 }
                 if !changed.is_empty() {
@@ -275,7 +291,7 @@ async fn listen_and_dump<P: Picture>(settings: &Settings, ear: &mut Ear, due: &m
     };
     ear.hear_present::<P>(None, &mut queue, LARGEST_BATCH)?;
     due.dumped(started);
-    for (change, replaces) in queue {
+    for Heard { change, replaces, .. } in queue {
         if let Some(doubt) = P::tears(&change) {
             due.doubt(doubt);
         }

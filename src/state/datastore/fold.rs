@@ -25,9 +25,10 @@ impl Datastore {
         self.changes.listed = true;
         self.blocks.pack();
         self.affinities.pack();
-        let Some(seen) = self.seen.take() else { return };
-        let listed = |id: &ObjectId| self.lists_endpoints || !matches!(id.kind(), Kind::Endpoint | Kind::Handle);
-        let gone: Vec<ObjectId> = self.ids().filter(|id| listed(id) && !seen.contains(id)).collect();
+        let gone = self.unnamed();
+        if self.seen.take().is_none() {
+            return;
+        }
         for id in gone {
             // A block that went with its key is nothing that anybody asked about.
             if matches!(&id, ObjectId::Block(cidr) if self.is_answer(cidr)) {
@@ -38,6 +39,13 @@ impl Datastore {
         self.pods.prune();
         self.names.prune();
         self.labels.prune();
+    }
+
+    /// What the list in progress has not named: it is gone when the list ends.
+    pub(in crate::state) fn unnamed(&self) -> Vec<ObjectId> {
+        let Some(seen) = &self.seen else { return Vec::new() };
+        let listed = |id: &ObjectId| self.lists_endpoints || !matches!(id.kind(), Kind::Endpoint | Kind::Handle);
+        self.ids().filter(|id| listed(id) && !seen.contains(id)).collect()
     }
 
     fn ids(&self) -> impl Iterator<Item = ObjectId> + '_ {

@@ -191,6 +191,11 @@ impl Datastore {
         &self.handles
     }
 
+    /// The IPAM configuration as it is stored, where it is.
+    pub(in crate::state) fn stored_ipam_config(&self) -> Option<&IpamConfig> {
+        self.ipam_config.as_ref()
+    }
+
     /// The IPAM configuration in force.
     pub fn ipam_config(&self) -> IpamConfig {
         self.ipam_config.clone().unwrap_or_default()

@@ -16,7 +16,7 @@ use super::sync::{Member, Sync};
 use super::watch::{Told, Watch};
 use crate::model::Name;
 use crate::source::backoff::{Backoff, around};
-use crate::state::{Event, ObjectId};
+use crate::state::{Author, Event, ObjectId};
 
 /// Events handed over at once: see the etcd source's.
 const BATCH: usize = 64;
@@ -220,11 +220,17 @@ impl Follower {
             let version = version(&decoded.version, &asked)?;
             self.version = self.version.max(Some(version));
             let known = self.ledger.version(&decoded.place);
-            if gone {
-                events.extend(self.ledger.delete(decoded));
+            let changes = if gone {
+                self.ledger.delete(decoded)
             } else if known.is_none_or(|known| known < version) {
                 let decoded = self.complete(decoded).await?;
-                events.extend(self.ledger.put(decoded, self.reading(version)));
+                self.ledger.put(decoded, self.reading(version))
+            } else {
+                continue;
+            };
+            if !changes.is_empty() {
+                events.push(Event::Origin(Author::Revision(version.to_string().into())));
+                events.extend(changes);
             }
         }
         self.deliver(events).await;
