@@ -225,6 +225,9 @@ pub struct ServeArgs {
     /// How long an address may be allocated and not in use, or the reverse, before it counts as leaked.
     #[arg(long = "leaks.grace", value_name = "TIME", default_value = "15m", value_parser = duration)]
     pub leaks_grace: Duration,
+    /// Memory for what changed, when and by whom (`/history`): bytes, or as 512KiB or 1MiB; 0 keeps nothing.
+    #[arg(long = "history.size", value_name = "SIZE", default_value = "512KiB", value_parser = size)]
+    pub history_size: usize,
     /// Where to listen; may be given several times.
     #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = ":19179", help_heading = "Web")]
     pub listen: Vec<String>,
@@ -299,6 +302,25 @@ pub enum Output {
     Json,
 }
 
+/// At most this much: the journal is gone through for every page.
+const LARGEST_HISTORY: usize = 64 << 20;
+
+fn size(text: &str) -> Result<usize, String> {
+    let (number, unit) = text.split_at(text.find(|it: char| !it.is_ascii_digit()).unwrap_or(text.len()));
+    let unit = match unit {
+        "" => Some(1),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        _ => None,
+    };
+    let size = unit.and_then(|unit| number.parse::<usize>().ok()?.checked_mul(unit));
+    match size {
+        Some(size) if size <= LARGEST_HISTORY => Ok(size),
+        Some(_) => Err("at most 64MiB".to_owned()),
+        None => Err("write it as 524288, 512KiB or 1MiB".to_owned()),
+    }
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 90s, 10m or 1h"))
 }
@@ -308,6 +330,17 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn sizes_are_bytes_or_binary_multiples() {
+        assert_eq!(size("0"), Ok(0));
+        assert_eq!(size("1000"), Ok(1000));
+        assert_eq!(size("512KiB"), Ok(524_288));
+        assert_eq!(size("64MiB"), Ok(LARGEST_HISTORY));
+        for bad in ["", "KiB", "1kB", "1 MiB", "-1", "65MiB", "99999999999999999999", "18014398509481984KiB"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn the_flags_are_consistent() {

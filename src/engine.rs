@@ -12,7 +12,9 @@ use crate::audit::sweep::Swept;
 use crate::audit::{AuditOptions, Auditor, HostBlocks, Now};
 use crate::metrics::{Published, SourceStatus};
 use crate::model::Name;
-use crate::state::{Event, Follow, Lookup, ObjectId, ReadBlock, Side, State, SyncState, Unreadable};
+use crate::state::{
+    Event, Filter, Follow, History, Lookup, ObjectId, Operation, ReadBlock, Side, State, SyncState, Unreadable,
+};
 
 /// The least time between two looks: a burst of events is one look. The time that a look takes is added four times, so
 /// that looking never takes more than a fifth of a processor.
@@ -21,10 +23,11 @@ const LEAST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 mod ask;
 mod question;
+mod transitions;
 
 use ask::Asking;
 
-pub use question::{Inquiry, Question, Unanswered, inquiry};
+pub use question::{Inquiry, Question, Recent, Unanswered, inquiry};
 
 /// What the engine is made of.
 pub struct EngineOptions {
@@ -42,6 +45,8 @@ pub struct EngineOptions {
     pub partial: bool,
     /// The time of day of a dump, which stands still (J6).
     pub dumped_at: Option<SystemTime>,
+    /// Bytes that the history may take; 0 keeps none.
+    pub history_size: usize,
 }
 
 /// Where events come from and where reports go.
@@ -75,8 +80,10 @@ pub struct Engine {
 impl Engine {
     /// An engine that has seen nothing.
     pub fn new(options: EngineOptions) -> Engine {
+        let mut state = State::new(options.lists_endpoints).following(options.follow);
+        state.history = History::new(options.history_size);
         Engine {
-            state: State::new(options.lists_endpoints).following(options.follow),
+            state,
             auditor: Auditor::new(options.audit).of_dump(options.partial),
             published: Published::starting(options.node, options.sources),
             start: Instant::now(),
@@ -146,6 +153,7 @@ impl Engine {
 
     fn take(&mut self, batch: Vec<Event>) {
         let now = self.now();
+        self.state.begin_batch(now.wall);
         for event in batch {
             self.note(&event, now);
             self.state.apply(event, now.monotonic);
@@ -167,6 +175,9 @@ impl Engine {
                     }
                     if !source.in_sync {
                         info!(source = source.name, "in sync");
+                        if source.synced_once {
+                            self.state.history.source(Operation::Recovered, source.name, None);
+                        }
                     }
                     source.in_sync = true;
                     source.synced_once = true;
@@ -180,6 +191,7 @@ impl Engine {
                     warn!(source = source.name, why, "not in sync; the last report stands");
                     if source.in_sync {
                         source.lost_since = Some(now.wall);
+                        self.state.history.source(Operation::Lost, source.name, Some(why.clone()));
                     }
                     source.in_sync = false;
                     source.why_lost = Some(why.clone());
@@ -221,6 +233,7 @@ impl Engine {
                 for note in report.notes.iter().filter(|it| !self.published.report.notes.contains(it)) {
                     info!("{note}");
                 }
+                transitions::note(&self.published.report.findings, &report.findings, &mut self.state.history, now.wall);
                 self.published.report = Arc::new(report);
             }
             self.published.report_time = Some(now.wall);
@@ -271,11 +284,32 @@ impl Engine {
             Question::Routes { from, limit, reply } => {
                 let _ = reply.send(self.auditor.routes(&self.state, self.now(), from, limit));
             }
+            Question::History { filter, limit, reply } => {
+                let _ = reply.send(self.recent(&filter, limit));
+            }
+            Question::Timelines { subjects, each, reply } => {
+                let of = |subject: Box<str>| {
+                    self.recent(&Filter { subject: Some(subject), ..Filter::default() }, each).entries
+                };
+                let _ = reply.send(subjects.into_iter().map(of).collect());
+            }
             Question::Explain { subject, reply } => {
                 let read = *self.state.sync(Side::Datastore) != SyncState::Waiting;
                 let findings = &self.published.report.findings;
                 let _ = reply.send(read.then(|| self.auditor.explain(&self.state, findings, &subject)));
             }
+        }
+    }
+}
+
+impl Engine {
+    fn recent(&self, filter: &Filter, limit: usize) -> Recent {
+        let history = &self.state.history;
+        let mut entries = history.entries(filter);
+        Recent {
+            entries: entries.by_ref().take(limit).cloned().collect(),
+            more: entries.next().is_some(),
+            dropped: history.dropped(),
         }
     }
 }

@@ -19,6 +19,7 @@ use super::now::Now;
 use super::report::Report;
 use super::routes::{RouteAudit, RouteOptions};
 use super::rows::RoutePage;
+use super::strangers;
 use super::sweep::{Persistence, Sweep, Swept};
 use super::tunnel_entries::TunnelAudit;
 use super::{tunnel_addresses, unreadable};
@@ -268,6 +269,9 @@ impl Auditor {
         if ipam.is_none() && state.in_sync(Side::Datastore) {
             let unreadable = unreadable(&state.datastore);
             findings.extend(unreadable.filter(|finding| finding.metric == Metric::UndecodableKeys));
+        }
+        for finding in findings.iter_mut().filter(|finding| finding.metric == Metric::RouteFaults) {
+            strangers::name(finding, &state.history);
         }
         findings.sort();
         Report {

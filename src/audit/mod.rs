@@ -27,6 +27,7 @@ mod report;
 mod routes;
 mod rows;
 mod setting;
+mod strangers;
 mod totals;
 mod tunnel_devices;
 mod tunnel_entries;

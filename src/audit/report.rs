@@ -8,7 +8,7 @@ use super::finding::Finding;
 use super::note::Note;
 use super::reasons::Part;
 use crate::model::{IpPool, Name, PoolClass, TunnelKind};
-use crate::state::Table;
+use crate::state::{Program, Table};
 
 /// What a route is for (J15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -253,7 +253,7 @@ pub struct RoutesReport {
     /// How long differences took to settle.
     pub convergence: BTreeMap<RouteClass, Histogram>,
     /// Destinations that came and went in the kernel: adds and deletes.
-    pub changes: BTreeMap<RouteClass, (u64, u64)>,
+    pub changes: BTreeMap<(RouteClass, Program), (u64, u64)>,
     /// The tunnels that pools' packets go through, if configured so.
     pub devices: BTreeSet<TunnelKind>,
     /// Tunnel modes by pool.

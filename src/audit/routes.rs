@@ -24,7 +24,7 @@ use super::setting::{Backend, FelixOverrides, Programmer, Setting};
 use super::totals::Totals;
 use super::{tunnels, words};
 use crate::model::{EndpointId, Family, IpPool, Name, Protocol, Route, Shared, TABLE_MAIN, host_net};
-use crate::state::{Changes, State};
+use crate::state::{Changes, Program, State};
 
 /// J29: while BIRD has written nothing here, it may be waiting for a peer: 240 s and its start.
 pub(super) const BIRD_START: Duration = Duration::from_secs(270);
@@ -113,7 +113,7 @@ pub struct RouteAudit {
     lookups: BTreeMap<IpNet, EndpointId>,
     doubts: Doubts,
     convergence: BTreeMap<RouteClass, Histogram>,
-    changes: BTreeMap<RouteClass, (u64, u64)>,
+    changes: BTreeMap<(RouteClass, Program), (u64, u64)>,
     named: NamedHosts,
     /// How many destinations the last look judged.
     pub judged: usize,
@@ -201,7 +201,8 @@ impl RouteAudit {
             let verdict = context.judge(&destination, self.doubts.changed(&destination));
             // Without its Node nothing of this host can be right or wrong (J35).
             let verdict = if derived.own_node == OwnNode::Unknown { verdict.unjudged() } else { verdict };
-            self.replace(destination, verdict, now, !first);
+            let program = changes.programs.get(&destination).copied();
+            self.replace(destination, verdict, now, !first, program);
         }
         self.examined = examined;
         if everything || !changes.is_empty() {
@@ -306,7 +307,7 @@ impl RouteAudit {
         touched.into_iter().collect()
     }
 
-    fn replace(&mut self, destination: IpNet, verdict: Verdict, now: Now, counts: bool) {
+    fn replace(&mut self, destination: IpNet, verdict: Verdict, now: Now, counts: bool, program: Option<Program>) {
         let old = self.verdicts.get(&destination).cloned();
         let same = old.as_deref() == Some(&verdict);
         if !same {
@@ -315,10 +316,12 @@ impl RouteAudit {
             }
             self.totals.apply(&verdict, true);
         }
+        // What nobody was heard to change, the kernel changed: it drops routes with their device without a word.
+        let program = program.unwrap_or(Program::Kernel);
         let before = old.as_ref().and_then(|old| old.actual);
         match (before, verdict.actual) {
-            (None, Some((class, _))) if counts => self.changes.entry(class).or_default().0 += 1,
-            (Some((class, _)), None) if counts => self.changes.entry(class).or_default().1 += 1,
+            (None, Some((class, _))) if counts => self.changes.entry((class, program)).or_default().0 += 1,
+            (Some((class, _)), None) if counts => self.changes.entry((class, program)).or_default().1 += 1,
             _ => {}
         }
         if verdict.difference.is_some() {

@@ -70,6 +70,7 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
         sources: statuses(&sources),
         partial: sources.may_be_partial(),
         dumped_at: dump.newest.filter(|_| sources.is_dump()),
+        history_size: args.history_size,
     });
     let (published, readers) = watch::channel(Arc::new(engine.published().clone()));
     let (inquiry, questions) = inquiry();

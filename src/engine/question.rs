@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use crate::audit::explain::{Explanation, Subject};
 use crate::audit::{HostBlocks, RoutePage};
 use crate::model::Name;
+use crate::state::{Entry, Filter};
 
 /// Questions that wait at once; who comes then is told that the engine is busy.
 const QUEUE: usize = 16;
@@ -43,6 +44,35 @@ pub enum Question {
         /// `None`: the datastore was never read as a whole.
         reply: oneshot::Sender<Option<Explanation>>,
     },
+    /// What changed.
+    History {
+        /// Which changes.
+        filter: Filter,
+        /// How many of them, the newest first.
+        limit: usize,
+        /// They may be none.
+        reply: oneshot::Sender<Recent>,
+    },
+    /// What changed about each of several subjects.
+    Timelines {
+        /// The subjects.
+        subjects: Vec<Box<str>>,
+        /// How many changes of each, the newest first.
+        each: usize,
+        /// In the order of the subjects.
+        reply: oneshot::Sender<Vec<Vec<Entry>>>,
+    },
+}
+
+/// Changes that pass a filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recent {
+    /// The newest first.
+    pub entries: Vec<Entry>,
+    /// There are older ones.
+    pub more: bool,
+    /// Changes of any kind that had to leave since the start.
+    pub dropped: u64,
 }
 
 impl Question {
@@ -52,6 +82,8 @@ impl Question {
             Question::Blocks { reply, .. } => reply.is_closed(),
             Question::Routes { reply, .. } => reply.is_closed(),
             Question::Explain { reply, .. } => reply.is_closed(),
+            Question::History { reply, .. } => reply.is_closed(),
+            Question::Timelines { reply, .. } => reply.is_closed(),
         }
     }
 }
@@ -107,6 +139,24 @@ impl Inquiry {
     /// The engine did not answer in time.
     pub async fn explain(&self, subject: Subject) -> Result<Option<Explanation>, Unanswered> {
         self.ask(|reply| Question::Explain { subject, reply }).await
+    }
+
+    /// The newest changes that pass the filter.
+    ///
+    /// # Errors
+    ///
+    /// The engine did not answer in time.
+    pub async fn history(&self, filter: Filter, limit: usize) -> Result<Recent, Unanswered> {
+        self.ask(|reply| Question::History { filter, limit, reply }).await
+    }
+
+    /// The newest changes about each subject, in their order.
+    ///
+    /// # Errors
+    ///
+    /// The engine did not answer in time.
+    pub async fn timelines(&self, subjects: Vec<Box<str>>, each: usize) -> Result<Vec<Vec<Entry>>, Unanswered> {
+        self.ask(|reply| Question::Timelines { subjects, each, reply }).await
     }
 
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, Unanswered> {

@@ -4,7 +4,7 @@
 //! from this list (`docs`).
 
 use crate::audit::{CauseKind, Encapsulation, Metric, RouteClass, TunnelMode};
-use crate::state::{Kind as ObjectKind, Table};
+use crate::state::{Kind as ObjectKind, Program, Table};
 
 /// What a series is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,8 +218,8 @@ series! {
         "Destinations whose route has differed for less than the grace period. A busy cluster always has some.";
     ROUTE_CONVERGENCE = Histogram "calico_route_convergence_seconds" by Routes { class: fault_classes }
         "How long a difference between the datastore and the kernel lasted until it was settled.";
-    ROUTE_CHANGES = Counter "calico_route_changes_total" by Routes { class: classes, operation: || OPERATIONS.to_vec() }
-        "Routes to Calico's destinations that the kernel gained and lost: fast growth is flapping.";
+    ROUTE_CHANGES = Counter "calico_route_changes_total" by Routes { class: classes, operation: || OPERATIONS.to_vec(), by: || Program::ALL.map(Program::as_str).to_vec() }
+        "Routes to Calico's destinations that the kernel gained and lost, by the program that asked for it: fast growth is flapping, and `other` a program that is not Calico's.";
     ROUTES_OWNER = Gauge "calico_cluster_routes_owner" by Routes { component: || COMPONENTS.to_vec(), pool_class: || POOL_CLASSES.to_vec() }
         "Which component is configured to program the routes of a class of pools, always 1.";
     OWNER_FAULTS = Gauge "calico_cluster_routes_owner_faults" by Routes { pool_class: || vec!["ipip", "none"], reason: || Metric::OwnerFaults.reasons().to_vec() }

@@ -11,7 +11,7 @@ use crate::audit::{
     RouteClass, RoutesReport, TunnelMode, TunnelsReport,
 };
 use crate::model::PoolClass;
-use crate::state::Kind as ObjectKind;
+use crate::state::{Kind as ObjectKind, Program};
 
 /// Writes all series of a report. Those of a part that has not reported are absent, not 0.
 pub(super) fn write(report: &Report, out: &mut dyn Exposition) -> fmt::Result {
@@ -228,9 +228,11 @@ fn movement(routes: &RoutesReport, out: &mut dyn Exposition) -> fmt::Result {
     })?;
     out.series(&c::ROUTE_CHANGES, &mut |samples| {
         for class in RouteClass::ALL {
-            let (adds, deletes) = routes.changes.get(&class).copied().unwrap_or_default();
-            for (operation, count) in c::OPERATIONS.into_iter().zip([adds, deletes]) {
-                samples.sample(&[class.as_str(), operation], count.into())?;
+            for program in Program::ALL {
+                let (adds, deletes) = routes.changes.get(&(class, program)).copied().unwrap_or_default();
+                for (operation, count) in c::OPERATIONS.into_iter().zip([adds, deletes]) {
+                    samples.sample(&[class.as_str(), operation, program.as_str()], count.into())?;
+                }
             }
         }
         Ok(())

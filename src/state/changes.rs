@@ -1,11 +1,12 @@
 //! What changed since the audit last looked, so that an event costs what it touches and not a walk over the cluster.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::event::ObjectId;
+use super::history::Program;
 use crate::model::{Mac, Name};
 
 /// Places to look at again.
@@ -17,6 +18,8 @@ pub struct Changes {
     pub addresses: BTreeSet<IpAddr>,
     /// Destinations whose routes changed.
     pub destinations: BTreeSet<IpNet>,
+    /// Which program changed them, as far as that was heard.
+    pub programs: BTreeMap<IpNet, Program>,
     /// Devices that changed, came or went.
     pub devices: BTreeSet<Name>,
     /// Neighbours that changed, by device and address.
@@ -50,6 +53,7 @@ impl Changes {
         self.cidrs.extend(other.cidrs);
         self.addresses.extend(other.addresses);
         self.destinations.extend(other.destinations);
+        self.programs.extend(other.programs);
         self.devices.extend(other.devices);
         self.neighbours.extend(other.neighbours);
         self.fdb.extend(other.fdb);

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use history::Recorder;
+use ipnet::IpNet;
+
+use crate::model::Protocol;
 
 mod changes;
 mod datastore;
@@ -19,7 +22,7 @@ pub use changes::Changes;
 pub use datastore::{AffinityEntry, Datastore, ReadBlock, UnreadableValue};
 pub use event::{Event, Kind, Object, ObjectId, Side, Unreadable};
 pub use follow::{Follow, Lookup};
-pub use history::{Area, Author, Burst, Entry, Fact, Filter, History, Operation, Process};
+pub use history::{Area, Author, Burst, Entry, Fact, Filter, History, Operation, Process, Program};
 pub use kernel::Kernel;
 pub use prefix::PrefixMap;
 pub use tunnels::{Table, Tunnels};
@@ -131,8 +134,18 @@ impl State {
             Event::Same(id) => self.datastore.take_same(&id, now),
             Event::Link(link) => self.kernel.put_link(link),
             Event::LinkGone(index) => self.kernel.remove_link(index),
-            Event::Route(route) => self.kernel.put_route(route),
-            Event::RouteGone(key) => self.kernel.remove_route(&key),
+            Event::Route(route) => {
+                let (destination, protocol) = (route.destination, route.protocol);
+                self.kernel.put_route(route);
+                self.note_program(destination, protocol, true);
+            }
+            Event::RouteGone(key) => {
+                let protocol = self.kernel.route_of(&key).map(|route| route.protocol);
+                self.kernel.remove_route(&key);
+                if let Some(protocol) = protocol {
+                    self.note_program(key.destination, protocol, false);
+                }
+            }
             Event::Neighbour(neighbour) => self.tunnels.put_neighbour(neighbour),
             Event::NeighbourGone(device, address) => self.tunnels.remove_neighbour(device, address),
             Event::Fdb(entry) => self.tunnels.put_fdb(entry),
@@ -140,6 +153,14 @@ impl State {
             Event::Rules(family, rules) => self.tunnels.put_rules(family, rules),
             Event::Listed(table) => self.tunnels.listed(table),
             Event::Origin(author) => self.author = author,
+        }
+    }
+
+    /// Notes which program changed the route to a destination, for whoever counts changes. A first list is no change.
+    fn note_program(&mut self, destination: IpNet, protocol: Protocol, written: bool) {
+        if self.kernel_sync != SyncState::Waiting && self.kernel.changes.destinations.contains(&destination) {
+            let program = self.history.program(&self.author, protocol, written);
+            self.kernel.changes.programs.insert(destination, program);
         }
     }
 
@@ -205,6 +226,7 @@ impl State {
         let mut kernel = std::mem::take(&mut self.kernel.changes);
         changes.destinations.append(&mut kernel.destinations);
         changes.devices.append(&mut kernel.devices);
+        changes.programs.append(&mut kernel.programs);
         changes.merge(std::mem::take(&mut self.tunnels.changes));
         changes
     }

@@ -7,6 +7,7 @@ mod access;
 mod activity;
 mod body;
 mod findings;
+mod history;
 mod listen;
 mod negotiate;
 mod page;

@@ -1,5 +1,6 @@
 //! What is answered to which request.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,13 +16,15 @@ use tokio::sync::{Semaphore, watch};
 use super::access::{Access, Refused};
 use super::body::Pieces;
 use super::findings::findings_json;
+use super::history::{HistoryQuery, history_json};
 use super::negotiate;
 use super::page::{self, Answered, Found, Page, View};
 use crate::audit::explain::{Explanation, Subject, SubjectError};
 use crate::audit::{HostBlocks, RoutePage};
-use crate::engine::Inquiry;
+use crate::engine::{Inquiry, Unanswered};
 use crate::metrics::{Format, Published, Scraper, Vitals};
 use crate::model::Name;
+use crate::state::Entry;
 
 /// What a person can set.
 #[derive(Debug, Clone)]
@@ -56,6 +59,7 @@ const JSON: &str = "application/json";
 const CSS: &str = "text/css; charset=utf-8";
 
 const FINDINGS: &str = "/api/v1/findings";
+const HISTORY: &str = "/api/v1/history";
 const STYLE: &str = "/style.css";
 
 type Answer = Response<Pieces>;
@@ -114,7 +118,7 @@ impl WebState {
         let is_health = matches!(path, "/healthz" | "/readyz") && path != self.config.telemetry_path;
         let is_telemetry = path == self.config.telemetry_path;
         let page = if is_telemetry { None } else { Page::of(path, request.uri().query()) };
-        let is_known = is_health || is_telemetry || page.is_some() || matches!(path, FINDINGS | STYLE);
+        let is_known = is_health || is_telemetry || page.is_some() || matches!(path, FINDINGS | HISTORY | STYLE);
         if !is_known {
             return plain(StatusCode::NOT_FOUND, "not found\n");
         }
@@ -147,6 +151,7 @@ impl WebState {
         let (format, mut response) = match page {
             _ if is_telemetry => self.metrics(request.headers(), published).await,
             Some(page) => (HTML, self.page(page, published).await),
+            None if path == HISTORY => (JSON, self.history(request.uri().query(), published).await),
             None => (JSON, findings(published).await),
         };
         let headers = response.headers_mut();
@@ -174,8 +179,16 @@ impl WebState {
             Page::Explain(text) if !text.trim().is_empty() => self.explained(text).await,
             _ => Ok(Ok(None)),
         };
+        let recent = match (&page, &self.inquiry) {
+            (Page::History(Ok(query)), Some(inquiry)) => {
+                inquiry.history(query.filter.clone(), query.limit).await.map(Some)
+            }
+            _ => Ok(None),
+        };
+        let timelines = self.timelines(page::subjects(&page, &published)).await;
         let telemetry_path = self.config.telemetry_path.clone();
-        let view = View { published, telemetry_path, now: SystemTime::now(), blocks, routes, explained };
+        let now = SystemTime::now();
+        let view = View { published, telemetry_path, now, blocks, routes, explained, recent, timelines };
         let Some((found, html)) = aside(move || page::render(&page, &view)).await else {
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written\n");
         };
@@ -211,6 +224,31 @@ impl WebState {
             Some(inquiry) => inquiry.explain(subject).await,
             None => Ok(None),
         })
+    }
+
+    /// The newest changes about each subject. A page does without them where the engine is busy.
+    async fn timelines(&self, subjects: Vec<Box<str>>) -> HashMap<Box<str>, Vec<Entry>> {
+        let Some(inquiry) = self.inquiry.as_ref().filter(|_| !subjects.is_empty()) else { return HashMap::new() };
+        let entries = inquiry.timelines(subjects.clone(), page::TIMELINE).await.unwrap_or_default();
+        subjects.into_iter().zip(entries).collect()
+    }
+
+    async fn history(&self, query: Option<&str>, published: Arc<Published>) -> Answer {
+        let query = match HistoryQuery::parse(query.unwrap_or_default()) {
+            Ok(query) => query,
+            Err(why) => return plain(StatusCode::BAD_REQUEST, format!("{why}\n")),
+        };
+        let recent = match &self.inquiry {
+            Some(inquiry) => inquiry.history(query.filter, query.limit).await,
+            None => Err(Unanswered),
+        };
+        let Ok(recent) = recent else {
+            return plain(StatusCode::SERVICE_UNAVAILABLE, "the engine is busy: try again\n");
+        };
+        match aside(move || history_json(&published.node, &recent)).await {
+            Some(json) => Response::new(json.into()),
+            None => plain(StatusCode::INTERNAL_SERVER_ERROR, "the history could not be written\n"),
+        }
     }
 
     async fn metrics(self: &Arc<Self>, headers: &HeaderMap, published: Arc<Published>) -> (&'static str, Answer) {

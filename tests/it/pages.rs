@@ -55,6 +55,7 @@ impl Exporter {
             follow: Follow::Blocks,
             sources,
             dumped_at: None,
+            history_size: 512 << 10,
         });
         let (published, mut readers) = watch::channel(Arc::new(engine.published().clone()));
         let (inquiry, questions) = inquiry();

@@ -11,7 +11,7 @@ use calico_exporter::audit::{
 };
 use calico_exporter::metrics::{Build, Process, Published, SourceStatus, VitalSigns};
 use calico_exporter::model::{EncapMode, IpPool, Name, PoolClass, TunnelKind};
-use calico_exporter::state::{Side, Table};
+use calico_exporter::state::{Program, Side, Table};
 
 pub(crate) fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
@@ -112,7 +112,7 @@ fn routes() -> RoutesReport {
         ]),
         pending: BTreeMap::from([(RouteClass::RemoteBlock, 1)]),
         convergence: BTreeMap::from([(RouteClass::RemoteBlock, convergence)]),
-        changes: BTreeMap::from([(RouteClass::LocalWorkload, (7, 4))]),
+        changes: BTreeMap::from([((RouteClass::LocalWorkload, Program::Felix), (7, 4))]),
         named: BTreeSet::from(["h2".into()]),
         devices: BTreeSet::from([TunnelKind::Ipip]),
         tunnel_modes: BTreeMap::from([

@@ -200,6 +200,10 @@ impl Entry {
     }
 
     fn fault_words(&self) -> String {
+        if let Some(burst) = self.burst.as_deref() {
+            let verb = if self.operation == Operation::Ended { "ended" } else { "became faults" };
+            return format!("{} more of {} {verb}, from {} on", burst.count, self.what, self.subject);
+        }
         let stood = self.stood().map(|it| Duration::from_secs(it.as_secs()));
         let stood = stood.map(|it| humantime::format_duration(it).to_string());
         let host = self.host.as_ref().map(|host| format!(" ({host})")).unwrap_or_default();

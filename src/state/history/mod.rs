@@ -15,12 +15,14 @@ use crate::model::{Name, Protocol};
 mod entry;
 mod facts;
 mod filter;
+mod programs;
 mod record;
 #[cfg(test)]
 mod tests;
 
 pub use entry::{Area, Author, Burst, Entry, Fact, Operation, Process};
 pub use filter::Filter;
+pub use programs::Program;
 pub(super) use record::{Recorder, side_of};
 
 /// Changes alike within one [`BURST_PAUSE`] that are written out; further ones are counted in one entry.
@@ -91,6 +93,7 @@ pub struct History {
     /// `standing` changed since `kept` was last gone through.
     stale: bool,
     runs: HashMap<Likeness, Run>,
+    ports: programs::Ports,
     deleters: BTreeMap<IpNet, Author>,
     dropped: u64,
     /// Changes of objects by kind, and when the last one came.
@@ -146,7 +149,7 @@ impl History {
         entry.at = self.now.unwrap_or(SystemTime::UNIX_EPOCH);
         self.note_deleter(&entry);
         self.appended += 1;
-        if matches!(entry.area, Area::Datastore | Area::Kernel) && self.folds(&mut entry) {
+        if entry.area != Area::Source && self.folds(&mut entry) {
             return;
         }
         self.next += 1;
@@ -274,6 +277,21 @@ impl History {
                 self.deleters.remove(&place);
             }
         }
+    }
+
+    /// Notes who changed a route; returns which program that is. History or not: it is counted.
+    pub(super) fn program(&mut self, author: &Author, protocol: Protocol, written: bool) -> Program {
+        if written {
+            self.ports.wrote(author, protocol);
+        }
+        self.ports.program(author, protocol)
+    }
+
+    /// The process that deleted the route to a destination, where it is still gone and neither Calico's nor the kernel.
+    pub fn stranger(&self, destination: &IpNet) -> Option<&Process> {
+        let author = self.deleters.get(destination)?;
+        let Author::Netlink(_, Some(process)) = author else { return None };
+        (self.ports.program(author, Protocol::BIRD) == Program::Other).then_some(process)
     }
 
     /// Who deleted the route to a destination, where it is still gone.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::html::{Markup, html};
 use super::runbook::{alert, runbook_url};
-use super::{Found, View, busy, request};
+use super::{Found, View, busy, history, request};
 use crate::audit::explain::{Explanation, Link, LinkState, Subject, words};
 use crate::audit::{Finding, Metric};
 use crate::model::Name;
@@ -74,6 +74,7 @@ pub(super) fn page(out: &mut Markup, view: &View, text: &str) -> Found {
         }
         Ok(Some(explained)) => {
             write(out, explained);
+            history::timeline(out, view, text.trim());
             Found::Yes
         }
     }

@@ -3,7 +3,7 @@
 use super::html::{Markup, html};
 use super::runbook::{RUNBOOK, alert, kind};
 use super::words::{moment, plain};
-use super::{FEW_ROWS, Found, ROWS, View, explain, host_link, part, status, turn};
+use super::{FEW_ROWS, Found, ROWS, View, explain, history, host_link, part, status, turn};
 use crate::audit::Finding;
 
 /// Findings where they are not all there is on a page.
@@ -164,5 +164,6 @@ fn row(out: &mut Markup, view: &View, finding: &Finding) {
         moment(out, since, view.now);
         out.raw("</p>");
     }
+    history::timeline(out, view, &finding.subject);
     html!(out, "<td><code>", finding.expected, "</code><td><code>", finding.actual, "</code>\n");
 }

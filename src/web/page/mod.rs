@@ -1,6 +1,7 @@
 //! Pages that a person can read at 3 a.m.: plain HTML made here, without scripts and without anything from elsewhere.
 //! First whether anything is wrong, then what, then why one can see it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,6 +9,7 @@ mod bar;
 mod blocks;
 mod explain;
 mod findings;
+mod history;
 mod hosts;
 mod html;
 mod pools;
@@ -21,13 +23,16 @@ mod words;
 mod tests;
 
 use html::{Markup, html};
+pub(super) use request::text as parameter;
 pub use runbook::runbook_url;
 
+use super::history::HistoryQuery;
 use crate::audit::explain::{Explanation, SubjectError};
 use crate::audit::{HostBlocks, RoutePage};
-use crate::engine::Unanswered;
+use crate::engine::{Recent, Unanswered};
 use crate::metrics::{Build, Published};
 use crate::model::Name;
+use crate::state::Entry;
 
 /// Nothing may run and nothing be loaded but our own style, whatever a name from the datastore holds.
 pub(super) const CONTENT_SECURITY_POLICY: &str =
@@ -40,6 +45,10 @@ pub(super) const STYLE: &str = include_str!("style.css");
 pub(super) const ROWS: usize = 100;
 /// Rows of a list that has a page of its own.
 const FEW_ROWS: usize = 10;
+/// Changes that are shown with a subject.
+pub(super) const TIMELINE: usize = 5;
+/// Findings of the overview that are shown with their changes.
+const MOST_TIMELINES: usize = 40;
 /// Routes on the overview: findings are told there already.
 pub(super) const FEW_ROUTES: usize = 6;
 
@@ -58,6 +67,8 @@ pub(super) enum Page {
     Routes(usize),
     /// `/explain?q=`: why something can be reached from here, or why not.
     Explain(String),
+    /// `/history?subject=&host=&kind=`: what changed; an error is a query that means nothing.
+    History(Result<HistoryQuery, String>),
 }
 
 /// What the engine said, if it was asked: `None` inside where it does not know.
@@ -75,6 +86,10 @@ pub(super) struct View {
     pub(super) routes: Answered<RoutePage>,
     /// What was asked to be explained; an error is a text that means nothing.
     pub(super) explained: Result<Answered<Explanation>, SubjectError>,
+    /// What changed, where that is the page.
+    pub(super) recent: Answered<Recent>,
+    /// The newest changes about the subjects that are shown.
+    pub(super) timelines: HashMap<Box<str>, Vec<Entry>>,
 }
 
 /// How an answer's status is.
@@ -96,9 +111,21 @@ pub(super) fn render(page: &Page, view: &View) -> (Found, String) {
         Page::Host(name, _) => blocks::page(&mut out, view, name),
         Page::Routes(_) => routes::page(&mut out, view),
         Page::Explain(text) => explain::page(&mut out, view, text),
+        Page::History(query) => history::page(&mut out, view, query),
     };
     foot(&mut out);
     (found, out.finish())
+}
+
+/// Subjects of a page whose newest changes are shown with them.
+pub(super) fn subjects(page: &Page, published: &Published) -> Vec<Box<str>> {
+    let findings = &published.report.findings;
+    match page {
+        Page::Overview => findings.iter().take(MOST_TIMELINES).map(|it| it.subject.as_str().into()).collect(),
+        Page::Findings(page) => part(findings, *page).1.iter().map(|it| it.subject.as_str().into()).collect(),
+        Page::Explain(text) if !text.trim().is_empty() => vec![text.trim().into()],
+        _ => Vec::new(),
+    }
 }
 
 fn overview(out: &mut Markup, view: &View) -> Found {
@@ -131,6 +158,7 @@ fn head(out: &mut Markup, page: &Page, view: &View) {
         ("/findings", "Findings", matches!(page, Page::Findings(_))),
         ("/routes", "Routes", matches!(page, Page::Routes(_))),
         ("/hosts", "Hosts", matches!(page, Page::Hosts(_))),
+        ("/history", "History", matches!(page, Page::History(_))),
         (&request::host_path(node), "This host", matches!(page, Page::Host(name, _) if name == node)),
         (&view.telemetry_path, "Metrics", false),
         ("/api/v1/findings", "JSON", false),

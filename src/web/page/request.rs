@@ -1,6 +1,7 @@
 //! Which page is asked for: paths and the one query parameter that a page may have.
 
 use super::Page;
+use crate::web::history::HistoryQuery;
 
 impl Page {
     /// The page of a path, if there is one there. A query that says nothing usable says nothing: the list begins at its
@@ -15,6 +16,7 @@ impl Page {
             "/hosts" => Page::Hosts(page),
             "/routes" => Page::Routes(page),
             "/explain" => Page::Explain(text(query, "q")),
+            "/history" => Page::History(HistoryQuery::parse(query)),
             _ => {
                 let name = decode(path.strip_prefix("/host/")?).filter(|name| !name.is_empty())?;
                 Page::Host(name.into(), number(query, "from").unwrap_or(0))
@@ -33,7 +35,7 @@ fn number(query: &str, name: &str) -> Option<usize> {
 }
 
 /// A parameter's text, as a form sends it; the last one counts. What is no text is shown as what it is not.
-fn text(query: &str, name: &str) -> String {
+pub(in crate::web) fn text(query: &str, name: &str) -> String {
     let mut values = query.split('&').filter_map(|part| part.split_once('=')).filter(|(key, _)| *key == name);
     let value = values.next_back().map(|(_, value)| value.replace('+', " ")).unwrap_or_default();
     decode(&value).unwrap_or_else(|| "\u{fffd}".to_owned())
@@ -42,6 +44,11 @@ fn text(query: &str, name: &str) -> String {
 /// The path that explains a subject.
 pub(super) fn explain_path(subject: &str) -> String {
     host_path(subject).replacen("/host/", "/explain?q=", 1)
+}
+
+/// The path that shows what changed about a subject.
+pub(super) fn history_path(subject: &str) -> String {
+    host_path(subject).replacen("/host/", "/history?subject=", 1)
 }
 
 /// A percent-encoded part of a path; `None` where it is not text.

@@ -21,6 +21,7 @@ pub(super) fn title(view: &View, page: &Page) -> String {
         Page::Hosts(_) => "hosts".to_owned(),
         Page::Host(name, _) => format!("host {name}"),
         Page::Routes(_) => "routes".to_owned(),
+        Page::History(_) => "what changed".to_owned(),
         Page::Explain(text) => format!("why {}", text.chars().take(80).collect::<String>()),
     };
     format!("{what} · {node} · calico-exporter")

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +11,7 @@ use crate::audit::{
 };
 use crate::metrics::SourceStatus;
 use crate::model::{AffinityState, BlockOwner};
-use crate::state::Side;
+use crate::state::{Entry, Filter, History, Side};
 
 const EVIL: &str = "<script>alert(\"1\")</script>'&";
 
@@ -81,7 +82,16 @@ fn view(findings: usize) -> View {
         blocks: Ok(Some(HostBlocks { has_node: false, total: 3, from: 0, blocks })),
         routes: Ok(Some(RoutePage { total: 5, faults: 1, pending: 1, from: 0, rows })),
         explained: Ok(Ok(Some(explained()))),
+        recent: Ok(Some(Recent { entries: vec![entry()], more: true, dropped: 1 })),
+        timelines: HashMap::from([(EVIL.into(), vec![entry()])]),
     }
+}
+
+/// A change in which everything is hostile.
+fn entry() -> Entry {
+    let mut history = History::new(1 << 20);
+    history.fault(false, EVIL.to_owned(), EVIL, Some(&EVIL.into()), Some(SystemTime::UNIX_EPOCH));
+    history.entries(&Filter::default()).next().unwrap().clone()
 }
 
 /// A chain in which everything is hostile.
@@ -112,9 +122,10 @@ fn explained() -> Explanation {
     }
 }
 
-fn pages() -> [Page; 6] {
+fn pages() -> [Page; 7] {
     let explain = Page::Explain(EVIL.to_owned());
-    [Page::Overview, Page::Findings(0), Page::Hosts(0), Page::Host(EVIL.into(), 0), Page::Routes(0), explain]
+    let history = Page::History(Ok(HistoryQuery::default()));
+    [Page::Overview, Page::Findings(0), Page::Hosts(0), Page::Host(EVIL.into(), 0), Page::Routes(0), explain, history]
 }
 
 /// Tags that are opened and closed, so that no part is left open by an early return.

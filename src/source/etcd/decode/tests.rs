@@ -193,7 +193,9 @@ fn dumps(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn everything_that_real_calico_wrote_is_readable() {
-    let dumps = dumps(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"));
+    let mut dumps = dumps(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"));
+    // Those were built by hand.
+    dumps.retain(|path| !["cases", "flavours"].iter().any(|built| path.iter().any(|part| part == *built)));
     assert!(dumps.len() >= 10, "{dumps:?}");
     for path in dumps {
         let dump = file::datastore(&path).unwrap();
