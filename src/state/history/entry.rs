@@ -169,16 +169,16 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Bytes that it takes in memory, its strings included.
+    /// Bytes that it takes in memory, its strings included; of strings that are constants, too: they are short.
     pub(super) fn bytes(&self) -> usize {
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
         let facts: usize = self
             .facts
             .iter()
-            .map(|fact| size_of::<Fact>() + text(&fact.before) + text(&fact.after) + owned(&fact.name))
+            .map(|fact| size_of::<Fact>() + text(&fact.before) + text(&fact.after) + fact.name.len())
             .sum();
         let burst = self.burst.as_ref().map_or(0, |it| size_of::<Burst>() + it.places.capacity() * size_of::<IpNet>());
-        size_of::<Entry>() + self.subject.len() + owned(&self.what) + facts + burst
+        size_of::<Entry>() + self.subject.len() + self.what.len() + facts + burst
     }
 
     /// How long a fault had stood when it ended, or when it became one.
@@ -257,11 +257,4 @@ fn facts(facts: &[Fact]) -> String {
         format!("{}{space}{value}", fact.name)
     };
     facts.iter().map(of).collect::<Vec<_>>().join(", ")
-}
-
-fn owned(text: &Cow<'static, str>) -> usize {
-    match text {
-        Cow::Borrowed(_) => 0,
-        Cow::Owned(text) => text.capacity(),
-    }
 }
