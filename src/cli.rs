@@ -254,6 +254,21 @@ pub struct CheckArgs {
     /// How long a difference has to stand; from files there is nothing to wait for.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub settle: Duration,
+    /// Print every finding, not the first five of a kind.
+    #[arg(long)]
+    pub all: bool,
+    /// When to use colour; auto: on a terminal, unless NO_COLOR is set.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorArg,
+}
+
+/// `--color`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum ColorArg {
+    Auto,
+    Always,
+    Never,
 }
 
 /// Flags of `explain`.

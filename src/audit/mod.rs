@@ -19,7 +19,9 @@ mod finding;
 mod grace;
 mod ipam;
 mod judge;
+mod limits;
 mod named;
+mod natural;
 mod note;
 mod now;
 mod reasons;
@@ -27,6 +29,7 @@ mod report;
 mod routes;
 mod rows;
 mod setting;
+mod severity;
 mod strangers;
 mod totals;
 mod tunnel_devices;
@@ -54,7 +57,9 @@ pub use ipam::{
     AddressState, AddressView, BlockContent, BlockView, HostBlocks, IpamAudit, IpamOptions, NO_IPPOOL, NodeFilter,
     unreadable,
 };
+pub use limits::{ADDRESSES_EXHAUSTED, ADDRESSES_LOW, BLOCKS_LOW, Limit, limits};
 pub use named::NAMED_HOSTS;
+pub use natural::natural;
 pub use note::Note;
 pub use now::Now;
 pub use reasons::{Part, RULE_REASONS, RouteReason};
@@ -65,4 +70,5 @@ pub use report::{
 pub use routes::{RouteAudit, RouteOptions, TunnelOptions};
 pub use rows::{RoutePage, RouteRow, RouteState};
 pub use setting::{Backend, FelixOverrides};
+pub use severity::Severity;
 pub use tunnel_entries::{Entry, EntryReason, Peer, Tunnel, TunnelAudit, tunnels};

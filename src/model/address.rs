@@ -30,6 +30,14 @@ impl Family {
         Family::of(net.addr())
     }
 
+    /// As people write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        }
+    }
+
     /// Bits in an address: 32 or 128.
     pub fn bits(self) -> u8 {
         match self {

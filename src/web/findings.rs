@@ -29,7 +29,7 @@ pub fn findings_json(node: &str, in_sync: InSync, findings: &[Finding], causes: 
 }
 
 /// A moment as RFC 3339 in UTC, in whole seconds: what `date` and jq's `fromdate` read.
-pub(super) fn rfc3339(time: SystemTime) -> Option<String> {
+pub(crate) fn rfc3339(time: SystemTime) -> Option<String> {
     let seconds = time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
     let time = OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?;
     time.format(&Rfc3339).ok()
@@ -70,10 +70,11 @@ struct Behind<'a>(&'a Cause);
 
 impl Serialize for Behind<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Cause { kind, subject, since, findings, detail, evidence, action } = self.0;
-        let mut cause = serializer.serialize_struct("Cause", 8)?;
+        let Cause { kind, severity, subject, since, findings, detail, evidence, action } = self.0;
+        let mut cause = serializer.serialize_struct("Cause", 9)?;
         cause.serialize_field("id", &self.0.id())?;
         cause.serialize_field("cause", kind.as_str())?;
+        cause.serialize_field("severity", severity.as_str())?;
         cause.serialize_field("subject", subject)?;
         cause.serialize_field("since", &since.and_then(rfc3339))?;
         cause.serialize_field("findings", &findings.len())?;
@@ -94,7 +95,7 @@ impl Serialize for Named<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // Destructured, so that a field that is added must be thought of here.
         let Finding { metric, labels, subject, host, since, detail, expected, actual, action } = self.finding;
-        let mut finding = serializer.serialize_struct("Finding", 10)?;
+        let mut finding = serializer.serialize_struct("Finding", 11)?;
         finding.serialize_field("metric", metric.name())?;
         finding.serialize_field("labels", &Labels(labels))?;
         finding.serialize_field("subject", subject)?;
@@ -104,6 +105,7 @@ impl Serialize for Named<'_> {
         finding.serialize_field("expected", expected)?;
         finding.serialize_field("actual", actual)?;
         finding.serialize_field("action", action)?;
+        finding.serialize_field("severity", self.finding.severity().as_str())?;
         finding.serialize_field("cause", &self.cause.map(Cause::id))?;
         finding.end()
     }
@@ -127,7 +129,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::audit::{CauseKind, Metric};
+    use crate::audit::{CauseKind, Metric, Severity};
 
     const IN_SYNC: InSync = InSync { datastore: true, kernel: false };
 
@@ -145,6 +147,7 @@ mod tests {
         finding.since = Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_900));
         let cause = Cause {
             kind: CauseKind::HostUnreachable,
+            severity: Severity::Warning,
             subject: "h1".to_owned(),
             since: finding.since,
             findings: vec![0],
@@ -154,7 +157,7 @@ mod tests {
         };
         assert_eq!(
             findings_json("h1", IN_SYNC, &[finding], &[cause]),
-            r#"{"schema":2,"node":"h1","in_sync":{"datastore":true,"kernel":false},"causes":[{"id":"host_unreachable/h1","cause":"host_unreachable","subject":"h1","since":"2023-11-14T22:13:20Z","findings":1,"detail":"h1 is away","evidence":["1 route"],"action":"see h1"}],"findings":[{"metric":"calico_route_faults","labels":{"class":"remote_block","reason":"missing"},"subject":"10.204.1.64/26","host":"h1","since":"2023-11-14T22:13:20Z","detail":"no \"route\"\n","expected":"via 172.16.0.2","actual":"none","action":"look at BIRD","cause":"host_unreachable/h1"}]}"#
+            r#"{"schema":2,"node":"h1","in_sync":{"datastore":true,"kernel":false},"causes":[{"id":"host_unreachable/h1","cause":"host_unreachable","severity":"warning","subject":"h1","since":"2023-11-14T22:13:20Z","findings":1,"detail":"h1 is away","evidence":["1 route"],"action":"see h1"}],"findings":[{"metric":"calico_route_faults","labels":{"class":"remote_block","reason":"missing"},"subject":"10.204.1.64/26","host":"h1","since":"2023-11-14T22:13:20Z","detail":"no \"route\"\n","expected":"via 172.16.0.2","actual":"none","action":"look at BIRD","severity":"warning","cause":"host_unreachable/h1"}]}"#
         );
     }
 

@@ -323,7 +323,7 @@ fn with_host_local_ipam_routes_alone_are_judged_and_only_where_it_is_told() {
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     };
     let told = ["--kubernetes.use-pod-cidr"];
-    assert_eq!(check(true, &told).1, "the routes of n1: nothing is wrong\n");
+    assert!(check(true, &told).1.starts_with("the routes of n1: nothing is wrong\n"));
     let (code, said, _) = check(false, &told);
     assert_eq!(code, 1);
     assert!(said.contains("10.244.2.0/24  (n2)") && said.contains(r#"reason="missing"} 1"#), "{said}");

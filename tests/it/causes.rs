@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::dumped::{
-    Carrier, Dumped, POOL_KEY, affinity_key, block_base, block_key, host, node_address, node_key,
+    Carrier, Dumped, POOL_KEY, address, affinity_key, block_base, block_key, host, node_address, node_key,
 };
 
 const HOSTS: usize = 500;
@@ -197,4 +197,92 @@ fn three_handles_without_allocation_are_one_cause_and_two_are_none() {
         }
         assert_eq!(causes(&cluster), expected);
     }
+}
+
+/// What a person reads.
+fn told(cluster: &Dumped, flags: &[&str]) -> String {
+    let output = cluster.check(flags);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    if let Some(file) = std::env::var_os("SHOW") {
+        use std::io::Write as _;
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
+        writeln!(file, "{text}================").unwrap();
+    }
+    text
+}
+
+#[test]
+fn a_cause_of_five_hundred_hosts_takes_forty_lines_of_eighty_columns() {
+    let mut bird = Dumped::healthy(Carrier::Bird, HOSTS);
+    bird.routes.retain(|route| route["protocol"] != "bird");
+    let mut felix = Dumped::healthy(Carrier::Vxlan, HOSTS);
+    felix.routes.clear();
+    let mut nodes = Dumped::healthy(Carrier::Bird, HOSTS);
+    for index in 100..120 {
+        nodes.keys.remove(&node_key(index));
+    }
+    let mut pool = Dumped::healthy(Carrier::Bird, HOSTS);
+    pool.value(POOL_KEY)["spec"]["cidr"] = json!("10.99.0.0/16");
+    let mut mode = Dumped::healthy(Carrier::Bird, HOSTS);
+    mode.value(POOL_KEY)["spec"]["ipipMode"] = json!("Never");
+    for (name, cluster, counts) in [
+        ("bird", bird, "1 critical · 0 warnings · 0 info"),
+        ("felix", felix, "1 critical · 0 warnings · 0 info"),
+        ("nodes", nodes, "0 critical · 20 warnings · 0 info"),
+        ("pool", pool, "0 critical · 1 warning · 0 info"),
+        ("mode", mode, "0 critical · 1 warning · 0 info"),
+    ] {
+        let text = told(&cluster, &[]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.len() <= 40, "{name}: {} lines\n{text}", lines.len());
+        assert!(lines[0] == counts && lines.last() == Some(&counts), "{name}: {text}");
+        // A word that is longer stays whole: a link, a series.
+        let wide =
+            |line: &&&str| line.chars().count() > 80 && !line.contains("reason=") && !line.contains("runbook.md");
+        assert_eq!(lines.iter().find(wide), None, "{name}");
+        assert!(text.contains("not seen: ") && text.contains("runbook.md#"), "{name}: {text}");
+        assert!(!text.contains('\u{1b}'), "{name}: no colour where it is no terminal");
+    }
+}
+
+#[test]
+fn a_series_shows_five_rows_and_all_of_them_where_that_is_asked_for() {
+    let mut cluster = Dumped::healthy(Carrier::Vxlan, 30);
+    for index in 1..=7 {
+        // In one block of each host an address is lost.
+        cluster.value(&block_key(index))["unallocated"].as_array_mut().unwrap().retain(|it| *it != json!(40));
+    }
+    let text = told(&cluster, &[]);
+    let rows = |text: &str| text.lines().filter(|line| line.trim_start().starts_with("10.100.")).count();
+    assert_eq!(rows(&text), 5, "{text}");
+    assert!(text.contains("… and 2 more (--all)"), "{text}");
+    assert_eq!(text.matches("\n      do  ").count(), 1, "once a group: {text}");
+    let whole = told(&cluster, &["--all"]);
+    assert_eq!((rows(&whole), whole.contains("more (--all)")), (7, false), "{whole}");
+    let order: Vec<usize> = (1..=7).map(|index| whole.find(&address(index, 40)).unwrap()).collect();
+    assert!(order.is_sorted(), "as people count: {whole}");
+    assert!(told(&cluster, &["--color", "always"]).contains("\u{1b}[1;33mwarning\u{1b}[0m"));
+}
+
+#[test]
+fn the_worst_comes_first_and_what_is_nearly_used_up_is_said_without_a_fault() {
+    let mut cluster = Dumped::healthy(Carrier::Vxlan, 5);
+    for number in 0..12 {
+        let value = json!({"block": {format!("{}/26", block_base(1)): 1}, "deleted": false});
+        cluster.keys.insert(format!("/calico/ipam/v2/handle/left-{number}"), value);
+    }
+    cluster.links.retain(|link| link["ifname"] != "vxlan.calico");
+    let text = told(&cluster, &[]);
+    let (tunnel, handles) = (text.find("vxlan.calico").unwrap(), text.find("handles outlived").unwrap());
+    assert!(tunnel < handles && text.ends_with("1 critical · 0 warnings · 1 info\n"), "{text}");
+
+    // A pool of eight blocks for eight hosts.
+    let mut cluster = Dumped::healthy(Carrier::Vxlan, 8);
+    cluster.value(POOL_KEY)["spec"]["cidr"] = json!("10.100.0.0/23");
+    let output = cluster.check(&[]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "a bound is no fault: {text}");
+    assert!(text.contains("100 % of the blocks of pool pods are claimed"), "{text}");
+    assert!(!text.contains("nothing is wrong"), "{text}");
 }

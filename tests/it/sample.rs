@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use calico_exporter::audit::{
     Cause, CauseKind, Encapsulation, EntryCounts, Finding, Histogram, HostFigures, IpamReport, Metric, PoolFigures,
-    Report, RouteClass, RoutesReport, TunnelMode, TunnelModes, TunnelsReport,
+    Report, RouteClass, RoutesReport, Severity, TunnelMode, TunnelModes, TunnelsReport,
 };
 use calico_exporter::metrics::{Build, Process, Published, SourceStatus, VitalSigns};
 use calico_exporter::model::{EncapMode, IpPool, Name, PoolClass, TunnelKind};
@@ -175,6 +175,7 @@ pub(crate) fn report() -> Report {
 fn cause() -> Cause {
     Cause {
         kind: CauseKind::HostUnreachable,
+        severity: Severity::Warning,
         subject: "h2".to_owned(),
         since: Some(at(1_700_000_000)),
         findings: vec![11, 12],

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::{Cause, CauseKind};
 use crate::audit::finding::{Finding, Metric};
+use crate::audit::natural::natural;
 use crate::model::host_net;
 
 /// A finding that no cause has claimed yet.
@@ -85,7 +86,9 @@ impl<'a> Board<'a> {
         }
         let since = findings.iter().filter_map(|at| self.findings[*at].since).min();
         let Draft { kind, subject, detail, evidence, action } = draft;
-        self.causes.push(Cause { kind, subject, since, findings, detail, evidence, action });
+        let severities = findings.iter().map(|at| self.findings[*at].severity());
+        let severity = severities.fold(kind.severity(), |a, b| a.min(b));
+        self.causes.push(Cause { kind, severity, subject, since, findings, detail, evidence, action });
     }
 
     pub(super) fn into_causes(mut self) -> Vec<Cause> {
@@ -95,34 +98,9 @@ impl<'a> Board<'a> {
     }
 }
 
-/// `h2` before `h10`.
-fn natural(a: &str, b: &str) -> std::cmp::Ordering {
-    let key = |text: &str| {
-        let mut parts: Vec<(u64, String)> = Vec::new();
-        let mut rest = text;
-        while !rest.is_empty() {
-            let digits = rest.find(|it: char| !it.is_ascii_digit()).unwrap_or(rest.len());
-            let number = rest[..digits].parse().unwrap_or(0);
-            rest = &rest[digits..];
-            let words = rest.find(|it: char| it.is_ascii_digit()).unwrap_or(rest.len());
-            parts.push((number, rest[..words].to_owned()));
-            rest = &rest[words..];
-        }
-        parts
-    };
-    key(a).cmp(&key(b)).then_with(|| a.cmp(b))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_in_names_count_as_numbers() {
-        let mut names = ["h10", "h2", "h1", "a9-b10", "a9-b9", "10.0.0.9", "10.0.0.10"];
-        names.sort_by(|a, b| natural(a, b));
-        assert_eq!(names, ["a9-b9", "a9-b10", "h1", "h2", "h10", "10.0.0.9", "10.0.0.10"]);
-    }
 
     #[test]
     fn what_is_claimed_is_not_open_and_nothing_is_no_cause() {

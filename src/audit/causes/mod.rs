@@ -11,6 +11,7 @@ use crate::state::State;
 
 use super::finding::Finding;
 use super::reasons::Part;
+use super::severity::Severity;
 use board::Board;
 
 mod board;
@@ -79,6 +80,34 @@ impl CauseKind {
         }
     }
 
+    /// The alert that is about it, and the section of the runbook.
+    pub fn alert(self) -> &'static str {
+        match self {
+            CauseKind::NodeMissing => "CalicoNodeAddressFaults",
+            CauseKind::TunnelDevice => "CalicoTunnelDeviceDown",
+            CauseKind::ProgrammerSilent => "CalicoHostIsolated",
+            CauseKind::IpamDataLost => "CalicoAddressConflict",
+            CauseKind::NodeGone => "CalicoAffinityOfUnknownHost",
+            CauseKind::PoolChanged => "CalicoBlocksInvalid",
+            CauseKind::ModeNotRolledOut => "CalicoTunnelModeDrift",
+            CauseKind::HostUnreachable => "CalicoHostUnreachable",
+            CauseKind::HandlesLeftOver => "CalicoHandlesLeaked",
+        }
+    }
+
+    /// How much it matters at least, where that is more than its findings do by themselves.
+    fn severity(self) -> Severity {
+        match self {
+            CauseKind::TunnelDevice | CauseKind::ProgrammerSilent | CauseKind::IpamDataLost => Severity::Critical,
+            CauseKind::NodeMissing
+            | CauseKind::NodeGone
+            | CauseKind::PoolChanged
+            | CauseKind::ModeNotRolledOut
+            | CauseKind::HostUnreachable => Severity::Warning,
+            CauseKind::HandlesLeftOver => Severity::Info,
+        }
+    }
+
     /// The part of the audit without which it cannot be seen.
     pub fn part(self) -> Part {
         match self {
@@ -98,6 +127,8 @@ impl CauseKind {
 pub struct Cause {
     /// What kind of thing.
     pub kind: CauseKind,
+    /// The highest of its findings', or its own (J45).
+    pub severity: Severity,
     /// The host, pool, device or programmer.
     pub subject: String,
     /// Since when the first of its findings stands, as far as this process saw.

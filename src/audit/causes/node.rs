@@ -99,17 +99,16 @@ pub(super) fn gone(board: &mut Board<'_>, evidence: &Evidence<'_>) {
                 ),
             ),
             (used, _) => (
-                format!("{host} has no Node and lives: {} of its addresses in use. Do not release them.", plural(used)),
+                format!(
+                    "{host} has no Node and lives: {} in use. Do not release them.",
+                    count(used, "of its addresses is", "of its addresses are")
+                ),
                 format!("Restart calico-node on {host}: it writes its Node again. Release nothing before."),
             ),
         };
         let draft = Draft { kind: CauseKind::NodeGone, subject: host.to_owned(), detail, evidence: shown, action };
         board.claim(&members, draft);
     }
-}
-
-fn plural(used: usize) -> String {
-    count(used, "is", "are")
 }
 
 /// The host that has what a route or an entry leads to: the one that an address is allocated to, else the claimant or

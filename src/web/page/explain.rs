@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::html::{Markup, html};
-use super::runbook::{alert, runbook_url};
+use super::runbook::runbook_url;
 use super::{Found, View, busy, history, request};
 use crate::audit::explain::{Explanation, Link, LinkState, Subject, words};
 use crate::audit::{Finding, Metric};
@@ -93,7 +93,7 @@ fn write(out: &mut Markup, explained: &Explanation) {
         html!(out, "<p><b>Do:</b> ", verdict.cause, "</p>\n");
     }
     if let Some(finding) = &verdict.finding {
-        html!(out, "<p><a href=\"", runbook_url(finding), "\">runbook: ", alert(finding), "</a></p>\n");
+        html!(out, "<p><a href=\"", runbook_url(finding), "\">runbook: ", finding.alert(), "</a></p>\n");
     }
     out.raw("</section>\n");
     let stale =

@@ -1,7 +1,7 @@
 //! What is wrong, in groups: one for each series that counts it.
 
 use super::html::{Markup, html};
-use super::runbook::{RUNBOOK, alert, kind};
+use super::runbook::{RUNBOOK, kind};
 use super::words::{moment, plain};
 use super::{FEW_ROWS, Found, ROWS, View, explain, history, host_link, part, status, turn};
 use crate::audit::Finding;
@@ -131,7 +131,7 @@ fn write_group(out: &mut Markup, view: &View, first: &Finding, group: &Group<'_>
     for (index, (name, value)) in first.labels.iter().enumerate() {
         html!(out, if index > 0 { "," } else { "" }, name, "=\"", value, "\"");
     }
-    let alert = alert(first);
+    let alert = first.alert();
     html!(out, "}</code> · <a href=\"", RUNBOOK, "#", alert.to_ascii_lowercase(), "\">runbook: ", alert, "</a></p>\n");
     if !group.shown.is_empty() {
         out.raw(

@@ -24,7 +24,7 @@ mod tests;
 
 use html::{Markup, html};
 pub(super) use request::text as parameter;
-pub use runbook::runbook_url;
+pub use runbook::{runbook_of, runbook_url};
 
 use super::history::HistoryQuery;
 use crate::audit::explain::{Explanation, SubjectError};

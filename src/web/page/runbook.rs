@@ -5,46 +5,14 @@ use crate::audit::{Finding, Metric};
 /// The runbook.
 pub(super) const RUNBOOK: &str = "https://github.com/calico-exporter/calico-exporter/blob/main/docs/runbook.md";
 
-/// The alert whose part of the runbook is about the finding.
-pub(super) fn alert(finding: &Finding) -> &'static str {
-    let reason = finding.label("reason").unwrap_or_default();
-    match (finding.metric, reason) {
-        (Metric::UndecodableKeys, _) => "CalicoExporterUndecodableKeys",
-        (Metric::MismatchedAddresses, "neither") => "CalicoAddressesLost",
-        (Metric::MismatchedAddresses, _) => "CalicoAddressesHandedOutTwice",
-        (Metric::InvalidBlocks, "overlap") => "CalicoBlocksOverlap",
-        (Metric::InvalidBlocks, "outside_any_pool") => "CalicoBlocksOutsidePools",
-        (Metric::InvalidBlocks, _) => "CalicoBlocksInvalid",
-        (Metric::AffinityFaults, "over_block_limit") => "CalicoHostOverBlockLimit",
-        (Metric::AffinityFaults, "unknown_host") => "CalicoAffinityOfUnknownHost",
-        (Metric::AffinityFaults, "stuck_pending" | "stuck_pending_deletion") => "CalicoAffinityStuck",
-        (Metric::AffinityFaults, _) => "CalicoAffinityContradictory",
-        (Metric::HandleFaults, "no_allocation") => "CalicoHandlesLeaked",
-        (Metric::HandleFaults, _) => "CalicoHandleFaults",
-        (Metric::LeakedAddresses, "on_unknown_host" | "allocated_not_in_use") => "CalicoAddressesLeaked",
-        (Metric::LeakedAddresses, "on_another_node") => "CalicoAddressesOnAnotherNode",
-        (Metric::LeakedAddresses, _) => "CalicoAddressConflict",
-        (Metric::TunnelFaults, "missing" | "down") => "CalicoTunnelDeviceDown",
-        (Metric::TunnelFaults, "owned_by_pod" | "duplicate" | "duplicate_mac") => "CalicoTunnelAddressConflict",
-        (Metric::TunnelFaults, "not_allocated") => "CalicoTunnelAddressNotAllocated",
-        (Metric::TunnelFaults, "mtu_too_high") => "CalicoTunnelMtuTooHigh",
-        (Metric::TunnelFaults, "rule_missing") => "CalicoTrafficUnencrypted",
-        (Metric::TunnelFaults, reason) if reason.starts_with("wrong_") => "CalicoTunnelDeviceWrong",
-        (Metric::TunnelFaults, _) => "CalicoTunnelAddressWrong",
-        (Metric::TunnelEntryFaults, "missing" | "wrong") => "CalicoTunnelEntriesMissing",
-        (Metric::TunnelEntryFaults, _) => "CalicoTunnelEntriesStale",
-        (Metric::NodeFaults, _) => "CalicoNodeAddressFaults",
-        (Metric::RouteFaults, "missing") => "CalicoRoutesMissing",
-        (Metric::RouteFaults, "stale") => "CalicoRoutesStale",
-        (Metric::RouteFaults, _) => "CalicoRoutesMisdirected",
-        (Metric::OwnerFaults, "both") => "CalicoRoutesOwnedByBoth",
-        (Metric::OwnerFaults, _) => "CalicoRoutesOwnedByNobody",
-    }
-}
-
 /// The part of the runbook that is about the finding, as a link.
 pub fn runbook_url(finding: &Finding) -> String {
-    format!("{RUNBOOK}#{}", alert(finding).to_ascii_lowercase())
+    runbook_of(finding.alert())
+}
+
+/// The part of the runbook that is about an alert, as a link.
+pub fn runbook_of(alert: &str) -> String {
+    format!("{RUNBOOK}#{}", alert.to_ascii_lowercase())
 }
 
 /// What kind of thing is wrong, as people call it.
@@ -77,7 +45,7 @@ mod tests {
             for reason in reasons {
                 let labels =
                     metric.labels().iter().map(|name| (*name, if *name == "reason" { *reason } else { "" }.into()));
-                let alert = alert(&Finding::new(metric, labels.collect(), "x"));
+                let alert = Finding::new(metric, labels.collect(), "x").alert();
                 assert!(text.contains(&format!("\n### {alert}\n")), "{} {reason}: {alert}", metric.name());
             }
         }

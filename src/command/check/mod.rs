@@ -1,7 +1,6 @@
 //! `check`: look once, name everything that is wrong. Exit 0 clean, 1 findings, 2 cannot tell.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -18,6 +17,12 @@ use crate::metrics::InSync;
 use crate::model::Name;
 use crate::state::{Follow, Lookup, Side, State};
 use crate::web::findings_json;
+
+mod terminal;
+mod text;
+
+use terminal::Terminal;
+use text::Text;
 
 /// Looks once, or live twice, `--settle` apart: what stands both times is a finding.
 ///
@@ -44,7 +49,10 @@ pub async fn check(args: &CheckArgs, sources: Sources) -> Result<ExitCode, Confi
     }
     let text = match args.output {
         Output::Json => findings_json(&dump.node, in_sync, &report.findings, &report.causes),
-        Output::Text => in_words(&dump.node, &sources, &report),
+        Output::Text => {
+            let terminal = Terminal::of_stdout(args.color);
+            Text { node: &dump.node, sources: &sources, report: &report, terminal, all: args.all }.write()
+        }
     };
     let mut out = io::stdout().lock();
     // A reader that has seen enough is no error.
@@ -103,45 +111,6 @@ pub(super) async fn look(sources: &Sources, dump: &Dump, now: Now) -> Result<(St
         return Err(why.into());
     }
     Ok((state, auditor))
-}
-
-/// For people: grouped by the series that counts them.
-fn in_words(node: &str, sources: &Sources, report: &Report) -> String {
-    let findings = &report.findings;
-    let mut text = String::new();
-    let what = match (sources.collectors.ipam, sources.collectors.routes) {
-        (true, true) => format!("the cluster's IPAM and the routes of {node}"),
-        (true, false) => "the cluster's IPAM".to_owned(),
-        (false, _) => format!("the routes of {node}"),
-    };
-    if findings.is_empty() {
-        let _ = writeln!(text, "{what}: nothing is wrong");
-    } else {
-        let (count, plural) = (findings.len(), if findings.len() == 1 { "" } else { "s" });
-        let _ = writeln!(text, "{what}: {count} finding{plural}");
-    }
-    for note in &report.notes {
-        let _ = writeln!(text, "{}", printable(&note.to_string()));
-    }
-    for group in findings.chunk_by(|a, b| a.metric == b.metric && a.labels == b.labels) {
-        let labels: Vec<String> =
-            group[0].labels.iter().map(|(name, value)| format!("{name}={:?}", value.as_ref())).collect();
-        let _ = writeln!(text, "\n{}{{{}}} {}", group[0].metric.name(), labels.join(","), group.len());
-        for finding in group {
-            let host = finding.host.as_ref().map(|host| format!("  ({host})")).unwrap_or_default();
-            let _ = writeln!(text, "  {}{host}", printable(&finding.subject));
-            let lines = [
-                ("", &finding.detail),
-                ("expected: ", &finding.expected),
-                ("actual:   ", &finding.actual),
-                ("do:       ", &finding.action),
-            ];
-            for (what, words) in lines.iter().filter(|(_, words)| !words.is_empty()) {
-                let _ = writeln!(text, "      {what}{}", printable(words));
-            }
-        }
-    }
-    text
 }
 
 /// Values come from a datastore that anybody may have written to: no control sequence reaches the terminal.
