@@ -239,6 +239,7 @@ impl Engine {
             self.published.report_time = Some(now.wall);
             self.published.audit_seconds = began.elapsed().as_secs_f64();
         }
+        self.published.changes.clone_from(self.state.history.counts());
         self.look_for_node();
         self.note_cannot_tell();
         wiring.published.send_replace(Arc::new(self.published.clone()));

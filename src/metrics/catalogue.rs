@@ -95,10 +95,26 @@ pub const POOL_CLASSES: [&str; 3] = ["ipip", "vxlan", "none"];
 /// Certificates that the exporter shows to others.
 pub const CERTIFICATES: [&str; 2] = ["web", "etcd"];
 /// Status codes that this server answers with.
-pub const CODES: [&str; 8] = ["200", "401", "404", "405", "413", "429", "500", "503"];
+pub const CODES: [&str; 9] = ["200", "400", "401", "404", "405", "413", "429", "500", "503"];
 
 fn open() -> Vec<&'static str> {
     Vec::new()
+}
+
+/// Kinds of objects that people and operators change; the others change with every pod.
+pub const CONFIGURED: [ObjectKind; 8] = [
+    ObjectKind::IpamConfig,
+    ObjectKind::Pool,
+    ObjectKind::Reservation,
+    ObjectKind::Node,
+    ObjectKind::Felix,
+    ObjectKind::BgpConfiguration,
+    ObjectKind::BgpPeer,
+    ObjectKind::Cluster,
+];
+
+fn configured_kinds() -> Vec<&'static str> {
+    CONFIGURED.map(ObjectKind::as_str).to_vec()
 }
 
 fn classes() -> Vec<&'static str> {
@@ -232,6 +248,10 @@ series! {
         "When a source's picture was last complete, in unix time. Absent until it was.";
     SOURCE_RESYNCS = Counter "calico_exporter_source_resyncs_total" by Exporter { source: || SOURCES.to_vec() }
         "How many times a source had to be read from the start again.";
+    DATASTORE_CHANGES = Counter "calico_exporter_datastore_changes_total" by Exporter { kind: configured_kinds }
+        "Changes of Calico's configuration since this exporter first read it in full, by the kind of object. They stay 0 where --history.size is 0.";
+    DATASTORE_CHANGED = Gauge "calico_exporter_datastore_last_change_timestamp_seconds" by Exporter { kind: configured_kinds }
+        "When an object of the kind last changed, in unix time. Absent until one does.";
     SOURCE_DENIED = Gauge "calico_exporter_source_denied_resources" by Exporter { source: || SOURCES.to_vec() }
         "How many of the resources that have to be read a source may not read. While it is not 0 the source is not current; the log names them.";
     UNDECODABLE_KEYS = Gauge "calico_exporter_undecodable_keys" by Exporter { kind: kinds }

@@ -1,11 +1,12 @@
 //! What the engine publishes: the last report, and how current each source is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::audit::{CannotTell, Report};
 use crate::model::Name;
-use crate::state::Side;
+use crate::state::{Kind, Side};
 
 /// How current one source is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +76,8 @@ pub struct Published {
     /// This host's name has no Node in the datastore: the first suspect where every route looks wrong. Names that have
     /// one, the likest first, not all of them; `None` where all is well or nobody knows yet.
     pub unknown_node: Option<Vec<Name>>,
+    /// Changes of objects by kind since the first list, and when the last one came.
+    pub changes: BTreeMap<Kind, (u64, SystemTime)>,
     /// Why nothing can be judged, though the datastore was read: readiness waits for its end.
     pub cannot_tell: Option<CannotTell>,
 }
@@ -90,6 +93,7 @@ impl Published {
             sources,
             unknown_node: None,
             cannot_tell: None,
+            changes: BTreeMap::new(),
         }
     }
 

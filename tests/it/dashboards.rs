@@ -30,10 +30,14 @@ fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
     list(dashboard, "panels").filter(|panel| panel["type"] != "row")
 }
 
-/// Every query, and where it stands.
+/// Every query of a panel or an annotation, and where it stands.
 pub(crate) fn expressions() -> Vec<(String, String)> {
     let mut found = Vec::new();
     for (name, dashboard) in all() {
+        for annotation in list(&dashboard["annotations"], "list") {
+            let place = format!("{name}: annotation {}", text(annotation, "/name"));
+            found.push((place, text(annotation, "/expr").to_owned()));
+        }
         for panel in panels(&dashboard) {
             for target in list(panel, "targets") {
                 found.push((format!("{name}: {}", text(panel, "/title")), text(target, "/expr").to_owned()));
@@ -76,6 +80,20 @@ fn variables_choose_the_source_and_the_targets() {
             assert!(variable["multi"] == true && variable["includeAll"] == true, "{name} {label}");
             assert_eq!(text(variable, "/datasource/uid"), "${datasource}", "{name} {label}");
             assert_eq!(variable["refresh"], 2, "{name} {label}: read anew when the time range changes");
+        }
+    }
+}
+
+#[test]
+fn graphs_show_when_something_was_changed() {
+    for (name, dashboard) in all() {
+        let annotations: Vec<&Value> = list(&dashboard["annotations"], "list").collect();
+        for series in ["calico_exporter_datastore_changes_total", "calico_exporter_source_resyncs_total"] {
+            assert!(annotations.iter().any(|it| text(it, "/expr").contains(series)), "{name} lacks {series}");
+        }
+        for annotation in annotations {
+            assert_eq!(text(annotation, "/datasource/uid"), "${datasource}", "{name}");
+            assert_eq!(annotation["enable"], true, "{name}");
         }
     }
 }

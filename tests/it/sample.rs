@@ -11,7 +11,7 @@ use calico_exporter::audit::{
 };
 use calico_exporter::metrics::{Build, Process, Published, SourceStatus, VitalSigns};
 use calico_exporter::model::{EncapMode, IpPool, Name, PoolClass, TunnelKind};
-use calico_exporter::state::{Program, Side, Table};
+use calico_exporter::state::{Kind, Program, Side, Table};
 
 pub(crate) fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
@@ -201,6 +201,7 @@ pub(crate) fn published(report: Report) -> Arc<Published> {
         report: Arc::new(report),
         report_time: Some(at(1_700_000_200)),
         audit_seconds: 0.0125,
+        changes: BTreeMap::from([(Kind::Pool, (2, at(1_700_000_100)))]),
         ..Published::starting("h1".into(), sources())
     })
 }
@@ -208,7 +209,7 @@ pub(crate) fn published(report: Report) -> Arc<Published> {
 pub(crate) fn signs() -> VitalSigns {
     VitalSigns {
         build: Build { version: "1.2.3", revision: "abc", arch: "x86_64" },
-        requests: [12, 2, 1, 0, 0, 0, 0, 3],
+        requests: [12, 0, 2, 1, 0, 0, 0, 0, 3],
         process: Process {
             cpu_seconds: Some(1.25),
             resident_bytes: Some(20_000_000),
