@@ -21,6 +21,7 @@ use crate::source::etcd;
 #[cfg(feature = "kubernetes")]
 use crate::source::kubernetes;
 use crate::source::netlink;
+use crate::source::supervise::supervise;
 use crate::state::{Event, Follow, Lookup, Side};
 use crate::web::{Access, ListenAddress, Server, ServerConfig, WebConfig, WebState};
 
@@ -95,7 +96,10 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
             config.resync = args.datastore_resync;
             config.detail = Detail::Rules(dump.node.clone());
             config.follow = follow;
-            tasks.spawn(etcd::run(config, events.clone(), lookup_requests, stopped.clone()));
+            let (told, ended) = (events.clone(), stopped.clone());
+            let start = move |asked| etcd::run(config.clone(), told.clone(), asked, ended.clone());
+            let asked = Some(lookup_requests);
+            tasks.spawn(supervise(Side::Datastore, "etcd", events.clone(), asked, stopped.clone(), start));
             if sources.collectors.leaks {
                 let store = sweep::Store::Etcd(settings.clone());
                 tasks.spawn(sweep::run(store, args.leaks_interval, found, stopped.clone()));
@@ -110,7 +114,10 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
                 config.pace = config.pace.of_thousands();
             }
             config.follow = follow;
-            tasks.spawn(kubernetes::run(config, events.clone(), lookup_requests, stopped.clone()));
+            let (told, ended) = (events.clone(), stopped.clone());
+            let start = move |asked| kubernetes::run(config.clone(), told.clone(), asked, ended.clone());
+            let asked = Some(lookup_requests);
+            tasks.spawn(supervise(Side::Datastore, "kubernetes", events.clone(), asked, stopped.clone(), start));
             if sources.collectors.leaks {
                 let store = sweep::Store::Kubernetes(settings.clone());
                 tasks.spawn(sweep::run(store, args.leaks_interval, found, stopped.clone()));
@@ -119,9 +126,13 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
         _ => {}
     }
     if matches!(sources.kernel, Some(KernelSource::Netlink)) {
-        tasks.spawn(netlink::run(events.clone(), stopped.clone()));
+        let (told, ended) = (events.clone(), stopped.clone());
+        let start = move |_| netlink::run(told.clone(), ended.clone());
+        tasks.spawn(supervise(Side::Kernel, "netlink", events.clone(), None, stopped.clone(), start));
         if sources.collectors.tunnels {
-            tasks.spawn(netlink::run_tunnels(events.clone(), stopped.clone()));
+            let (told, ended) = (events.clone(), stopped.clone());
+            let start = move |_| netlink::run_tunnels(told.clone(), ended.clone());
+            tasks.spawn(supervise(Side::Tunnels, "netlink_tunnels", events.clone(), None, stopped.clone(), start));
         }
     }
     drop(events);

@@ -48,8 +48,8 @@ impl Archive {
     }
 }
 
-/// The object of the datastore that an event tells of.
-fn id_of(event: &Event) -> Option<ObjectId> {
+/// The object of the datastore that an event is about.
+pub(super) fn id_of(event: &Event) -> Option<ObjectId> {
     match event {
         Event::Put(object) => Some(object.id()),
         Event::Unreadable { id, .. } | Event::Delete(id) => Some(id.clone()),

@@ -19,6 +19,8 @@
 //! - [`iproute`]: dumps written by `ip -j`, the same for the kernel.
 //! - [`kubernetes`]: Calico's objects behind the Kubernetes API.
 //! - [`netlink`]: this host's kernel, followed.
+//! - [`progress`]: how long a list may take.
+//! - [`supervise`]: starts a source again whose task died.
 
 pub mod archive;
 pub mod backoff;
@@ -28,3 +30,5 @@ pub mod file;
 pub mod iproute;
 pub mod kubernetes;
 pub mod netlink;
+pub mod progress;
+pub mod supervise;

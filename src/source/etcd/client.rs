@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use etcd_client::{
     Certificate, Client, ConnectOptions, GetOptions, GetResponse, Identity, KeyValue, KvClient, ResponseHeader,
-    TlsOptions, Txn, TxnOp, TxnOpResponse, WatchClient, WatchOptions, WatchStream,
+    TlsOptions, WatchClient, WatchOptions, WatchStream,
 };
+use futures_util::future::try_join_all;
 
 use super::error::{EtcdError, Peer, is_auth_not_enabled};
 use super::key;
@@ -26,6 +27,9 @@ const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 /// send (a ping every 5 s at most, and none while nothing is being asked).
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Single keys that are asked for at once.
+const AT_ONCE: usize = 16;
 
 /// How long the steps of a request may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,26 +133,37 @@ impl Connection {
         within(&self.peer, self.timeouts.request, &doing, kv.get(start, Some(options))).await
     }
 
-    /// Single keys as they are now, in one request, and as of which revision. A key that is given with a revision is
-    /// sent only if it was written after that.
+    /// Single keys as they are now, and a revision that none of them is older than. A key that is given with a revision
+    /// is sent only if it was written after that.
+    ///
+    /// Each is a request of its own: the library panics where the answer to a transaction lacks a part.
     pub(super) async fn read(&self, keys: &[(String, Option<i64>)]) -> Result<(Vec<Found>, i64), EtcdError> {
-        let since = |known: i64| GetOptions::new().with_min_mod_revision(known + 1);
-        let reads: Vec<TxnOp> = keys.iter().map(|(key, known)| TxnOp::get(key.as_str(), known.map(since))).collect();
+        let mut answers = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(AT_ONCE) {
+            answers.extend(try_join_all(keys.iter().map(|(key, known)| self.read_one(key, *known))).await?);
+        }
+        let revision = answers.iter().map(|(_, revision)| *revision).min().unwrap_or_default();
+        Ok((answers.into_iter().map(|(found, _)| found).collect(), revision))
+    }
+
+    async fn read_one(&self, key: &str, known: Option<i64>) -> Result<(Found, i64), EtcdError> {
+        let options = known.map(|known| GetOptions::new().with_min_mod_revision(known + 1));
         let doing = "reading single keys";
         let mut kv = self.kv.clone();
-        let txn = Txn::new().and_then(reads);
-        let answer = within(&self.peer, self.timeouts.request, doing, kv.txn(txn)).await?;
+        let mut answer = within(&self.peer, self.timeouts.request, doing, kv.get(key, options)).await?;
         let revision = answer.header().map_or(0, ResponseHeader::revision);
-        let values = answer.op_responses().into_iter().map(|response| match response {
-            // etcd counts the keys before it leaves out what was not written since.
-            TxnOpResponse::Get(mut found) => match (found.take_kvs().pop(), found.count()) {
-                (Some(kv), _) => Found::Value(kv),
-                (None, 0) => Found::Nothing,
-                (None, _) => Found::Same,
-            },
-            _ => Found::Nothing,
-        });
-        Ok((values.collect(), revision))
+        // etcd counts the keys before it leaves out what was not written since.
+        let found = match (answer.take_kvs().pop(), answer.count()) {
+            (Some(kv), _) if kv.key() != key.as_bytes() => return Err(self.peer.absurd(doing, "another key")),
+            (Some(kv), _) if kv.mod_revision() > revision => {
+                return Err(self.peer.absurd(doing, format!("revision {} of {revision}", kv.mod_revision())));
+            }
+            (Some(kv), _) => Found::Value(kv),
+            (None, 0) => Found::Nothing,
+            (None, _) if known.is_some() => Found::Same,
+            (None, _) => return Err(self.peer.absurd(doing, "a key that is there, without its value")),
+        };
+        Ok((found, revision))
     }
 
     /// Asks for next to nothing, to see whether the server still answers, and for which cluster, at which revision.

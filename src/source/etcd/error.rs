@@ -77,6 +77,26 @@ pub enum EtcdError {
         /// How that shows.
         what: String,
     },
+    /// An answer that no etcd gives: nothing that comes with it can be believed.
+    #[error("etcd at {endpoint} contradicts itself ({doing}): {what}")]
+    Absurd {
+        /// Where.
+        endpoint: Arc<str>,
+        /// What it was asked.
+        doing: String,
+        /// The contradiction.
+        what: String,
+    },
+    /// A list that takes too long for what it delivers.
+    #[error("etcd at {endpoint} is too slow ({doing}): a list has taken {}", humantime::format_duration(Duration::from_secs(after.as_secs())))]
+    Slow {
+        /// Where.
+        endpoint: Arc<str>,
+        /// What it was asked.
+        doing: String,
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// An answer over the size that is accepted.
     #[error("etcd at {endpoint} answered with too large a message ({doing}): {cause}")]
     TooLarge {
@@ -151,6 +171,14 @@ impl Peer {
 
     pub(super) fn history(&self, what: String) -> EtcdError {
         EtcdError::History { endpoint: self.endpoint.clone(), what }
+    }
+
+    pub(super) fn absurd(&self, doing: &str, what: impl ToString) -> EtcdError {
+        EtcdError::Absurd { endpoint: self.endpoint.clone(), doing: doing.to_owned(), what: what.to_string() }
+    }
+
+    pub(super) fn slow(&self, doing: &str, after: Duration) -> EtcdError {
+        EtcdError::Slow { endpoint: self.endpoint.clone(), doing: doing.to_owned(), after }
     }
 
     /// The meaning of a client error met while `doing` something (a verb's -ing form and its object).

@@ -17,6 +17,7 @@ use super::settings::Settings;
 use super::watch::{Probe, Watch};
 use crate::model::Detail;
 use crate::source::backoff::{Backoff, around};
+use crate::source::progress::Patience;
 use crate::state::{Event, Follow, Lookup, Side};
 
 /// A watch that ends sooner than this was no success: what follows it counts as a failure.
@@ -41,6 +42,8 @@ pub struct Config {
     pub probe: Probe,
     /// Of connecting and of single requests.
     pub timeouts: Timeouts,
+    /// How long a list may take for what it delivers.
+    pub patience: Patience,
     /// Between attempts.
     pub backoff: Backoff,
 }
@@ -56,6 +59,7 @@ impl Config {
             resync: Duration::from_secs(600),
             probe: Probe::default(),
             timeouts: Timeouts::default(),
+            patience: Patience::default(),
             backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(30)),
         }
     }
@@ -68,7 +72,7 @@ impl Config {
 ///   not named is gone. A list that broke off is followed by another `Resync`, without `Synced`.
 /// - single objects after that, in the order in which etcd changed each of them;
 /// - [`Event::Lost`] when the picture cannot be trusted to be current, and again for each new reason that it stays so.
-///   A periodic list is not a loss.
+///   A periodic list is not a loss, unless it is late: then the source is out of sync until it is whole.
 ///
 /// With [`Follow::Affinities`] no other host's block is read or watched, and what is said of this host's blocks comes
 /// after the keys that claim them.
@@ -148,10 +152,11 @@ impl Follower {
     async fn session(&mut self, endpoint: &str) -> Result<Infallible, EtcdError> {
         let connection = Connection::open(&self.config.settings, endpoint, self.config.timeouts).await?;
         self.connected.send_replace(Some(connection.clone()));
+        let mut before = None;
         loop {
-            match self.list_and_watch(&connection).await {
-                // Time for a fresh list; nothing is lost.
-                Ok(()) => {}
+            match self.list_and_watch(&connection, before.take()).await {
+                // Time for a fresh list; nothing is lost, since the watch goes on beside it.
+                Ok(watch) => before = watch,
                 // A fresh list at once is the cure, if it helped last time.
                 Err(error @ EtcdError::Compacted { .. }) => {
                     if !self.lost(&error).await {
@@ -163,10 +168,17 @@ impl Follower {
         }
     }
 
-    /// A list and a watch from where it ends, until the next list is due.
-    async fn list_and_watch(&mut self, connection: &Connection) -> Result<(), EtcdError> {
-        let (revision, cluster, mut own) = self.list(connection).await?;
-        // The watch before this list was ended first: its events can therefore not follow what is newer.
+    /// A list and a watch from where it ends, until the next list is due. The watch of `before` goes on until the list is
+    /// whole. Returns the watch where it can do so as well: one of a host's own blocks ends first, since which blocks it
+    /// is of changes with the list.
+    async fn list_and_watch(
+        &mut self,
+        connection: &Connection,
+        mut before: Option<Watch>,
+    ) -> Result<Option<Watch>, EtcdError> {
+        let (revision, cluster, mut own) = self.list(connection, &mut before).await?;
+        // What came over it since the list is told once more by the new one, in order.
+        drop(before);
         let Config { follow, probe, detail, .. } = &self.config;
         let ranges = KeyRange::followed(follow);
         let (mut watch, mut events) = Watch::open(connection, &ranges, revision, cluster, *probe, detail).await?;
@@ -186,20 +198,27 @@ impl Follower {
             };
             self.deliver_in_batches(events).await;
         }
-        Ok(())
+        Ok(own.is_none().then_some(watch))
     }
 
     /// Lists everything that is followed. Returns the revision and whose it is, and this host's blocks where others'
     /// are not followed.
-    async fn list(&self, connection: &Connection) -> Result<(i64, u64, Option<OwnBlocks>), EtcdError> {
+    async fn list(
+        &mut self,
+        connection: &Connection,
+        before: &mut Option<Watch>,
+    ) -> Result<(i64, u64, Option<OwnBlocks>), EtcdError> {
         let mut attempt = 1;
+        if let Some(watch) = before {
+            watch.begin_list();
+        }
         loop {
             self.deliver(vec![Event::Resync(Side::Datastore)]).await;
             let mut own = match &self.config.follow {
                 Follow::Blocks => None,
                 Follow::Affinities(me) => Some(OwnBlocks::new(me, &self.config.detail)),
             };
-            let error = match self.list_once(connection, &mut own).await {
+            let error = match self.list_once(connection, &mut own, before).await {
                 Ok((revision, cluster)) => return Ok((revision, cluster, own)),
                 Err(error) => error,
             };
@@ -211,22 +230,60 @@ impl Follower {
         }
     }
 
-    async fn list_once(&self, connection: &Connection, own: &mut Option<OwnBlocks>) -> Result<(i64, u64), EtcdError> {
-        let lister = |ranges, revision| Lister::new(connection, ranges, revision).in_detail(&self.config.detail);
-        let mut list = lister(KeyRange::followed(&self.config.follow), None);
-        while let Some(batch) = list.next().await? {
+    async fn list_once(
+        &mut self,
+        connection: &Connection,
+        own: &mut Option<OwnBlocks>,
+        before: &mut Option<Watch>,
+    ) -> Result<(i64, u64), EtcdError> {
+        let Config { follow, detail, patience, .. } = self.config.clone();
+        let lister = |ranges, revision| {
+            Lister::new(connection, ranges, revision).in_detail(&detail).with_patience(patience)
+        };
+        let mut list = lister(KeyRange::followed(&follow), None);
+        while let Some(mut batch) = self.next_of(&mut list, before).await? {
             if let Some(own) = own {
                 own.note(&batch);
             }
-            self.deliver(batch).await;
+            if let Some(watch) = before {
+                watch.newer_only(&mut batch, list.revision().unwrap_or_default());
+            }
+            self.deliver_in_batches(batch).await;
         }
         if let Some(own) = own {
             let mut blocks = lister(own.ranges(), list.revision());
-            while let Some(batch) = blocks.next().await? {
+            while let Some(batch) = self.next_of(&mut blocks, before).await? {
                 self.deliver(batch).await;
             }
         }
         Ok((list.revision().unwrap_or_default(), list.cluster()))
+    }
+
+    /// The next batch of a list. Meanwhile the watch of before is listened to; and while the list is late, the source is
+    /// out of sync.
+    async fn next_of(
+        &mut self,
+        list: &mut Lister,
+        before: &mut Option<Watch>,
+    ) -> Result<Option<Vec<Event>>, EtcdError> {
+        let mut late = false;
+        loop {
+            let heard = async {
+                match before {
+                    Some(watch) => watch.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let late_in = list.late_in();
+            tokio::select! {
+                batch = list.next() => return batch,
+                events = heard => self.deliver_in_batches(events?).await,
+                () = sleep(late_in), if !late => {
+                    late = true;
+                    self.lost(&list.late()).await;
+                }
+            }
+        }
     }
 
     /// Notes that the picture is current.

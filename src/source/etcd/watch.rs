@@ -1,8 +1,9 @@
 //! A watch: what happens to some ranges after a revision, and whether we would hear of it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use etcd_client::{EventType, ResponseHeader, WatchRequestSender, WatchResponse, WatchResponseStream};
+use etcd_client::{KeyValue, ResponseHeader, WatchRequestSender, WatchResponse, WatchResponseStream};
 use tokio::time::timeout;
 
 use super::client::{Connection, watch_options};
@@ -10,7 +11,8 @@ use super::decode;
 use super::error::EtcdError;
 use super::range::KeyRange;
 use crate::model::Detail;
-use crate::state::{Author, Event};
+use crate::source::archive::id_of;
+use crate::state::{Author, Event, ObjectId};
 
 /// When a silent watch is doubted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,19 @@ pub(super) struct Watch {
     /// Whether this server has ever answered a request for progress. etcd does; its `grpc-proxy` (seen with 3.4)
     /// ignores them, and then silence proves nothing.
     answers_progress: bool,
+    /// The newest revision that each watch has told of, by its number.
+    told: HashMap<i64, i64>,
+    /// A list that is read beside this watch.
+    beside: Option<Beside>,
+}
+
+/// What a list must not undo that is read while the watch goes on.
+#[derive(Default)]
+struct Beside {
+    /// The revision of the list, once it is known: no event up to it is news.
+    revision: i64,
+    /// The revision of the last event about each object.
+    told: HashMap<ObjectId, i64>,
 }
 
 impl Watch {
@@ -82,6 +97,8 @@ impl Watch {
             seen: since,
             seen_when_asked: since,
             answers_progress: false,
+            told: HashMap::new(),
+            beside: None,
         };
         let mut events = Vec::new();
         let limit = connection.request_timeout();
@@ -162,6 +179,20 @@ impl Watch {
         Ok(events)
     }
 
+    /// A list begins that is read while this watch goes on.
+    pub(super) fn begin_list(&mut self) {
+        self.beside = Some(Beside::default());
+    }
+
+    /// Leaves out of a batch of that list, which is of `revision`, what the watch has told of since.
+    pub(super) fn newer_only(&mut self, batch: &mut Vec<Event>, revision: i64) {
+        let Some(beside) = &mut self.beside else { return };
+        beside.revision = revision;
+        batch.retain(|event| {
+            id_of(event).is_none_or(|id| beside.told.get(&id).is_none_or(|told| *told <= revision))
+        });
+    }
+
     /// Asks a silent server for a sign of life, and returns what it sends.
     async fn sign_of_life(&mut self) -> Result<Option<WatchResponse>, EtcdError> {
         let limit = self.probe.timeout;
@@ -233,17 +264,47 @@ impl Watch {
         }
         self.answers_progress |= is_progress;
         for event in response.events() {
-            let Some(kv) = event.kv() else { continue };
-            self.seen = self.seen.max(kv.mod_revision());
-            let change = match event.event_type() {
-                EventType::Put => decode::event_in(&self.detail, kv.key(), kv.value()),
-                EventType::Delete => decode::deletion(kv.key()),
+            let Some(kv) = event.kv() else {
+                return Err(self.connection.peer.absurd("watching", "an event without a key"));
             };
-            if let Some(change) = change {
-                events.push(Event::Origin(Author::Revision(kv.mod_revision().to_string().into())));
-                events.push(change);
+            self.order(kv, response)?;
+            self.seen = self.seen.max(kv.mod_revision());
+            // Not by the event's type: of one that the library does not know it panics. A deletion resets the version,
+            // and everything else raises it (`api/mvccpb/kv.proto`).
+            let event = match kv.version() {
+                0 => decode::deletion(kv.key()),
+                _ => decode::event_in(&self.detail, kv.key(), kv.value()),
+            };
+            let Some(event) = event else { continue };
+            if let Some(beside) = &mut self.beside {
+                if kv.mod_revision() <= beside.revision {
+                    continue;
+                }
+                if let Some(id) = id_of(&event) {
+                    beside.told.insert(id, kv.mod_revision());
+                }
             }
+            events.push(Event::Origin(Author::Revision(kv.mod_revision().to_string().into())));
+            events.push(event);
         }
+        Ok(())
+    }
+
+    /// Whether an event can be the next of its watch: etcd tells of each revision once, in order, and of none to come.
+    fn order(&mut self, kv: &KeyValue, response: &WatchResponse) -> Result<(), EtcdError> {
+        let peer = &self.connection.peer;
+        let (revision, told) = (kv.mod_revision(), self.told.entry(response.watch_id()).or_insert(0));
+        let absurd = |what: String| Err(peer.absurd("watching", what));
+        if revision <= self.since {
+            return absurd(format!("an event of revision {revision} after a list of {}", self.since));
+        }
+        if revision < *told {
+            return absurd(format!("an event of revision {revision} after one of {told}"));
+        }
+        if response.header().is_some_and(|header| header.revision() != 0 && header.revision() < revision) {
+            return absurd(format!("an event of revision {revision}, which is yet to come"));
+        }
+        *told = revision;
         Ok(())
     }
 }

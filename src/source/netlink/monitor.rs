@@ -189,6 +189,11 @@ pub(super) async fn follow<P: Picture>(
             Ok(never) => match never {},
             Err(Stopped::Lost) => {
                 tracing::warn!(of = P::NAME, "messages of the kernel were lost; everything is listed again");
+                // Until the new list is whole, nobody knows what they said.
+                let why = "messages of the kernel were lost, and the fresh list is not whole yet".to_owned();
+                if let Err(Stopped::Ended(ended)) = send(events, vec![Event::Lost(P::SIDE, why)]).await {
+                    return ended;
+                }
                 // Losing again and again means that more happens than can be read: not to make it worse.
                 sleep(Duration::from_millis(20).saturating_mul(2u32.saturating_pow(losses.min(8)))).await;
                 losses += 1;

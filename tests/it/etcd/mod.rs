@@ -4,6 +4,7 @@ mod access;
 mod affinities;
 mod faults;
 mod follow;
+mod lies;
 mod load;
 mod outage;
 mod rotation;

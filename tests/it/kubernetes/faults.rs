@@ -18,7 +18,7 @@ use crate::support::follow::Source;
 use crate::support::kube::V1;
 use crate::support::repository;
 
-const BLOCKS: &str = "/apis/crd.projectcalico.org/v1/ipamblocks";
+pub(super) const BLOCKS: &str = "/apis/crd.projectcalico.org/v1/ipamblocks";
 const BLOCK: &str = "10.210.1.0/26";
 /// What is said of the block itself, rather than of its key.
 const WHOLE: &str = "AllocationBlock";
@@ -35,9 +35,16 @@ struct Fault {
     hangs: bool,
 }
 
+/// Pieces of a body, each with a pause before it.
+pub(super) type Lie = fn(&str, usize) -> Vec<(Duration, String)>;
+
 #[derive(Default)]
-struct Script {
+pub(super) struct Script {
     fault: Option<Fault>,
+    /// What lists of blocks are answered, piece by piece, by their path and how many there were before.
+    pub(super) lie: Option<Lie>,
+    /// How many that were.
+    pub(super) lies: usize,
     /// How often it was answered.
     faults: usize,
     /// Every path that was asked, and when.
@@ -48,16 +55,16 @@ struct Script {
     block: Option<Value>,
 }
 
-struct Fake {
+pub(super) struct Fake {
     port: u16,
-    script: Arc<Mutex<Script>>,
+    pub(super) script: Arc<Mutex<Script>>,
     /// Goes up when open watches are to end.
     generation: watch::Sender<u64>,
     task: JoinHandle<()>,
 }
 
 impl Fake {
-    async fn start() -> Fake {
+    pub(super) async fn start() -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let script = Arc::new(Mutex::new(Script {
@@ -76,7 +83,7 @@ impl Fake {
         Fake { port, script, generation, task }
     }
 
-    fn settings(&self) -> Settings {
+    pub(super) fn settings(&self) -> Settings {
         let server = format!("http://127.0.0.1:{}", self.port).parse().unwrap();
         Settings { server, tls: Tls::default(), user: User::Token("token".to_owned()) }
     }
@@ -116,6 +123,24 @@ async fn answer(stream: TcpStream, script: Arc<Mutex<Script>>, mut ended: watch:
     }
     let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
     let is_watch = path.contains("watch=true");
+    let lie = {
+        let mut script = script.lock().unwrap();
+        let lie = script.lie.filter(|_| !is_watch && path.starts_with(&format!("{BLOCKS}?")));
+        script.lies += usize::from(lie.is_some());
+        lie.map(|lie| lie(&path, script.lies - 1))
+    };
+    if let Some(pieces) = lie {
+        let head = "HTTP/1.1 200 Said\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n";
+        let _ = stream.write_all(head.as_bytes()).await;
+        for (pause, piece) in pieces {
+            tokio::time::sleep(pause).await;
+            if stream.write_all(piece.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+        let _ = stream.shutdown().await;
+        return;
+    }
     let (said, silent, version) = {
         let mut script = script.lock().unwrap();
         script.asked.push((Instant::now(), path.clone()));

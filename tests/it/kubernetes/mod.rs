@@ -4,6 +4,7 @@ mod affinities;
 mod borrowed;
 mod faults;
 mod follow;
+mod lies;
 mod served;
 mod trouble;
 
@@ -19,7 +20,7 @@ use crate::support::repository;
 
 /// A configuration as impatient as a test.
 pub(crate) fn config(settings: Settings) -> Config {
-    let timeouts = Timeouts { answer: Duration::from_secs(10), piece: Duration::from_secs(10) };
+    let timeouts = Timeouts { answer: Duration::from_secs(10), piece: Duration::from_secs(10), ..Timeouts::default() };
     let mut config = Config::with_timeouts(&settings, timeouts);
     config.pace = Pace {
         jitter: Duration::from_millis(100),

@@ -146,7 +146,6 @@ impl Source {
     }
 
     /// Receives what has come, or comes soon.
-    #[cfg(feature = "kubernetes")]
     pub(crate) async fn receive(&mut self) -> Vec<Event> {
         let Ok(batch) = tokio::time::timeout(Duration::from_millis(50), self.events.recv()).await else {
             return vec![];

@@ -7,6 +7,7 @@ pub(crate) mod custom;
 pub(crate) mod dumped;
 pub(crate) mod etcd;
 pub(crate) mod exporter;
+pub(crate) mod fake_etcd;
 pub(crate) mod follow;
 #[cfg(feature = "kubernetes")]
 pub(crate) mod kube;

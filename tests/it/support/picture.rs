@@ -71,6 +71,9 @@ pub(crate) struct Follower {
     listing: bool,
     /// Why the picture was lost, each time.
     pub(crate) lost: Vec<String>,
+    in_sync: bool,
+    /// Lists from the start that began while the picture was said to be current.
+    pub(crate) unsaid: usize,
 }
 
 impl Follower {
@@ -80,7 +83,17 @@ impl Follower {
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(netlink::run_with(settings, sender, stopped));
         let (picture, lost) = Default::default();
-        let mut follower = Follower { events, stop, task, picture, resyncs: 0, listing: false, lost };
+        let mut follower = Follower {
+            events,
+            stop,
+            task,
+            picture,
+            resyncs: 0,
+            listing: false,
+            lost,
+            in_sync: false,
+            unsaid: 0,
+        };
         follower.until("the first picture", |follower| follower.resyncs > 0).await;
         follower
     }
@@ -124,11 +137,18 @@ impl Follower {
             match event {
                 Event::Resync(Side::Kernel) => {
                     self.listing = true;
+                    self.unsaid += usize::from(self.in_sync);
                     self.picture = Picture::default();
                 }
                 // A look at what was in doubt is no list from the start.
-                Event::Synced(Side::Kernel) => self.resyncs += usize::from(std::mem::take(&mut self.listing)),
-                Event::Lost(Side::Kernel, why) => self.lost.push(why),
+                Event::Synced(Side::Kernel) => {
+                    self.in_sync = true;
+                    self.resyncs += usize::from(std::mem::take(&mut self.listing));
+                }
+                Event::Lost(Side::Kernel, why) => {
+                    self.in_sync = false;
+                    self.lost.push(why);
+                }
                 event => self.picture.apply(event),
             }
         }

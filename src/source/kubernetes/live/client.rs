@@ -1,7 +1,7 @@
 //! Requests to the API server: each with who we are, and with what its answer means. Only GET is ever sent.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flate2::write::GzDecoder;
@@ -16,6 +16,7 @@ use super::auth::Authenticator;
 use super::connect::Connector;
 use super::error::{Asked, KubernetesError};
 use super::settings::Settings;
+use crate::source::progress::{Allowance, Patience, Progress};
 
 /// The largest answer that is accepted, in bytes, once it is unpacked: a page of 500 of the largest objects that are
 /// ever stored is far below it.
@@ -49,11 +50,13 @@ pub struct Timeouts {
     pub answer: Duration,
     /// Between two pieces of an answer that has an end.
     pub piece: Duration,
+    /// How long an answer may take for what it delivers.
+    pub patience: Patience,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Timeouts { answer: Duration::from_secs(30), piece: Duration::from_secs(30) }
+        Timeouts { answer: Duration::from_secs(30), piece: Duration::from_secs(30), patience: Patience::default() }
     }
 }
 
@@ -168,11 +171,17 @@ impl Client {
     /// Asks for something whose answer is taken in as it comes.
     pub(super) async fn open(&self, path: &str, form: Form, asked: &Asked) -> Result<Body, KubernetesError> {
         let response = self.get(path, form, asked).await?;
-        Ok(Body::new(response, self.shared.timeouts.piece, asked))
+        Ok(Body::new(response, self.shared.timeouts.piece, None, asked))
+    }
+
+    /// How long a list may take for what it delivers.
+    pub(super) fn patience(&self) -> Patience {
+        self.shared.timeouts.patience
     }
 
     async fn body(&self, response: Response<Incoming>, most: usize, asked: &Asked) -> Result<Vec<u8>, KubernetesError> {
-        let mut body = Body::new(response, self.shared.timeouts.piece, asked);
+        let Timeouts { piece, patience, .. } = self.shared.timeouts;
+        let mut body = Body::new(response, piece, Some(patience.late), asked);
         let mut whole = Vec::new();
         while let Some(piece) = body.next().await? {
             whole.extend_from_slice(&piece);
@@ -190,28 +199,38 @@ pub(super) struct Body {
     unpacking: Option<GzDecoder<Vec<u8>>>,
     /// How long the next piece may take.
     limit: Duration,
+    /// How long all of it may, unless whoever reads it decides that.
+    allowance: Option<Allowance>,
+    progress: Progress,
     asked: Asked,
 }
 
 impl Body {
-    fn new(response: Response<Incoming>, limit: Duration, asked: &Asked) -> Body {
+    fn new(response: Response<Incoming>, limit: Duration, allowance: Option<Allowance>, asked: &Asked) -> Body {
         let packed = response.headers().get(CONTENT_ENCODING).is_some_and(|it| it == "gzip");
         let unpacking = packed.then(|| GzDecoder::new(Vec::new()));
-        Body { body: response.into_body(), unpacking, limit, asked: asked.clone() }
+        let progress = Progress::default();
+        Body { body: response.into_body(), unpacking, limit, allowance, progress, asked: asked.clone() }
     }
 
     /// The next piece, unpacked; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, KubernetesError> {
         let asked = &self.asked;
         let data = loop {
-            match timeout(self.limit, self.body.frame()).await {
+            let left = self.allowance.map_or(self.limit, |allowance| self.progress.left(allowance));
+            let began = Instant::now();
+            let frame = timeout(self.limit.min(left), self.body.frame()).await;
+            self.progress.wait(began.elapsed());
+            match frame {
                 Ok(None) => break None,
                 Ok(Some(frame)) => {
                     let frame = frame.map_err(|error| asked.unreachable(super::error::innermost(&error)))?;
                     if let Ok(data) = frame.into_data() {
+                        self.progress.arrive(data.len());
                         break Some(data);
                     }
                 }
+                Err(_) if left < self.limit => return Err(asked.slow(self.progress.waited())),
                 Err(_) => return Err(asked.timed_out(self.limit)),
             }
         };

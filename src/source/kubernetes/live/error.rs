@@ -116,6 +116,26 @@ pub enum KubernetesError {
         /// The version that it has.
         found: u64,
     },
+    /// An answer that no API server gives: nothing that comes with it can be believed.
+    #[error("the Kubernetes API at {server} contradicts itself ({asked}): {what}")]
+    Absurd {
+        /// Where.
+        server: Arc<str>,
+        /// What was asked.
+        asked: String,
+        /// The contradiction.
+        what: String,
+    },
+    /// An answer that takes too long for what it delivers.
+    #[error("the Kubernetes API at {server} is too slow ({asked}): an answer has taken {}", humantime::format_duration(Duration::from_secs(after.as_secs())))]
+    Slow {
+        /// Where.
+        server: Arc<str>,
+        /// What was asked.
+        asked: String,
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// Calico keeps its objects in another group than before, or in none.
     #[error("the Kubernetes API at {server}: {what}")]
     Group {
@@ -237,6 +257,14 @@ impl Asked {
 
     pub(super) fn timed_out(&self, after: Duration) -> KubernetesError {
         KubernetesError::TimedOut { server: self.server.clone(), asked: self.words(), after }
+    }
+
+    pub(super) fn absurd(&self, what: impl ToString) -> KubernetesError {
+        KubernetesError::Absurd { server: self.server.clone(), asked: self.words(), what: what.to_string() }
+    }
+
+    pub(super) fn slow(&self, after: Duration) -> KubernetesError {
+        KubernetesError::Slow { server: self.server.clone(), asked: self.words(), after }
     }
 
     pub(super) fn silent(&self, after: Duration) -> KubernetesError {

@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{Client, Form};
 use super::config::Pace;
-use super::error::KubernetesError;
-use super::list::{Pages, meta, version};
+use super::error::{Asked, KubernetesError};
+use super::list::{Page, Pages, meta, version};
 use super::lookup;
 use super::objects::{Decoded, Decoder, Ledger, Place, Reading};
 use super::part::Part;
@@ -101,7 +101,7 @@ impl Follower {
                 KubernetesError::Expired { .. } | KubernetesError::History { .. } => self.version = None,
                 KubernetesError::Silent { .. } => self.doubted = true,
                 // What cannot be understood is not gone on from.
-                KubernetesError::Failed { .. } => self.version = None,
+                KubernetesError::Failed { .. } | KubernetesError::Absurd { .. } => self.version = None,
                 _ => {}
             }
             self.sync.lost(Some(self.member), &error).await;
@@ -194,10 +194,12 @@ impl Follower {
                 None if heard.elapsed() >= self.pace.silence => return Err(watch.asked().silent(self.pace.silence)),
                 None if Instant::now() < *due => {
                     self.prove().await?;
+                    self.sync.found(self.member).await;
                     permission = Instant::now() + around(self.pace.permission);
                 }
                 None => {
                     self.check().await?;
+                    self.sync.found(self.member).await;
                     *due = Instant::now() + around(self.pace.check);
                 }
             }
@@ -257,11 +259,12 @@ impl Follower {
             }
             _ => Pages::new(&self.client, &self.query, self.form, self.part),
         };
-        while let Some(page) = pages.next().await? {
+        while let Some(page) = self.page(&mut pages).await? {
             let mut events = Vec::with_capacity(page.len());
             for item in page {
                 let decoded = self.decode(&item);
                 let version = version(&decoded.version, pages.asked())?;
+                self.once(&decoded.place, pages.asked())?;
                 let decoded = self.complete(decoded).await?;
                 events.extend(self.ledger.put(decoded, self.reading(version)));
             }
@@ -285,8 +288,25 @@ impl Follower {
     /// yet, a watch is silent.
     async fn prove(&self) -> Result<(), KubernetesError> {
         let mut pages = Pages::one(&self.client, &self.query, Form::Metadata, self.part);
-        while pages.next().await?.is_some() {}
+        while self.page(&mut pages).await?.is_some() {}
         self.judge(pages.version(), pages.asked().history(self.version.unwrap_or_default(), pages.version()))
+    }
+
+    /// The next objects of a list. While that is late, what is known is old.
+    async fn page(&self, pages: &mut Pages) -> Result<Option<Page>, KubernetesError> {
+        let page = pages.next().await?;
+        if let Some(late) = pages.late() {
+            self.sync.lost(Some(self.member), &late).await;
+        }
+        Ok(page)
+    }
+
+    /// No list has an object twice.
+    fn once(&self, place: &Place, asked: &Asked) -> Result<(), KubernetesError> {
+        match self.ledger.round(place) == Some(self.round) {
+            true => Err(asked.absurd(format!("{:?} is twice in one list", place.name))),
+            false => Ok(()),
+        }
     }
 
     fn judge(&self, found: u64, error: KubernetesError) -> Result<(), KubernetesError> {
@@ -298,9 +318,10 @@ impl Follower {
         self.round += 1;
         let mut pages = Pages::new(&self.client, &self.query, Form::Metadata, self.part);
         let mut differ: Vec<Name> = Vec::new();
-        while let Some(page) = pages.next().await? {
+        while let Some(page) = self.page(&mut pages).await? {
             for item in &page {
                 let (name, version) = meta(item, pages.asked())?;
+                self.once(&self.place(name.as_ref().into()), pages.asked())?;
                 if !self.ledger.see(&name, self.reading(version)) {
                     differ.push(name.as_ref().into());
                 }

@@ -3,21 +3,30 @@
 //! objects and what a connection holds back.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+use std::pin::pin;
+use std::time::Instant;
 
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 
 use super::client::{Body, Client, Form, with_query};
 use super::error::{Asked, KubernetesError};
 use super::items::{Items, ListMeta};
 use super::part::Part;
+use crate::source::progress::{Patience, Progress};
 
 /// Objects in a page: Kubernetes' own clients ask for so many.
 const PAGE: u64 = 500;
 /// Objects handed over at once, and how many times so many may wait to be decoded.
 const BATCH: usize = 32;
 const WAITING: usize = 2;
+/// Objects of a list, at most: ten times the Pods that Kubernetes is tried with. A server that has more is not believed.
+const MOST: usize = 2_000_000;
+/// Pages one after the other that hold nothing, at most: a selector may leave out all of a page, but not for ever.
+const MOST_EMPTY: usize = 1000;
 
 /// Reads a list.
 pub(super) struct Pages {
@@ -30,6 +39,8 @@ pub(super) struct Pages {
     /// How many objects came after the last page that was read.
     remaining: u64,
     ended: bool,
+    /// That it is late, until somebody has heard of it.
+    late: Option<KubernetesError>,
     _reading: Reading,
 }
 
@@ -43,6 +54,8 @@ impl Drop for Reading {
 
 enum Told {
     Objects(Page),
+    /// The list is late, and goes on.
+    Late(KubernetesError),
     /// A page has ended.
     Page {
         /// Its version.
@@ -145,7 +158,7 @@ impl Pages {
                 let _ = sender.send(Err(error)).await;
             }
         });
-        Pages { asked, coming, came: None, version: 0, remaining: 0, ended: false, _reading: Reading(reading) }
+        Pages { asked, coming, came: None, version: 0, remaining: 0, ended: false, late: None, _reading: Reading(reading) }
     }
 
     /// The version that the list is of; 0 before the end of its first page.
@@ -166,6 +179,10 @@ impl Pages {
             };
             match told? {
                 Told::Objects(objects) => return Ok(Some(objects)),
+                Told::Late(late) => {
+                    self.late = Some(late);
+                    return Ok(Some(Page::new()));
+                }
                 Told::Page { version, .. } if self.version != 0 && self.version != version => {
                     return Err(self.asked.history(self.version, version));
                 }
@@ -194,29 +211,123 @@ impl Pages {
     pub(super) fn asked(&self) -> &Asked {
         &self.asked
     }
+
+    /// That the list is late, once: until it is whole, what is known is old.
+    pub(super) fn late(&mut self) -> Option<KubernetesError> {
+        self.late.take()
+    }
+}
+
+/// What pages have said so far, and how long they took.
+struct Course {
+    patience: Patience,
+    progress: Progress,
+    is_late: bool,
+    /// Where pages began. A server that says one twice goes round in circles.
+    tokens: HashSet<String>,
+    remaining: u64,
+    objects: usize,
+    empty: usize,
+}
+
+impl Course {
+    fn new(patience: Patience) -> Course {
+        let (progress, tokens) = (Progress::default(), HashSet::new());
+        Course { patience, progress, is_late: false, tokens, remaining: 0, objects: 0, empty: 0 }
+    }
+
+    /// Waits for the server, for as long as it makes progress.
+    async fn wait<T>(
+        &mut self,
+        what: impl Future<Output = T>,
+        sender: &mpsc::Sender<Result<Told, KubernetesError>>,
+        asked: &Asked,
+    ) -> Result<T, KubernetesError> {
+        let mut what = pin!(what);
+        loop {
+            let allowance = if self.is_late { self.patience.hopeless } else { self.patience.late };
+            let began = Instant::now();
+            let done = timeout(self.progress.left(allowance), &mut what).await;
+            self.progress.wait(began.elapsed());
+            let late = || asked.slow(self.progress.waited());
+            match done {
+                Ok(done) => return Ok(done),
+                Err(_) if self.is_late => return Err(late()),
+                Err(_) => {
+                    // Whoever reads may have stopped.
+                    let _ = sender.send(Ok(Told::Late(late()))).await;
+                    self.is_late = true;
+                }
+            }
+        }
+    }
+
+    /// Whether a page that begins at this token can follow.
+    fn follow(&mut self, token: &str, asked: &Asked) -> Result<(), KubernetesError> {
+        match self.tokens.insert(token.to_owned()) {
+            true => Ok(()),
+            false => Err(asked.absurd("the same continue token twice")),
+        }
+    }
+
+    /// Whether a page of so many objects can be what it says.
+    fn page(&mut self, objects: usize, meta: &ListMeta, asked: &Asked) -> Result<(), KubernetesError> {
+        let remaining = meta.remaining_item_count;
+        if meta.r#continue.is_empty() && remaining > 0 {
+            return Err(asked.absurd(format!("it ends, and {remaining} objects are said to follow")));
+        }
+        if self.remaining > 0 && remaining >= self.remaining {
+            return Err(asked.absurd(format!("{remaining} objects are left, where {} were", self.remaining)));
+        }
+        self.remaining = remaining;
+        self.objects += objects;
+        self.empty = if objects == 0 { self.empty + 1 } else { 0 };
+        if self.objects.saturating_add(usize::try_from(remaining).unwrap_or(usize::MAX)) > MOST {
+            return Err(asked.absurd(format!("more than {MOST} objects")));
+        }
+        if self.empty > MOST_EMPTY {
+            return Err(asked.absurd(format!("more than {MOST_EMPTY} pages without an object")));
+        }
+        Ok(())
+    }
 }
 
 /// Reads page after page and hands over what is in them, for as long as anybody wants it.
 async fn read(question: Question, sender: &mpsc::Sender<Result<Told, KubernetesError>>) -> Result<(), KubernetesError> {
     let asked = &question.asked;
     let no_list = |error| asked.failed(format!("what it answers is no list: {error}"));
+    let mut course = Course::new(question.client.patience());
     // Dropped, it asks no more.
     let mut coming = JoinSet::new();
-    let mut body = question.open(None).await?;
+    let mut body = course.wait(question.open(None), sender, asked).await??;
     loop {
-        let (mut items, mut begun) = (Items::default(), false);
-        while let Some(piece) = body.next().await? {
+        let (mut items, mut begun, mut next, mut objects) = (Items::default(), false, String::new(), 0);
+        while let Some(piece) = course.wait(body.next(), sender, asked).await?? {
+            course.progress.arrive(piece.len());
             items.read(&piece).map_err(no_list)?;
             if !begun && let Some(meta) = items.heading() {
                 begun = true;
+                if !question.is_last(&meta) {
+                    next.clone_from(&meta.r#continue);
+                    course.follow(&next, asked)?;
+                }
                 question.ask(meta, &mut coming);
             }
-            if items.len() >= BATCH && sender.send(Ok(Told::Objects(items.take()))).await.is_err() {
-                return Ok(());
+            if items.len() >= BATCH {
+                objects += items.len();
+                if sender.send(Ok(Told::Objects(items.take()))).await.is_err() {
+                    return Ok(());
+                }
             }
         }
         let meta = items.end().map_err(no_list)?;
         let (version, last) = (version(&meta.resource_version, asked)?, question.is_last(&meta));
+        if !question.alone {
+            course.page(objects + items.len(), &meta, asked)?;
+        }
+        if !last && meta.r#continue != next {
+            course.follow(&meta.r#continue, asked)?;
+        }
         let remaining = meta.remaining_item_count;
         for told in [Told::Objects(items.take()), Told::Page { version, remaining, last }] {
             if sender.send(Ok(told)).await.is_err() {
@@ -224,7 +335,7 @@ async fn read(question: Question, sender: &mpsc::Sender<Result<Told, KubernetesE
             }
         }
         question.ask(meta, &mut coming);
-        match coming.join_next().await {
+        match course.wait(coming.join_next(), sender, asked).await? {
             Some(next) => body = next.map_err(|_| asked.unreachable("it broke off"))??,
             None => return Ok(()),
         }

@@ -43,6 +43,11 @@ impl Ledger {
         self.find(&name(place)).ok().map(|at| self.entries[at].read.version)
     }
 
+    /// The list that an object was last seen in.
+    pub fn round(&self, place: &Place) -> Option<u32> {
+        self.find(&name(place)).ok().map(|at| self.entries[at].read.round)
+    }
+
     /// What it means that an object is listed, ADDED or MODIFIED. MODIFIED to `deleted` *is* the deletion (J2).
     pub fn put(&mut self, decoded: Decoded, read: Reading) -> Vec<Event> {
         let Decoded { place, says, .. } = decoded;
