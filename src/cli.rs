@@ -213,17 +213,17 @@ pub struct ServeArgs {
     /// Where the pictures come from.
     #[command(flatten)]
     pub source: SourceArgs,
-    /// How long a difference between datastore and kernel stands before it is a fault.
-    #[arg(long = "routes.grace", value_name = "TIME", default_value = "120s", value_parser = duration)]
+    /// How long a difference between datastore and kernel stands before it is a fault; 0s is at once.
+    #[arg(long = "routes.grace", value_name = "TIME", default_value = "120s", value_parser = grace)]
     pub routes_grace: Duration,
-    /// How often the datastore is read in full, against drift.
-    #[arg(long = "datastore.resync", value_name = "TIME", default_value = "10m", value_parser = duration)]
+    /// How often the datastore is read in full, against drift: 1s or more.
+    #[arg(long = "datastore.resync", value_name = "TIME", default_value = "10m", value_parser = period)]
     pub datastore_resync: Duration,
-    /// How often handles and endpoints are swept for leaks.
-    #[arg(long = "leaks.interval", value_name = "TIME", default_value = "15m", value_parser = duration)]
+    /// How often handles and endpoints are swept for leaks: 1s or more.
+    #[arg(long = "leaks.interval", value_name = "TIME", default_value = "15m", value_parser = period)]
     pub leaks_interval: Duration,
-    /// How long an address may be allocated and not in use, or the reverse, before it counts as leaked.
-    #[arg(long = "leaks.grace", value_name = "TIME", default_value = "15m", value_parser = duration)]
+    /// How long an address may be allocated and not in use, or the reverse, before it counts as leaked; 0s is at once.
+    #[arg(long = "leaks.grace", value_name = "TIME", default_value = "15m", value_parser = grace)]
     pub leaks_grace: Duration,
     /// Memory for what changed, when and by whom (`/history`): bytes, or as 512KiB or 1MiB; 0 keeps nothing.
     #[arg(long = "history.size", value_name = "SIZE", default_value = "512KiB", value_parser = size)]
@@ -251,8 +251,8 @@ pub struct CheckArgs {
     /// For people or for programs.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub output: Output,
-    /// How long a difference has to stand; from files there is nothing to wait for.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    /// How long a difference has to stand; 0s compares at once, and from files there is nothing to wait for.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = settle)]
     pub settle: Duration,
     /// Print every finding, not the first five of a kind.
     #[arg(long)]
@@ -336,8 +336,36 @@ fn size(text: &str) -> Result<usize, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 90s, 10m or 1h"))
+/// The shortest time between two readings of everything: a shorter one is a load and no better answer.
+const LEAST_PERIOD: Duration = Duration::from_secs(1);
+/// The longest time that means anything here.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The longest that somebody waits for `check`.
+const LONGEST_SETTLE: Duration = Duration::from_secs(3600);
+
+/// How often something is done.
+fn period(text: &str) -> Result<Duration, String> {
+    between(LEAST_PERIOD, LONGEST, text)
+}
+
+/// How long something has to stand.
+fn grace(text: &str) -> Result<Duration, String> {
+    between(Duration::ZERO, LONGEST, text)
+}
+
+fn settle(text: &str) -> Result<Duration, String> {
+    between(Duration::ZERO, LONGEST_SETTLE, text)
+}
+
+fn between(least: Duration, most: Duration, text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 90s, 10m or 1h"))?;
+    match (least..=most).contains(&duration) {
+        true => Ok(duration),
+        false => {
+            let [least, most] = [least, most].map(humantime::format_duration);
+            Err(format!("out of bounds; give {least} to {most}"))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -371,6 +399,24 @@ mod tests {
         assert!(cli.serve.source.no_collector_ipam);
         let cli = Cli::try_parse_from(["calico-exporter", "check", "--output", "json"]).unwrap();
         assert!(matches!(cli.command, Some(Command::Check(args)) if args.output == Output::Json));
+    }
+
+    #[test]
+    fn every_time_has_bounds() {
+        let serve =
+            |flag: &str, value: &str| Cli::try_parse_from(["calico-exporter", flag, value]).map(|cli| cli.serve);
+        for flag in ["--datastore.resync", "--leaks.interval"] {
+            for refused in ["0s", "999ms", "1ms", "31days"] {
+                let error = serve(flag, refused).unwrap_err().to_string();
+                assert!(error.contains(flag) && error.contains("1s to"), "{flag} {refused}: {error}");
+            }
+            assert!(serve(flag, "1s").is_ok());
+        }
+        for flag in ["--routes.grace", "--leaks.grace"] {
+            assert!(serve(flag, "0s").is_ok() && serve(flag, "31days").is_err(), "{flag}");
+        }
+        let check = |value: &str| Cli::try_parse_from(["calico-exporter", "check", "--settle", value]);
+        assert!(check("0s").is_ok() && check("2h").is_err());
     }
 
     #[test]

@@ -12,9 +12,7 @@ use crate::audit::sweep::Swept;
 use crate::audit::{AuditOptions, Auditor, HostBlocks, Now};
 use crate::metrics::{Published, SourceStatus};
 use crate::model::Name;
-use crate::state::{
-    Event, Filter, Follow, History, Lookup, ObjectId, Operation, ReadBlock, Side, State, SyncState, Unreadable,
-};
+use crate::state::{Event, Filter, Follow, History, Lookup, ObjectId, Operation, ReadBlock, Side, State, SyncState};
 
 /// The least time between two looks: a burst of events is one look. The time that a look takes is added four times, so
 /// that looking never takes more than a fifth of a processor.
@@ -22,10 +20,12 @@ const LEAST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest time between two looks: so old is a report of a cluster in which nothing happens.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 mod ask;
+mod complaints;
 mod question;
 mod transitions;
 
 use ask::Asking;
+use complaints::Complaints;
 
 pub use question::{Inquiry, Question, Recent, Unanswered, inquiry};
 
@@ -73,6 +73,7 @@ pub struct Engine {
     start: Instant,
     dumped_at: Option<SystemTime>,
     asking: Asking,
+    complaints: Complaints,
     /// Sides that are being read in full.
     listing: HashSet<Side>,
 }
@@ -89,6 +90,7 @@ impl Engine {
             start: Instant::now(),
             dumped_at: options.dumped_at,
             asking: Asking::default(),
+            complaints: Complaints::default(),
             listing: HashSet::new(),
         }
     }
@@ -206,7 +208,7 @@ impl Engine {
                 let asked = matches!(id, ObjectId::Block(cidr) if self.state.datastore.read(cidr).is_some_and(ReadBlock::is_dark));
                 let known = asked || self.state.datastore.unreadable().get(id).is_some_and(|value| value.why == *why);
                 if !known {
-                    say_unreadable(key, why);
+                    self.complaints.complain(key, why, now.monotonic);
                 }
             }
             _ => {}
@@ -214,12 +216,13 @@ impl Engine {
     }
 
     fn take_sweep(&mut self, swept: Swept) {
+        let now = self.now();
         for (id, value) in &swept.unreadable {
             if !self.auditor.swept_unreadable(id, &value.why) {
-                say_unreadable(&value.key, &value.why);
+                self.complaints.complain(&value.key, &value.why, now.monotonic);
             }
         }
-        self.auditor.take_sweep(&self.state, swept, self.now());
+        self.auditor.take_sweep(&self.state, swept, now);
     }
 
     /// Has the audits look and publishes what they found. Returns how long that took.
@@ -242,6 +245,7 @@ impl Engine {
         self.published.changes.clone_from(self.state.history.counts());
         self.look_for_node();
         self.note_cannot_tell();
+        self.complaints.count(now.monotonic);
         wiring.published.send_replace(Arc::new(self.published.clone()));
         self.asking.ask(&self.auditor, &mut self.state, &wiring.lookups, now.monotonic);
         began.elapsed()
@@ -312,13 +316,6 @@ impl Engine {
             more: entries.next().is_some(),
             dropped: history.dropped(),
         }
-    }
-}
-
-fn say_unreadable(key: &str, why: &Unreadable) {
-    match why {
-        Unreadable::Undecodable(why) => warn!(%key, why, "this value cannot be read"),
-        Unreadable::CidrDiffers(cidr) => warn!(%key, value = %cidr, "key and value name different blocks"),
     }
 }
 

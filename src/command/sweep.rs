@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use crate::audit::sweep::{Sweep, Swept};
 use crate::model::{AllocationBlock, Detail, EndpointId};
+use crate::source::backoff::around;
 use crate::source::etcd::settings::Settings;
 use crate::source::etcd::{self, EtcdError, KeyRange, Lister, key};
 use crate::state::{Event, Object, State};
@@ -39,7 +40,7 @@ impl Store {
 
 /// Sweeps once the first list is likely to be through, then on the interval, and hands over what was found.
 pub(super) async fn run(store: Store, interval: Duration, found: mpsc::Sender<Swept>, mut stop: watch::Receiver<bool>) {
-    let mut pause = Duration::from_secs(5).min(interval);
+    let mut pause = around(Duration::from_secs(5)).min(interval);
     loop {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
@@ -51,11 +52,11 @@ pub(super) async fn run(store: Store, interval: Duration, found: mpsc::Sender<Sw
                 info!(seconds = began.elapsed().as_secs_f64(), candidates = swept.candidates.len(), "swept for leaks");
                 // Nobody receives any more: the exporter stops.
                 let _ = found.send(swept).await;
-                interval
+                around(interval)
             }
             Err(error) => {
                 warn!(%error, "the sweep for leaks broke off; it is begun again");
-                interval.min(Duration::from_secs(60))
+                around(interval.min(Duration::from_secs(60)))
             }
         };
     }

@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_task_that_panics_is_out_of_sync_and_started_again() {
         let (events, mut received) = mpsc::channel(8);
         let (asking, lookups) = mpsc::channel(8);

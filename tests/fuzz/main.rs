@@ -8,6 +8,10 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program for people who test")]
 
 mod corpus;
+mod etcd;
+#[path = "../it/support/fake_etcd.rs"]
+#[allow(dead_code, reason = "the tests tell it more")]
+mod fake_etcd;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod mutate;
@@ -16,6 +20,7 @@ mod targets;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use peak_alloc::PeakAlloc;
@@ -26,6 +31,9 @@ use targets::{TARGETS, Target};
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+/// Whether anything has panicked since the last input.
+static PANICKED: AtomicBool = AtomicBool::new(false);
 
 /// Executions of each target in a short run.
 const SHORT: u64 = 20_000;
@@ -38,7 +46,8 @@ fn main() -> ExitCode {
     let seconds: Option<u64> = std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
     let only = std::env::var("FUZZ_TARGET").ok();
     // A panic is reported with its input; its own message comes once, not with each try.
-    std::panic::set_hook(Box::new(|_| {}));
+    // One in a task of its own is seen by nobody else.
+    std::panic::set_hook(Box::new(|_| PANICKED.store(true, Ordering::SeqCst)));
     let mut failed = false;
     for target in TARGETS.iter().filter(|target| only.as_ref().is_none_or(|only| only == target.name)) {
         let ran = run(target, seconds);
@@ -93,7 +102,9 @@ fn run(target: &Target, seconds: Option<u64>) -> Ran {
         if input.len() >= 1024 {
             factor = factor.max(taken as f64 / input.len() as f64);
         }
+        let panicked = PANICKED.swap(false, Ordering::SeqCst);
         match answer {
+            Ok(_) if panicked => failures.push(("panic in a task".to_owned(), corpus.keep_failure(&input))),
             Err(panic) => {
                 let why = panic.downcast_ref::<String>().cloned();
                 let why = why.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));

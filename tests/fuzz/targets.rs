@@ -18,6 +18,7 @@ use calico_exporter::source::{file, iproute, netlink};
 use calico_exporter::state::Event;
 use calico_exporter::web::{Access, Server, ServerConfig, WebConfig, WebState};
 
+use crate::etcd;
 #[cfg(feature = "kubernetes")]
 use crate::kubernetes;
 
@@ -64,7 +65,8 @@ const JSON: &[&str] = &[
 ];
 
 pub(crate) const TARGETS: &[Target] = &[
-    Target { name: "etcd", read: etcd, seeds: etcd_seeds, words: JSON, factor: 64, short: u64::MAX },
+    Target { name: "etcd", read: values, seeds: etcd_seeds, words: JSON, factor: 64, short: u64::MAX },
+    Target { name: "etcd-frames", read: etcd::frames, seeds: etcd::frames_seeds, words: &[], factor: 256, short: 300 },
     Target { name: "dump", read: dump, seeds: dump_seeds, words: JSON, factor: 64, short: u64::MAX },
     Target {
         name: "routes",
@@ -240,7 +242,7 @@ pub(crate) fn recorded(ending: &str) -> Vec<Vec<u8>> {
 }
 
 /// A key, a line's end, and its value.
-fn etcd(input: &[u8]) -> String {
+fn values(input: &[u8]) -> String {
     let (key, value) = input.split_at(input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len()));
     let value = value.get(1..).unwrap_or_default();
     format!("{:?} {:?}", decode::event(key, value), decode::deletion(key))

@@ -158,6 +158,8 @@ fn each_alert_is_expected_by_a_scenario_of_the_lab() {
     let rules = rules();
     // An objective is in seconds of a real cluster. The lab makes time shorter, and BIRD no faster.
     expected.extend(["CalicoConvergenceBudgetBurnsFast", "CalicoConvergenceBudgetBurnsSlowly"].map(str::to_owned));
+    // A reading of the datastore is an hour old after an hour; the tests of lists that lie show that it is left so.
+    expected.insert("CalicoExporterSourceStale".to_owned());
     let alerts: BTreeSet<String> = rules.iter().filter_map(|rule| rule.alert.clone()).collect();
     let unseen: Vec<_> = alerts.difference(&expected).collect();
     assert!(unseen.is_empty(), "no scenario of the lab expects {unseen:?}");

@@ -304,7 +304,11 @@ fn messages_lost_to_a_full_buffer_lead_to_a_fresh_list() {
             .batch(&(0..3000).map(|n| format!("route add {} via 172.18.0.5 proto 80\n", block(n))).collect::<String>());
         namespace.batch(&(0..2000).map(|n| format!("route del {}\n", block(n))).collect::<String>());
         follower.until("a second list", |follower| follower.resyncs > 1).await;
-        assert!(follower.lost.iter().any(|why| why.contains("messages of the kernel were lost")), "{:?}", follower.lost);
+        assert!(
+            follower.lost.iter().any(|why| why.contains("messages of the kernel were lost")),
+            "{:?}",
+            follower.lost
+        );
         assert_eq!(follower.unsaid, 0, "until the fresh list is whole it is out of sync");
         follower.until_true("after the flood").await;
         assert_eq!(follower.picture.routes.values().filter(|route| route.protocol == Protocol::FELIX).count(), 1000);

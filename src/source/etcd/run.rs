@@ -237,9 +237,8 @@ impl Follower {
         before: &mut Option<Watch>,
     ) -> Result<(i64, u64), EtcdError> {
         let Config { follow, detail, patience, .. } = self.config.clone();
-        let lister = |ranges, revision| {
-            Lister::new(connection, ranges, revision).in_detail(&detail).with_patience(patience)
-        };
+        let lister =
+            |ranges, revision| Lister::new(connection, ranges, revision).in_detail(&detail).with_patience(patience);
         let mut list = lister(KeyRange::followed(&follow), None);
         while let Some(mut batch) = self.next_of(&mut list, before).await? {
             if let Some(own) = own {

@@ -188,9 +188,7 @@ impl Watch {
     pub(super) fn newer_only(&mut self, batch: &mut Vec<Event>, revision: i64) {
         let Some(beside) = &mut self.beside else { return };
         beside.revision = revision;
-        batch.retain(|event| {
-            id_of(event).is_none_or(|id| beside.told.get(&id).is_none_or(|told| *told <= revision))
-        });
+        batch.retain(|event| id_of(event).is_none_or(|id| beside.told.get(&id).is_none_or(|told| *told <= revision)));
     }
 
     /// Asks a silent server for a sign of life, and returns what it sends.

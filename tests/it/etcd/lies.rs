@@ -76,7 +76,9 @@ fn repeats(range: &Range, mut page: Page) -> Page {
 }
 
 fn twice(range: &Range, mut page: Page) -> Page {
-    if is_of_blocks(range) && let Some(last) = page.pairs.last().cloned() {
+    if is_of_blocks(range)
+        && let Some(last) = page.pairs.last().cloned()
+    {
         page.pairs.pop();
         page.pairs.insert(0, last.clone());
         page.pairs[1] = last;
@@ -119,7 +121,9 @@ fn too_much(range: &Range, mut page: Page) -> Page {
 }
 
 fn future(range: &Range, mut page: Page) -> Page {
-    if is_of_blocks(range) && let Some(first) = page.pairs.first_mut() {
+    if is_of_blocks(range)
+        && let Some(first) = page.pairs.first_mut()
+    {
         first.mod_revision = page.revision + 1;
     }
     page
@@ -277,9 +281,10 @@ async fn what_is_no_message_is_out_of_sync() {
         let mut source = Source::start(impatient(&fake));
         source.until("said", |picture| !picture.lost.is_empty()).await;
         assert!(!source.picture.in_sync);
-        let mut script = fake.script.lock().unwrap();
-        (script.raw_range, script.raw_watch) = (None, Some(raw.to_vec()));
-        drop(script);
+        {
+            let mut script = fake.script.lock().unwrap();
+            (script.raw_range, script.raw_watch) = (None, Some(raw.to_vec()));
+        }
         let lost = source.picture.lost.len();
         source.until("of the watch", |picture| picture.lost.len() > lost).await;
         fake.script.lock().unwrap().raw_watch = None;

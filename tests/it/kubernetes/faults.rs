@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use calico_exporter::source::kubernetes::Config;
-use calico_exporter::source::kubernetes::settings::{Settings, Tls, User};
+use calico_exporter::source::kubernetes::settings::{Settings, User};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -85,7 +85,7 @@ impl Fake {
 
     pub(super) fn settings(&self) -> Settings {
         let server = format!("http://127.0.0.1:{}", self.port).parse().unwrap();
-        Settings { server, tls: Tls::default(), user: User::Token("token".to_owned()) }
+        Settings { server, user: User::Token("token".to_owned()), ..Settings::default() }
     }
 
     /// From now on, and to whoever watches, this is said.
@@ -186,8 +186,8 @@ fn right(path: &str, script: &Script) -> (u16, String) {
         }
         BLOCKS => json!({"metadata": meta, "items": script.block.iter().collect::<Vec<_>>()}),
         _ if base.starts_with(BLOCKS) => match &script.block {
-            Some(block) => block.clone(),
-            None => return (404, json!({"code": 404, "reason": "NotFound"}).to_string()),
+            Some(block) if block["metadata"]["name"].as_str() == base.rsplit('/').next() => block.clone(),
+            _ => return (404, json!({"code": 404, "reason": "NotFound"}).to_string()),
         },
         _ => json!({"metadata": meta, "items": []}),
     };
@@ -322,6 +322,6 @@ async fn what_no_watch_told_is_found_by_name_and_version() {
     fake.script.lock().unwrap().block = None;
     source.until("it is gone", |picture| !picture.has(WHOLE)).await;
     assert!(whole(&fake) > listed, "compared");
-    assert_eq!((source.picture.syncs, source.picture.lost.len()), (1, 0), "{:?}", source.picture.lost);
+    assert_eq!((source.picture.resyncs, source.picture.lost.len()), (1, 0), "{:?}", source.picture.lost);
     source.stop().await;
 }

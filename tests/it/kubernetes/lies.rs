@@ -51,7 +51,11 @@ const LIES: &[(&str, Lie, &str)] = &[
         |_, nth| list(json!({"continue": format!("t{}", nth % 3)}), &[item(nth + 1)]),
         "token twice",
     ),
-    ("the same object for ever", |_, nth| list(json!({"continue": format!("t{nth}")}), &[item(0)]), "twice in one list"),
+    (
+        "the same object for ever",
+        |_, nth| list(json!({"continue": format!("t{nth}")}), &[item(0)]),
+        "twice in one list",
+    ),
     (
         "what is left does not shrink",
         |_, nth| list(json!({"continue": format!("t{nth}"), "remainingItemCount": 5}), &[item(nth + 1)]),

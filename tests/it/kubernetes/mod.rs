@@ -4,6 +4,7 @@ mod affinities;
 mod borrowed;
 mod faults;
 mod follow;
+mod kubeconfig;
 mod lies;
 mod served;
 mod trouble;

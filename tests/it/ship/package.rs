@@ -42,7 +42,7 @@ fn the_package_has_what_an_operator_needs() {
         ("usr/bin/calico-exporter", 0o755),
         ("lib/systemd/system/calico-exporter.service", 0o644),
         ("lib/systemd/system/calico-exporter-ipam.service", 0o644),
-        ("etc/default/calico-exporter", 0o644),
+        ("etc/default/calico-exporter", 0o640),
         ("usr/share/man/man1/calico-exporter.1.gz", 0o644),
         ("usr/share/man/man1/calico-exporter-check.1.gz", 0o644),
         ("usr/share/bash-completion/completions/calico-exporter", 0o644),

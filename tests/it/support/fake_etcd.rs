@@ -192,7 +192,13 @@ impl Script {
         let limit = if range.limit > 0 { range.limit as usize } else { usize::MAX };
         let (count, more) = (inside.len() as i64, inside.len() > limit);
         let pairs = if range.count_only { Vec::new() } else { inside.into_iter().take(limit).collect() };
-        Page { revision: self.listed.unwrap_or(self.revision), pairs, more: more && !range.count_only, count, delay: Duration::ZERO }
+        Page {
+            revision: self.listed.unwrap_or(self.revision),
+            pairs,
+            more: more && !range.count_only,
+            count,
+            delay: Duration::ZERO,
+        }
     }
 }
 

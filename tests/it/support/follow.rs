@@ -66,6 +66,8 @@ impl Picture {
             }
             Event::Denied(Side::Datastore, what) => self.denied = what.iter().map(ToString::to_string).collect(),
             Event::Same(id) => self.same.push(id),
+            // Who changed what follows is no part of it.
+            Event::Origin(_) => {}
             other => panic!("not the datastore's: {other:?}"),
         }
     }
@@ -135,7 +137,7 @@ impl Source {
             while !is_so(&self.picture) {
                 let batch = self.events.recv().await.expect("the source runs");
                 assert!(!batch.is_empty() && batch.len() <= 64, "a batch of {}", batch.len());
-                self.told += batch.len();
+                self.told += batch.iter().filter(|event| !matches!(event, Event::Origin(_))).count();
                 batch.into_iter().for_each(|event| self.picture.apply(event));
             }
         };

@@ -209,6 +209,7 @@ impl ApiServer {
             server: format!("https://127.0.0.1:{}", self.port).parse().unwrap(),
             tls: Tls { ca: Some(ca), ..Tls::default() },
             user: User::TokenFile(self.path("token")),
+            ..Settings::default()
         }
     }
 

@@ -33,7 +33,8 @@ impl Picture {
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Resync(Side::Kernel) | Event::Synced(Side::Kernel) => {}
+            // Who changed what follows is no part of it.
+            Event::Resync(Side::Kernel) | Event::Synced(Side::Kernel) | Event::Origin(_) => {}
             Event::Link(link) => drop(self.links.insert(link.index, link)),
             Event::LinkGone(index) => drop(self.links.remove(&index)),
             Event::Route(route) => drop(self.routes.insert(route.key(), route)),
@@ -83,17 +84,8 @@ impl Follower {
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(netlink::run_with(settings, sender, stopped));
         let (picture, lost) = Default::default();
-        let mut follower = Follower {
-            events,
-            stop,
-            task,
-            picture,
-            resyncs: 0,
-            listing: false,
-            lost,
-            in_sync: false,
-            unsaid: 0,
-        };
+        let mut follower =
+            Follower { events, stop, task, picture, resyncs: 0, listing: false, lost, in_sync: false, unsaid: 0 };
         follower.until("the first picture", |follower| follower.resyncs > 0).await;
         follower
     }

@@ -8,10 +8,15 @@ use hyper::header::HeaderValue;
 use tokio::sync::Mutex;
 
 use super::settings::{TOKEN_AGE, User};
+use crate::source::backoff::Backoff;
 use crate::source::etcd::settings::Identity;
 
 /// A program is asked again so long before what it gave ends.
 const MARGIN: Duration = Duration::from_secs(60);
+/// A program is not started again sooner, whatever it said: a token that has ended already is asked for by each request.
+const LEAST_PAUSE: Duration = Duration::from_secs(10);
+/// Nor one that failed, again and again, sooner than this in the end.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
 /// Who we are, as of now.
 #[derive(Clone, Default)]
@@ -30,11 +35,22 @@ pub(super) struct Authenticator {
     known: Mutex<Known>,
 }
 
-#[derive(Default)]
 struct Known {
     shown: Shown,
     read: Option<Instant>,
     until: Option<SystemTime>,
+    /// When the program may be started again.
+    next: Option<Instant>,
+    /// Why it failed last.
+    failed: Option<String>,
+    backoff: Backoff,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        let backoff = Backoff::new(LEAST_PAUSE, LONGEST_PAUSE);
+        Known { shown: Shown::default(), read: None, until: None, next: None, failed: None, backoff }
+    }
 }
 
 impl Authenticator {
@@ -56,7 +72,23 @@ impl Authenticator {
         if fresh && refused != Some(known.shown.generation) {
             return Ok(known.shown.clone());
         }
-        let (header, identity, until) = self.ask().await?;
+        if matches!(self.user, User::Exec(_)) && known.next.is_some_and(|next| Instant::now() < next) {
+            return match &known.failed {
+                Some(why) => Err(why.clone()),
+                None => Ok(known.shown.clone()),
+            };
+        }
+        let asked = self.ask().await;
+        let pause = match &asked {
+            Ok(_) => {
+                known.backoff.reset();
+                LEAST_PAUSE
+            }
+            Err(_) => known.backoff.next_delay().max(Duration::from_secs(1)),
+        };
+        known.next = Some(Instant::now() + pause);
+        known.failed = asked.as_ref().err().cloned();
+        let (header, identity, until) = asked?;
         known.read = Some(Instant::now());
         known.until = until;
         if known.shown.generation == 0 || header != known.shown.header || identity != known.shown.identity {
@@ -102,6 +134,7 @@ fn header(text: &str, what: &str) -> Result<HeaderValue, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::kubernetes::live::exec::Exec;
 
     #[tokio::test]
     async fn a_file_is_read_again_when_what_it_said_is_refused() {
@@ -120,5 +153,36 @@ mod tests {
         assert_eq!(who.shown(Some(first.generation)).await.unwrap().generation, second.generation);
         std::fs::write(file.path(), "").unwrap();
         assert!(who.shown(Some(second.generation)).await.is_err());
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_program_is_not_started_with_each_request() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let (program, ran) = (dir.path().join("program"), dir.path().join("ran"));
+        let exec = Exec {
+            setting: "config: exec".to_owned(),
+            api_version: "client.authentication.k8s.io/v1".to_owned(),
+            command: program.clone(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            hint: String::new(),
+            cluster: None,
+        };
+        let ended = r#"{"apiVersion":"client.authentication.k8s.io/v1","status":{"token":"old","expirationTimestamp":"2020-01-01T00:00:00Z"}}"#;
+        for (script, works) in [(format!("echo '{ended}'"), true), ("echo sorry >&2; exit 1".to_owned(), false)] {
+            std::fs::write(&program, format!("#!/bin/sh\necho >>{}\n{script}\n", ran.display())).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+            std::fs::write(&ran, "").unwrap();
+            let who = Authenticator::new(User::Exec(exec.clone()));
+            for _ in 0..24 {
+                let shown = who.shown(None).await;
+                assert_eq!(shown.is_ok(), works);
+                let refused = shown.map_or(0, |it| it.generation);
+                assert_eq!(who.shown(Some(refused)).await.is_ok(), works);
+            }
+            assert_eq!(std::fs::read_to_string(&ran).unwrap().lines().count(), 1, "{script}");
+        }
     }
 }

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use flate2::write::GzDecoder;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, RETRY_AFTER, USER_AGENT};
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
 use hyper::{Request, Response};
 use std::io::Write as _;
 use tokio::time::timeout;
@@ -15,7 +17,7 @@ use tokio::time::timeout;
 use super::auth::Authenticator;
 use super::connect::Connector;
 use super::error::{Asked, KubernetesError};
-use super::settings::Settings;
+use super::settings::{Impersonate, Settings, User};
 use crate::source::progress::{Allowance, Patience, Progress};
 
 /// The largest answer that is accepted, in bytes, once it is unpacked: a page of 500 of the largest objects that are
@@ -74,6 +76,9 @@ struct Shared {
     authority: String,
     connector: Connector,
     authenticator: Authenticator,
+    /// Whom to act as.
+    impersonate: Vec<(HeaderName, HeaderValue)>,
+    uncompressed: bool,
     timeouts: Timeouts,
 }
 
@@ -89,7 +94,13 @@ impl Client {
                 base,
                 authority,
                 connector: Connector::new(settings),
-                authenticator: Authenticator::new(settings.user.clone()),
+                // Whatever the settings say: nothing that lets one in is sent in the clear.
+                authenticator: Authenticator::new(match uri.scheme_str() {
+                    Some("http") => User::Certificate,
+                    _ => settings.user.clone(),
+                }),
+                impersonate: settings.impersonate.as_ref().map(impersonation).unwrap_or_default(),
+                uncompressed: settings.uncompressed,
                 timeouts,
             }),
         }
@@ -148,16 +159,19 @@ impl Client {
         who: Option<&hyper::header::HeaderValue>,
         asked: &Asked,
     ) -> Result<Request<Empty<Bytes>>, KubernetesError> {
-        let Shared { base, authority, .. } = &*self.shared;
+        let Shared { base, authority, impersonate, uncompressed, .. } = &*self.shared;
         let scheme = self.shared.server.split("://").next().unwrap_or("https");
         let mut request = Request::get(format!("{scheme}://{authority}{base}{path}"))
             .header(ACCEPT, form.accept(asked.verb))
             .header(USER_AGENT, concat!("calico-exporter/", env!("CARGO_PKG_VERSION")));
-        if packed {
+        if packed && !uncompressed {
             request = request.header(ACCEPT_ENCODING, "gzip");
         }
         if let Some(who) = who {
             request = request.header(AUTHORIZATION, who);
+        }
+        for (name, value) in impersonate {
+            request = request.header(name, value);
         }
         request.body(Empty::new()).map_err(|error| asked.failed(error.to_string()))
     }
@@ -247,6 +261,34 @@ impl Body {
                 Ok(Some(rest).filter(|rest| !rest.is_empty()))
             }
         }
+    }
+}
+
+/// The headers that say whom to act as (`client-go/transport/round_trippers.go`). A value that no header can have is
+/// replaced by one that nobody is called: never by nothing, which would be ourselves.
+fn impersonation(who: &Impersonate) -> Vec<(HeaderName, HeaderValue)> {
+    let value = |text: &str| {
+        HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("calico-exporter:unusable"))
+    };
+    let mut headers = vec![(HeaderName::from_static("impersonate-user"), value(&who.user))];
+    headers.extend(who.uid.iter().map(|uid| (HeaderName::from_static("impersonate-uid"), value(uid))));
+    headers.extend(who.groups.iter().map(|group| (HeaderName::from_static("impersonate-group"), value(group))));
+    for (key, values) in &who.extra {
+        let escaped: String = key.bytes().map(escaped).collect();
+        let Ok(name) = HeaderName::try_from(format!("impersonate-extra-{escaped}")) else { continue };
+        headers.extend(values.iter().map(|it| (name.clone(), value(it))));
+    }
+    headers
+}
+
+/// A byte of a header's name, percent-encoded where it cannot stand there.
+fn escaped(byte: u8) -> String {
+    match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+        b'!' | b'#' | b'$' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
     }
 }
 

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
 use hyper::http::Uri;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -20,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::error::{Asked, KubernetesError, innermost};
+use super::proxy::{Kind, Proxy};
 use super::settings::{Settings, Tls};
 use super::tls;
 use crate::source::etcd::settings::Identity;
@@ -39,6 +41,7 @@ type Sender = http2::SendRequest<Empty<Bytes>>;
 pub(super) struct Connector {
     server: Uri,
     tls: Tls,
+    proxy: Option<Proxy>,
     shared: Mutex<Shared>,
 }
 
@@ -51,15 +54,21 @@ struct Shared {
     made: u64,
 }
 
+/// Bytes to the server and back, over a proxy or not.
+trait Pipe: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Pipe for T {}
+
 /// A stream to the server, in the clear or not.
 enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Box<dyn Pipe>),
+    Tls(Box<TlsStream<Box<dyn Pipe>>>),
 }
 
 impl Connector {
     pub(super) fn new(settings: &Settings) -> Connector {
-        Connector { server: settings.server.clone(), tls: settings.tls.clone(), shared: Mutex::default() }
+        let (server, tls, proxy) = (settings.server.clone(), settings.tls.clone(), settings.proxy.clone());
+        Connector { server, tls, proxy, shared: Mutex::default() }
     }
 
     /// How many connections there have been.
@@ -110,7 +119,9 @@ impl Connector {
                     }
                     stream => {
                         drop(shared);
-                        return alone(stream, request, asked).await;
+                        // Without TLS a proxy is asked for the server's page, not for a way to it.
+                        let asks_proxy = self.proxy.as_ref().filter(|it| self.is_plain() && it.kind != Kind::Socks5);
+                        return alone(stream, request, asks_proxy, asked).await;
                     }
                 }
             }
@@ -120,12 +131,10 @@ impl Connector {
     }
 
     async fn open(&self, identity: Option<&Identity>, asked: &Asked) -> Result<Stream, KubernetesError> {
-        let over_tls = self.server.scheme_str() != Some("http");
         let host = self.server.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let port = self.server.port_u16().unwrap_or(if over_tls { 443 } else { 80 });
-        let tcp = TcpStream::connect((host, port)).await.map_err(|error| asked.unreachable(error))?;
-        let _ = tcp.set_nodelay(true);
-        if !over_tls {
+        let port = self.server.port_u16().unwrap_or(if self.is_plain() { 80 } else { 443 });
+        let tcp = self.reach(host, port, asked).await?;
+        if self.is_plain() {
             return Ok(Stream::Plain(tcp));
         }
         // Certificates are renewed in place: each connection reads them again.
@@ -143,6 +152,40 @@ impl Connector {
     }
 }
 
+impl Connector {
+    fn is_plain(&self) -> bool {
+        self.server.scheme_str() == Some("http")
+    }
+
+    /// A stream to the server, or to the proxy that is asked for its pages.
+    async fn reach(&self, host: &str, port: u16, asked: &Asked) -> Result<Box<dyn Pipe>, KubernetesError> {
+        let connect = async |host: &str, port: u16| {
+            let tcp = TcpStream::connect((host, port)).await?;
+            let _ = tcp.set_nodelay(true);
+            Ok::<_, std::io::Error>(tcp)
+        };
+        let Some(proxy) = &self.proxy else {
+            let tcp = connect(host, port).await.map_err(|error| asked.unreachable(error))?;
+            return Ok(Box::new(tcp));
+        };
+        let failed =
+            |error: &dyn std::fmt::Display| asked.unreachable(format!("proxy {}:{}: {error}", proxy.host, proxy.port));
+        let tcp = connect(&proxy.host, proxy.port).await.map_err(|error| failed(&error))?;
+        let mut stream: Box<dyn Pipe> = Box::new(tcp);
+        if proxy.kind == Kind::Https {
+            let mut config = tls::config(&Tls::default(), None).map_err(KubernetesError::Settings)?;
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            let name = ServerName::try_from(proxy.host.clone()).map_err(|error| failed(&error))?;
+            let over_tls = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+            stream = Box::new(over_tls.map_err(|error| failed(&innermost(&error)))?);
+        }
+        if !self.is_plain() || proxy.kind == Kind::Socks5 {
+            proxy.tunnel(&mut stream, host, port).await.map_err(|error| asked.unreachable(error))?;
+        }
+        Ok(stream)
+    }
+}
+
 async fn over(
     mut sender: Sender,
     request: Request<Empty<Bytes>>,
@@ -152,7 +195,7 @@ async fn over(
     sender.send_request(request).await.map_err(|error| asked.unreachable(innermost(&error)))
 }
 
-async fn share(stream: Box<TlsStream<TcpStream>>, asked: &Asked) -> Result<Sender, KubernetesError> {
+async fn share(stream: Box<TlsStream<Box<dyn Pipe>>>, asked: &Asked) -> Result<Sender, KubernetesError> {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
@@ -174,13 +217,21 @@ async fn share(stream: Box<TlsStream<TcpStream>>, asked: &Asked) -> Result<Sende
 async fn alone(
     stream: Stream,
     mut request: Request<Empty<Bytes>>,
+    proxy: Option<&Proxy>,
     asked: &Asked,
 ) -> Result<Response<Incoming>, KubernetesError> {
     // HTTP/2 has the host in the request's first line, HTTP/1.1 in a header.
     let uri = std::mem::take(request.uri_mut());
     let host = uri.authority().and_then(|it| HeaderValue::from_str(it.as_str()).ok());
     request.headers_mut().extend(host.map(|host| (HOST, host)));
-    *request.uri_mut() = uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
+    match proxy {
+        Some(proxy) => {
+            let who = proxy.authorization().and_then(|it| HeaderValue::from_str(&it).ok());
+            request.headers_mut().extend(who.map(|who| (PROXY_AUTHORIZATION, who)));
+            *request.uri_mut() = uri;
+        }
+        None => *request.uri_mut() = uri.path_and_query().cloned().map(Uri::from).unwrap_or_default(),
+    }
     let failed = |error: hyper::Error| asked.unreachable(innermost(&error));
     let mut sender = match stream {
         Stream::Plain(stream) => {

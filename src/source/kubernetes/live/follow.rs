@@ -199,7 +199,7 @@ impl Follower {
                 }
                 None => {
                     self.check().await?;
-                    self.sync.found(self.member).await;
+                    self.sync.compared(self.member).await;
                     *due = Instant::now() + around(self.pace.check);
                 }
             }

@@ -2,15 +2,18 @@
 //! or the current context is the one that counts
 //! (<https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/>).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde_yaml_ng::Value;
 
 use super::exec::{Exec, Named};
-use super::settings::{Given, Overrides, Settings, Tls, User, lay_over, server};
+use super::proxy::Proxy;
+use super::settings::{Given, Impersonate, Overrides, Settings, Tls, User, lay_over, server};
 use crate::source::etcd::settings::{Identity, Pem, SettingsError};
 
 /// Where a kubeconfig stands: what to call it, and the file, to whose folder the paths in it are relative.
@@ -43,6 +46,7 @@ struct Cluster {
     insecure_skip_tls_verify: bool,
     tls_server_name: String,
     proxy_url: String,
+    disable_compression: bool,
 }
 
 #[derive(Deserialize)]
@@ -64,8 +68,12 @@ struct Account {
     token_file: String,
     username: String,
     password: String,
+    r#as: String,
+    as_uid: String,
+    as_groups: Vec<String>,
+    as_user_extra: BTreeMap<String, Vec<String>>,
     exec: Option<ExecConfig>,
-    auth_provider: Option<serde_yaml_ng::Value>,
+    auth_provider: Option<Value>,
 }
 
 #[derive(Deserialize, Default, Clone)]
@@ -95,14 +103,17 @@ struct Context {
 
 /// Settings from these texts, with what lies over them. Without a text the overrides alone have to say where to go.
 pub(super) fn settings(texts: Vec<(Place, String)>, over: &Overrides) -> Result<Settings, SettingsError> {
-    let mut configs = Vec::new();
+    let (mut configs, mut values) = (Vec::new(), Vec::new());
     for (place, text) in texts {
         // Not the parser's own words where they quote: a line of this file may be a secret.
         let config = serde_yaml_ng::from_str::<Option<Config>>(&text).map_err(|error| {
             let at = error.location().map(|it| format!(" near line {}", it.line())).unwrap_or_default();
             fail(&place.setting, format_args!("no kubeconfig: it cannot be read as one{at}"))
         })?;
+        let value = serde_yaml_ng::from_str::<Value>(&text).unwrap_or_default();
+        fields(&place, "", &value, &TOP)?;
         configs.push((place, config.unwrap_or_default()));
+        values.push(value);
     }
     let said = configs.iter().map(|(_, config)| &config.current_context).find(|it| !it.is_empty());
     let context = match &over.context {
@@ -121,6 +132,9 @@ pub(super) fn settings(texts: Vec<(Place, String)>, over: &Overrides) -> Result<
                 fail(&setting.unwrap_or_default(), format_args!("there is no context {name:?}"))
             })?,
     };
+    for ((place, _), value) in configs.iter().zip(&values) {
+        understood(place, value, &context)?;
+    }
     let cluster = configs.iter().find_map(|(place, config)| {
         let named = config.clusters.iter().find(|it| it.name == context.cluster)?;
         Some((place, named.cluster.clone()))
@@ -153,7 +167,115 @@ pub(super) fn settings(texts: Vec<(Place, String)>, over: &Overrides) -> Result<
         }
     };
     lay_over(over, &mut tls, &mut user)?;
-    Ok(Settings { server: server(&url)?, tls, user })
+    let impersonate = match &account {
+        None => None,
+        Some((place, account)) => impersonate(place, account)?,
+    };
+    let proxy = match &cluster {
+        Some((place, cluster)) if !cluster.proxy_url.is_empty() => {
+            let what = |what: String| fail(&format!("{}: proxy-url", place.setting), what);
+            Some(Proxy::parse(&cluster.proxy_url).map_err(what)?)
+        }
+        _ => None,
+    };
+    let uncompressed = cluster.is_some_and(|(_, cluster)| cluster.disable_compression);
+    Ok(Settings { server: server(&url)?, tls, user, impersonate, proxy, uncompressed })
+}
+
+/// What may stand in each part of a kubeconfig (`client-go/tools/clientcmd/api/v1/types.go`). What else stands there may
+/// say who we are, or whom we trust: it is not passed over.
+const TOP: [&str; 8] =
+    ["apiVersion", "kind", "preferences", "clusters", "users", "contexts", "current-context", "extensions"];
+const CLUSTER: [&str; 8] = [
+    "server",
+    "tls-server-name",
+    "insecure-skip-tls-verify",
+    "certificate-authority",
+    "certificate-authority-data",
+    "proxy-url",
+    "disable-compression",
+    "extensions",
+];
+const USER: [&str; 15] = [
+    "client-certificate",
+    "client-certificate-data",
+    "client-key",
+    "client-key-data",
+    "token",
+    "tokenFile",
+    "as",
+    "as-uid",
+    "as-groups",
+    "as-user-extra",
+    "username",
+    "password",
+    "auth-provider",
+    "exec",
+    "extensions",
+];
+const CONTEXT: [&str; 4] = ["cluster", "user", "namespace", "extensions"];
+const EXEC: [&str; 7] =
+    ["apiVersion", "command", "args", "env", "installHint", "interactiveMode", "provideClusterInfo"];
+
+/// Refuses a field that is not known.
+fn fields(place: &Place, part: &str, value: &Value, known: &[&str]) -> Result<(), SettingsError> {
+    let Value::Mapping(fields) = value else { return Ok(()) };
+    for (name, _) in fields {
+        let name = name.as_str().unwrap_or_default();
+        if !known.contains(&name) {
+            let shown: String = name.chars().filter(|it| !it.is_control()).take(60).collect();
+            let what = format!("{shown:?} is not understood; leave it out, or use one of {}", known.join(", "));
+            return Err(fail(&format!("{}{part}", place.setting), what));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what is not understood of the cluster and the user that are used. Others may be written for other programs.
+fn understood(place: &Place, value: &Value, context: &Context) -> Result<(), SettingsError> {
+    let entries = |list: &str| value.get(list).and_then(Value::as_sequence).into_iter().flatten();
+    let named = |list: &str, name: &str| {
+        entries(list).find(|it| it.get("name").and_then(Value::as_str) == Some(name)).cloned().unwrap_or_default()
+    };
+    let part = |entry: &Value, key: &str| entry.get(key).cloned().unwrap_or_default();
+    for entry in entries("contexts") {
+        let it = part(entry, "context");
+        if part(&it, "cluster").as_str() == Some(&context.cluster) && part(&it, "user").as_str() == Some(&context.user)
+        {
+            fields(place, ": context", &it, &CONTEXT)?;
+        }
+    }
+    let cluster = named("clusters", &context.cluster);
+    fields(place, ": clusters", &cluster, &["name", "cluster"])?;
+    fields(place, ": cluster", &part(&cluster, "cluster"), &CLUSTER)?;
+    let user = named("users", &context.user);
+    fields(place, ": users", &user, &["name", "user"])?;
+    fields(place, ": user", &part(&user, "user"), &USER)?;
+    let exec = part(&part(&user, "user"), "exec");
+    fields(place, ": exec", &exec, &EXEC)?;
+    for variable in part(&exec, "env").as_sequence().into_iter().flatten() {
+        fields(place, ": exec.env", variable, &["name", "value"])?;
+    }
+    Ok(())
+}
+
+/// Whom the kubeconfig says to act as. Passed over, we would have more rights than were asked for.
+fn impersonate(place: &Place, account: &Account) -> Result<Option<Impersonate>, SettingsError> {
+    let Account { r#as: user, as_uid, as_groups, as_user_extra, .. } = account;
+    let others = !as_uid.is_empty() || !as_groups.is_empty() || !as_user_extra.is_empty();
+    match (user.is_empty(), others) {
+        (true, false) => Ok(None),
+        (true, true) => Err(fail(
+            &format!("{}: as", place.setting),
+            "as-uid, as-groups or as-user-extra without it: say whom to act as",
+        )),
+        (false, _) => Ok(Some(Impersonate {
+            user: user.clone(),
+            uid: Some(as_uid.clone()).filter(|it| !it.is_empty()),
+            groups: as_groups.clone(),
+            extra: as_user_extra.clone().into_iter().collect(),
+        })),
+    }
 }
 
 fn names(configs: &[(Place, Config)]) -> Option<String> {
@@ -183,12 +305,6 @@ fn pem(place: &Place, key: &str, data: &str, file: &str) -> Result<Option<Pem>, 
 }
 
 fn trust(place: &Place, cluster: &Cluster) -> Result<Tls, SettingsError> {
-    if !cluster.proxy_url.is_empty() {
-        return Err(fail(
-            &format!("{}: proxy-url", place.setting),
-            "the exporter speaks to the API server directly; leave it out",
-        ));
-    }
     let ca = pem(place, "certificate-authority", &cluster.certificate_authority_data, &cluster.certificate_authority)?;
     Ok(Tls {
         ca,

@@ -158,7 +158,16 @@ impl Pages {
                 let _ = sender.send(Err(error)).await;
             }
         });
-        Pages { asked, coming, came: None, version: 0, remaining: 0, ended: false, late: None, _reading: Reading(reading) }
+        Pages {
+            asked,
+            coming,
+            came: None,
+            version: 0,
+            remaining: 0,
+            ended: false,
+            late: None,
+            _reading: Reading(reading),
+        }
     }
 
     /// The version that the list is of; 0 before the end of its first page.

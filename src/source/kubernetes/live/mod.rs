@@ -1,6 +1,7 @@
 //! An API server that answers: one connection, lists in pages, watches, and what to do when they break.
 //!
 //! - [`settings`], `kubeconfig`, `exec`, `auth`, `tls`: who we are, and whom we trust.
+//! - `proxy`: what stands between us and the server.
 //! - `connect`, `client`, [`error`](KubernetesError): one HTTP/2 connection, requests, and what their answers mean.
 //! - `discover`, `list`, `items`, `watch`: the API's own forms.
 //! - `config`: what is read, and how patiently.
@@ -25,6 +26,7 @@ mod lookup;
 mod once;
 mod own;
 mod part;
+mod proxy;
 mod run;
 pub mod settings;
 mod sync;

@@ -10,6 +10,7 @@ use serde_yaml_ng::{Mapping, Value};
 
 use super::exec::Exec;
 use super::kubeconfig;
+use super::proxy::Proxy;
 use crate::source::etcd::settings::{Identity, Pem, SettingsError, calicoctl_spec};
 
 /// Where Kubernetes puts a Pod's own token and what the API server is trusted by.
@@ -19,14 +20,33 @@ const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 pub(super) const TOKEN_AGE: Duration = Duration::from_secs(60);
 
 /// How to reach the API server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
     /// `https://HOST:PORT`, perhaps with a path below which the API is.
     pub server: Uri,
     /// What it is trusted by, and shown.
     pub tls: Tls,
-    /// Who to be.
+    /// Who to be. Over `http://` nobody: no credential is sent in the clear.
     pub user: User,
+    /// Whom to act as.
+    pub impersonate: Option<Impersonate>,
+    /// What stands between.
+    pub proxy: Option<Proxy>,
+    /// Ask for answers that are not packed.
+    pub uncompressed: bool,
+}
+
+/// Whom to act as: the server then allows what they may do, if we may act as them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Impersonate {
+    /// `as`.
+    pub user: String,
+    /// `as-uid`.
+    pub uid: Option<String>,
+    /// `as-groups`.
+    pub groups: Vec<String>,
+    /// `as-user-extra`.
+    pub extra: Vec<(String, Vec<String>)>,
 }
 
 /// What a TLS session is made with.
@@ -43,9 +63,10 @@ pub struct Tls {
 }
 
 /// What a request says of who asks.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub enum User {
     /// Nothing: nobody, or whom the client's certificate names.
+    #[default]
     Certificate,
     /// A token.
     Token(String),
@@ -214,6 +235,34 @@ impl Written {
 /// In Calico's order (`applyConfigDefaults`, and client-go's loading rules below it): a kubeconfig that is named, the
 /// one in the home folder unless an endpoint is given, the Pod's service account.
 fn assemble(find: Find<'_>, variable: Variable<'_>) -> Result<Settings, SettingsError> {
+    let mut settings = find_server(find, variable)?;
+    if settings.proxy.is_none() {
+        settings.proxy = Proxy::from_environment(&settings.server, variable)
+            .map_err(|(setting, what)| SettingsError::Setting { setting, what })?;
+    }
+    if settings.server.scheme_str() == Some("http") {
+        in_the_clear(&mut settings)?;
+    }
+    Ok(settings)
+}
+
+/// As client-go does, no credential is read for a server that is spoken to in the clear: anybody on the way could take it.
+fn in_the_clear(settings: &mut Settings) -> Result<(), SettingsError> {
+    let setting = settings.server.to_string();
+    if settings.impersonate.is_some() {
+        let what =
+            "whom to act as (as, as-groups, …) cannot be said over http://: anybody could say it; write https://";
+        return Err(SettingsError::Setting { setting, what: what.to_owned() });
+    }
+    let named = std::mem::take(&mut settings.user) != User::Certificate;
+    if named | settings.tls.identity.take().is_some() {
+        tracing::warn!(server = %setting, "no token, password or certificate is sent over http://; write https://");
+    }
+    Ok(())
+}
+
+/// Where the server is and who we are, in the order in which Calico looks for it.
+fn find_server(find: Find<'_>, variable: Variable<'_>) -> Result<Settings, SettingsError> {
     let insecure = match find(INSECURE)? {
         None => None,
         Some(given) => {
@@ -284,7 +333,7 @@ fn in_cluster(variable: Variable<'_>, over: &Overrides) -> Result<Option<Setting
     let mut tls = Tls { ca: Some(ca), ..Tls::default() };
     let mut user = User::TokenFile(folder.join("token"));
     lay_over(over, &mut tls, &mut user)?;
-    Ok(Some(Settings { server: server(&url)?, tls, user }))
+    Ok(Some(Settings { server: server(&url)?, tls, user, ..Settings::default() }))
 }
 
 /// What is said beside a kubeconfig is stronger than what is said in it.

@@ -36,6 +36,10 @@ pub(super) struct Sync {
 
 #[derive(Default)]
 struct State {
+    /// All resources that the picture is made of.
+    parts: BTreeSet<Member>,
+    /// Which of them were compared with the server's since the picture was last said to be whole.
+    compared: BTreeSet<Member>,
     /// Who is not current.
     waiting: BTreeSet<Member>,
     synced: bool,
@@ -63,6 +67,8 @@ impl Sync {
     pub(super) async fn begin(&self, parts: impl IntoIterator<Item = Resource>) {
         let mut state = self.state.lock().await;
         state.waiting = parts.into_iter().map(Member::All).collect();
+        state.parts = state.waiting.clone();
+        state.compared.clear();
         state.synced = false;
         let State { waiting, denied, .. } = &mut *state;
         denied.retain(|member, _| waiting.contains(member));
@@ -75,6 +81,17 @@ impl Sync {
         let mut state = self.state.lock().await;
         state.waiting.remove(&member);
         self.settle(&mut state, member).await;
+    }
+
+    /// A follower has compared all that it knows with what the server has. Once all have, the picture is whole anew.
+    pub(super) async fn compared(&self, member: Member) {
+        self.found(member).await;
+        let mut state = self.state.lock().await;
+        state.compared.insert(member);
+        if state.synced && state.parts.is_subset(&state.compared) {
+            self.send(vec![Event::Synced(Side::Datastore)]).await;
+            state.compared.clear();
+        }
     }
 
     /// Nobody speaks for a block any more.
