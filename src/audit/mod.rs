@@ -70,5 +70,5 @@ pub use report::{
 pub use routes::{RouteAudit, RouteOptions, TunnelOptions};
 pub use rows::{RoutePage, RouteRow, RouteState};
 pub use setting::{Backend, FelixOverrides};
-pub use severity::Severity;
+pub use severity::{Counts, Severity};
 pub use tunnel_entries::{Entry, EntryReason, Peer, Tunnel, TunnelAudit, tunnels};

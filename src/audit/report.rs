@@ -258,6 +258,8 @@ pub struct RoutesReport {
     pub devices: BTreeSet<TunnelKind>,
     /// Tunnel modes by pool.
     pub tunnel_modes: BTreeMap<Name, TunnelModes>,
+    /// Felix forwards by eBPF here.
+    pub bpf: bool,
     /// Hosts that faults of routes are counted by; those of all other hosts are counted together.
     pub named: BTreeSet<Name>,
     /// Who is configured to program which class of pools: `felix` or `bird`.
@@ -317,5 +319,16 @@ impl Report {
             Part::Tunnels => self.tunnels.is_some(),
             Part::Leaks => self.leaks,
         }
+    }
+
+    /// Findings that no cause explains.
+    pub fn unexplained(&self) -> impl Iterator<Item = &Finding> {
+        let mut explained = vec![false; self.findings.len()];
+        for at in self.causes.iter().flat_map(|cause| &cause.findings) {
+            if let Some(explained) = explained.get_mut(*at) {
+                *explained = true;
+            }
+        }
+        self.findings.iter().zip(explained).filter(|(_, explained)| !explained).map(|(finding, _)| finding)
     }
 }

@@ -456,6 +456,7 @@ impl RouteAudit {
             convergence: self.convergence.clone(),
             changes: self.changes.clone(),
             tunnel_modes: tunnels::modes(&state.datastore, &self.totals.evidence),
+            bpf: self.derived.as_ref().is_some_and(|derived| derived.setting.bpf),
             named: self.named.names().clone(),
             devices: state.datastore.pools().values().filter_map(IpPool::tunnel).collect(),
             owners: self.derived.as_ref().map(|derived| tunnels::owners(&derived.setting)).unwrap_or_default(),

@@ -94,6 +94,8 @@ pub const COMPONENTS: [&str; 2] = ["felix", "bird"];
 pub const POOL_CLASSES: [&str; 3] = ["ipip", "vxlan", "none"];
 /// Certificates that the exporter shows to others.
 pub const CERTIFICATES: [&str; 2] = ["web", "etcd"];
+/// How Felix forwards packets.
+pub const DATAPLANES: [&str; 2] = ["standard", "ebpf"];
 /// Status codes that this server answers with.
 pub const CODES: [&str; 9] = ["200", "400", "401", "404", "405", "413", "429", "500", "503"];
 
@@ -242,6 +244,8 @@ series! {
         "Classes of pools whose routes two components are configured to program, or none.";
     BUILD_INFO = Info "calico_exporter_build_info" by Exporter { version: open, revision: open, arch: open }
         "The running program, always 1.";
+    NODE_INFO = Info "calico_exporter_node_info" by Exporter { host: open, dataplane: || DATAPLANES.to_vec() }
+        "The host whose routes this exporter judges, by its Calico node name, always 1. Absent before they were judged.";
     SOURCE_IN_SYNC = Gauge "calico_exporter_source_in_sync" by Exporter { source: || SOURCES.to_vec() }
         "Whether the picture of a source is current: 1 or 0. While it is 0 the last report stands.";
     SOURCE_LAST_SYNC = Gauge "calico_exporter_source_last_sync_timestamp_seconds" by Exporter { source: || SOURCES.to_vec() }

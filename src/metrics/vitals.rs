@@ -84,6 +84,10 @@ impl Build {
 pub(super) fn write(published: &Published, signs: &VitalSigns, out: &mut dyn Exposition) -> fmt::Result {
     let Build { version, revision, arch } = signs.build;
     out.series(&c::BUILD_INFO, &mut |samples| samples.sample(&[version, revision, arch], Value::Whole(1)))?;
+    if let Some(routes) = &published.report.routes {
+        let dataplane = c::DATAPLANES[usize::from(routes.bpf)];
+        out.series(&c::NODE_INFO, &mut |samples| samples.sample(&[&*published.node, dataplane], Value::Whole(1)))?;
+    }
     sources(published, out)?;
     if let Some(time) = published.report_time {
         out.series(&c::REPORT_TIMESTAMP, &mut |samples| samples.sample(&[], unix(time).into()))?;

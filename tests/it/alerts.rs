@@ -4,10 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use calico_exporter::audit::{
+    ADDRESSES_EXHAUSTED, ADDRESSES_LOW, BLOCKS_LOW, CauseKind, Finding, HostFigures, IpamReport, Metric, PoolFigures,
+    limits,
+};
 use calico_exporter::metrics::catalogue::ALL;
+use calico_exporter::model::IpPool;
 use serde_yaml_ng::Value;
 
 use crate::dashboards;
+use crate::sample::figures;
 use crate::support::{files_below, promql, repository, tool};
 
 const RUNBOOK: &str = "https://github.com/calico-exporter/calico-exporter/blob/main/docs/runbook.md#";
@@ -116,6 +122,53 @@ fn the_runbook_has_a_section_for_each_alert_and_no_other() {
     }
 }
 
+/// One table: what a rule's finding, a page's row and a line of `check` say is what the alert says.
+#[test]
+fn findings_and_causes_have_the_severity_of_their_alert() {
+    let rules = rules();
+    let severity = |alert: &str| text(&alerts_of(&rules, alert).value, &["labels", "severity"]).unwrap();
+    for metric in Metric::ALL {
+        let reasons = if metric.reasons().is_empty() { &[""] } else { metric.reasons() };
+        for reason in reasons {
+            let value = |name: &&'static str| (*name, if *name == "reason" { *reason } else { "" }.into());
+            let finding = Finding::new(metric, metric.labels().iter().map(value).collect(), "x");
+            assert_eq!(finding.severity().as_str(), severity(finding.alert()), "{} {reason}", metric.name());
+        }
+    }
+    for kind in CauseKind::ALL {
+        assert!(!severity(kind.alert()).is_empty(), "{}", kind.as_str());
+    }
+}
+
+/// `check` and the page call a pool nearly full where an alert does.
+#[test]
+fn the_bounds_of_pools_are_those_of_the_alerts() {
+    let rules = rules();
+    for (alert, bound) in [
+        ("CalicoPoolAddressesExhausted", ADDRESSES_EXHAUSTED),
+        ("CalicoPoolAddressesLow", ADDRESSES_LOW),
+        ("CalicoPoolBlocksLow", BLOCKS_LOW),
+    ] {
+        let expression = &alerts_of(&rules, alert).expression;
+        assert!(expression.ends_with(&format!(":ratio < {bound}")), "{alert}: {expression}");
+    }
+    let severity = |alert: &str| text(&alerts_of(&rules, alert).value, &["labels", "severity"]).unwrap();
+    let full = IpPool { disabled: false, ..crate::sample::pool("p", "10.0.0.0/24") };
+    let figures = PoolFigures { free: 0.0, unclaimed: 0.0, blocks: 4, blocks_capacity: 4.0, ..figures(Some(full)) };
+    let host = HostFigures { confirmed: 4, empty_blocks: 1, ..HostFigures::default() };
+    let ipam = IpamReport {
+        pools: [("p".into(), figures)].into(),
+        hosts: [(("h1".into(), "p".into()), host)].into(),
+        max_blocks_per_host: 4,
+        strict_affinity: true,
+    };
+    let found = limits(&ipam);
+    assert_eq!(found.len(), 5, "{found:?}");
+    for limit in found {
+        assert_eq!(limit.severity.as_str(), severity(limit.alert), "{}", limit.alert);
+    }
+}
+
 fn alerts_of<'a>(rules: &'a [Rule], name: &str) -> &'a Rule {
     rules.iter().find(|rule| rule.alert.as_deref() == Some(name)).unwrap()
 }
@@ -176,7 +229,8 @@ fn inhibition_names_alerts_and_labels_that_there_are() {
         for side in ["source_matchers", "target_matchers"] {
             for matcher in list(rule, side).filter_map(Value::as_str).filter(|it| it.starts_with("alertname")) {
                 let pattern = matcher.split('"').nth(1).unwrap();
-                for name in spelled_out(pattern) {
+                // KubeNodeNotReady and its like are kubernetes-mixin's.
+                for name in spelled_out(pattern).into_iter().filter(|name| name.starts_with("Calico")) {
                     let found = match name.strip_suffix(".*") {
                         Some(start) => known.keys().any(|it| it.starts_with(start)),
                         None => known.contains_key(name.as_str()),

@@ -157,9 +157,20 @@ fn full(cidr: ipnet::IpNet, owner: &BlockOwner, other: &Name) -> AllocationBlock
 async fn the_recorded_cluster_with_a_route_missing_says_so_first() {
     let exporter = Exporter::start("h1", three_hosts("examples/h1.routes.json")).await;
     let page = exporter.page("/").await;
-    assert!(page.contains("1 thing is wrong") && page.contains("runbook.md#calicoroutesmissing"), "{page}");
-    let order =
-        ["thing is wrong", "What is wrong", "This host&#39;s routes", "Pools,", "Hosts,", "blocks: 6", "Sources"];
+    assert!(
+        page.contains("0 critical · 1 warning · 0 info") && page.contains("runbook.md#calicoroutesmissing"),
+        "{page}"
+    );
+    let order = [
+        "<h1><span aria-hidden=\"true\">✖</span> 0 critical",
+        "<h2>Findings",
+        "Nearly used up",
+        "Pools,",
+        "This host&#39;s routes",
+        "Hosts,",
+        "blocks: 6",
+        "Sources",
+    ];
     let places: Vec<usize> =
         order.iter().map(|text| page.find(text).unwrap_or_else(|| panic!("{text}: {page}"))).collect();
     assert!(places.is_sorted(), "{places:?}");
@@ -215,12 +226,15 @@ async fn what_is_asked_is_explained_and_findings_and_blocks_lead_there() {
 #[tokio::test]
 async fn without_a_fault_nothing_is_wrong_until_a_source_is_lost() {
     let exporter = Exporter::start("h1", three_hosts("tests/fixtures/three-hosts/h1.routes.json")).await;
-    assert!(exporter.page("/").await.contains("Nothing is wrong"));
+    let page = exporter.page("/").await;
+    // One of its pools has no block left: no fault, and not nothing.
+    assert!(page.contains("No fault, and something is nearly used up") && page.contains("pool small"), "{page}");
+    assert!(page.contains("class=\"answer wait\""), "{page}");
     exporter.events.send(vec![Event::Lost(Side::Datastore, EVIL.to_owned())]).await.unwrap();
     let start = Instant::now();
     let page = loop {
         let page = exporter.page("/").await;
-        if !page.contains("Nothing is wrong") {
+        if !page.contains("No fault, and") {
             break page;
         }
         assert!(start.elapsed() < Duration::from_secs(10), "it never says so: {page}");

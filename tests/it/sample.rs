@@ -113,6 +113,7 @@ fn routes() -> RoutesReport {
         pending: BTreeMap::from([(RouteClass::RemoteBlock, 1)]),
         convergence: BTreeMap::from([(RouteClass::RemoteBlock, convergence)]),
         changes: BTreeMap::from([((RouteClass::LocalWorkload, Program::Felix), (7, 4))]),
+        bpf: false,
         named: BTreeSet::from(["h2".into()]),
         devices: BTreeSet::from([TunnelKind::Ipip]),
         tunnel_modes: BTreeMap::from([

@@ -15,6 +15,7 @@ use super::severity::Severity;
 use board::Board;
 
 mod board;
+mod deleted;
 mod ipam;
 mod node;
 mod programmer;
@@ -35,6 +36,8 @@ pub enum CauseKind {
     NodeMissing,
     /// A tunnel device of this host is missing or down.
     TunnelDevice,
+    /// Another program deletes Calico's routes.
+    RoutesDeleted,
     /// BIRD or Felix has programmed none of its routes here.
     ProgrammerSilent,
     /// Affinity keys stand and no block does.
@@ -53,9 +56,10 @@ pub enum CauseKind {
 
 impl CauseKind {
     /// All of them, in the order in which they are looked for (J45).
-    pub const ALL: [CauseKind; 9] = [
+    pub const ALL: [CauseKind; 10] = [
         CauseKind::NodeMissing,
         CauseKind::TunnelDevice,
+        CauseKind::RoutesDeleted,
         CauseKind::ProgrammerSilent,
         CauseKind::IpamDataLost,
         CauseKind::NodeGone,
@@ -70,6 +74,7 @@ impl CauseKind {
         match self {
             CauseKind::NodeMissing => "node_missing",
             CauseKind::TunnelDevice => "tunnel_device",
+            CauseKind::RoutesDeleted => "routes_deleted",
             CauseKind::ProgrammerSilent => "programmer_silent",
             CauseKind::IpamDataLost => "ipam_data_lost",
             CauseKind::NodeGone => "node_gone",
@@ -85,7 +90,8 @@ impl CauseKind {
         match self {
             CauseKind::NodeMissing => "CalicoNodeAddressFaults",
             CauseKind::TunnelDevice => "CalicoTunnelDeviceDown",
-            CauseKind::ProgrammerSilent => "CalicoHostIsolated",
+            CauseKind::RoutesDeleted => "CalicoRoutesMissing",
+            CauseKind::ProgrammerSilent => "CalicoProgrammerSilent",
             CauseKind::IpamDataLost => "CalicoAddressConflict",
             CauseKind::NodeGone => "CalicoAffinityOfUnknownHost",
             CauseKind::PoolChanged => "CalicoBlocksInvalid",
@@ -100,6 +106,7 @@ impl CauseKind {
         match self {
             CauseKind::TunnelDevice | CauseKind::ProgrammerSilent | CauseKind::IpamDataLost => Severity::Critical,
             CauseKind::NodeMissing
+            | CauseKind::RoutesDeleted
             | CauseKind::NodeGone
             | CauseKind::PoolChanged
             | CauseKind::ModeNotRolledOut
@@ -113,6 +120,7 @@ impl CauseKind {
         match self {
             CauseKind::NodeMissing
             | CauseKind::TunnelDevice
+            | CauseKind::RoutesDeleted
             | CauseKind::ProgrammerSilent
             | CauseKind::ModeNotRolledOut
             | CauseKind::HostUnreachable => Part::Routes,
@@ -168,6 +176,7 @@ pub(super) fn find(findings: &[Finding], evidence: &Evidence<'_>) -> Vec<Cause> 
     let mut board = Board::of(findings);
     node::missing(&mut board, evidence);
     tunnel::device(&mut board, evidence);
+    deleted::by_stranger(&mut board, evidence);
     programmer::silent(&mut board, evidence);
     ipam::lost(&mut board, evidence);
     node::gone(&mut board, evidence);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::printable;
 use super::terminal::Terminal;
-use crate::audit::{Cause, Finding, Limit, Report, Severity, limits, natural};
+use crate::audit::{Cause, Counts, Finding, Limit, Report, Severity, limits, natural};
 use crate::config::Sources;
 use crate::web::runbook_of;
 
@@ -22,47 +22,6 @@ pub(super) struct Text<'a> {
     pub(super) terminal: Terminal,
     /// Every row of every list.
     pub(super) all: bool,
-}
-
-/// How many there are of each severity.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counts([usize; 3]);
-
-impl Counts {
-    /// A cause counts once, whatever it explains; a finding that no cause explains counts once as well.
-    pub(super) fn of(report: &Report) -> Counts {
-        let mut counts = Counts::default();
-        for cause in &report.causes {
-            counts.add(cause.severity);
-        }
-        for finding in beside(report) {
-            counts.add(finding.severity());
-        }
-        counts
-    }
-
-    fn add(&mut self, severity: Severity) {
-        self.0[severity as usize] += 1;
-    }
-}
-
-impl std::fmt::Display for Counts {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [critical, warnings, info] = self.0;
-        let plural = if warnings == 1 { "" } else { "s" };
-        write!(out, "{critical} critical · {warnings} warning{plural} · {info} info")
-    }
-}
-
-/// Findings that no cause explains.
-fn beside(report: &Report) -> impl Iterator<Item = &Finding> {
-    let mut explained = vec![false; report.findings.len()];
-    for at in report.causes.iter().flat_map(|cause| &cause.findings) {
-        if let Some(explained) = explained.get_mut(*at) {
-            *explained = true;
-        }
-    }
-    report.findings.iter().zip(explained).filter(|(_, explained)| !explained).map(|(finding, _)| finding)
 }
 
 fn series(finding: &Finding) -> String {
@@ -182,7 +141,7 @@ impl Text<'_> {
 
     /// What no cause explains.
     fn groups(&self, text: &mut String) {
-        let mut findings: Vec<&Finding> = beside(self.report).collect();
+        let mut findings: Vec<&Finding> = self.report.unexplained().collect();
         // The order of series stays; the rows of one are in the order in which people count.
         findings.sort_by(|a, b| {
             let series = |it: &Finding| (it.severity(), it.metric, it.labels.clone());

@@ -3,7 +3,7 @@
 use super::html::{Markup, html};
 use super::runbook::{RUNBOOK, kind};
 use super::words::{moment, plain};
-use super::{FEW_ROWS, Found, ROWS, View, explain, history, host_link, part, status, turn};
+use super::{FEW_ROWS, Found, ROWS, View, causes, explain, history, host_link, part, status, turn};
 use crate::audit::Finding;
 
 /// Findings where they are not all there is on a page.
@@ -42,11 +42,12 @@ fn few<'a>(findings: &[&'a Finding]) -> Vec<Group<'a>> {
 
 /// The overview's part.
 pub(super) fn overview(out: &mut Markup, view: &View) {
-    let findings: Vec<&Finding> = view.published.report.findings.iter().collect();
+    let report = &view.published.report;
+    let findings: Vec<&Finding> = report.findings.iter().collect();
     if findings.is_empty() {
         return;
     }
-    out.raw("<section>\n<h2>What is wrong</h2>\n");
+    out.raw("<section>\n<h2>Findings</h2>\n");
     let groups = few(&findings);
     if groups.len() > 1 {
         out.raw("<ul class=\"index\">\n");
@@ -126,13 +127,20 @@ fn write_group(out: &mut Markup, view: &View, first: &Finding, group: &Group<'_>
     if whole {
         html!(out, " id=\"f", group.index, "\"");
     }
-    html!(out, ">", name(first), " <span class=\"count\">", count(group.total), "</span></h3>\n");
+    out.raw(">");
+    causes::badge(out, first.severity());
+    html!(out, " ", name(first), " <span class=\"count\">", count(group.total), "</span></h3>\n");
     html!(out, "<p class=\"series\"><code>", first.metric.name(), "{");
     for (index, (name, value)) in first.labels.iter().enumerate() {
         html!(out, if index > 0 { "," } else { "" }, name, "=\"", value, "\"");
     }
     let alert = first.alert();
     html!(out, "}</code> · <a href=\"", RUNBOOK, "#", alert.to_ascii_lowercase(), "\">runbook: ", alert, "</a></p>\n");
+    // What a cause explains stands above already.
+    let explained = whole && view.published.report.causes.iter().any(|it| it.findings.contains(&group.index));
+    if explained {
+        html!(out, "<details><summary>", count(group.shown.len()), " of ", count(group.total), "</summary>\n");
+    }
     if !group.shown.is_empty() {
         out.raw(
             "<table class=\"findings\">\n<thead><tr><th scope=\"col\">Where<th scope=\"col\">What is wrong\
@@ -142,6 +150,9 @@ fn write_group(out: &mut Markup, view: &View, first: &Finding, group: &Group<'_>
             row(out, view, finding);
         }
         out.raw("</tbody>\n</table>\n");
+    }
+    if explained {
+        out.raw("</details>\n");
     }
     if whole {
         more(out, group, &format!("/findings?page={}", group.index / ROWS + 1));

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 mod bar;
 mod blocks;
+mod causes;
 mod explain;
 mod findings;
 mod history;
@@ -130,9 +131,11 @@ pub(super) fn subjects(page: &Page, published: &Published) -> Vec<Box<str>> {
 
 fn overview(out: &mut Markup, view: &View) -> Found {
     status::headline(out, view);
+    causes::overview(out, view);
     findings::overview(out, view);
-    routes::overview(out, view);
+    causes::nearly(out, view);
     pools::table(out, view);
+    routes::overview(out, view);
     hosts::overview(out, view);
     blocks::overview(out, view);
     status::sources(out, view);

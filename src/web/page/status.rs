@@ -3,7 +3,8 @@
 use super::findings::count;
 use super::html::{Markup, html};
 use super::words::{moment, plural};
-use super::{Page, View};
+use super::{Page, View, causes};
+use crate::audit::{Counts, Severity};
 use crate::metrics::SourceStatus;
 use crate::state::Side;
 
@@ -15,7 +16,7 @@ pub(super) fn title(view: &View, page: &Page) -> String {
             (_, 0) if view.published.cannot_tell.is_some() => "cannot tell".to_owned(),
             (None, _) => "not judged yet".to_owned(),
             (Some(_), 0) => "nothing wrong".to_owned(),
-            (Some(_), count) => format!("{count} wrong"),
+            (Some(_), _) => Counts::of(&view.published.report).to_string(),
         },
         Page::Findings(_) => "findings".to_owned(),
         Page::Hosts(_) => "hosts".to_owned(),
@@ -32,21 +33,29 @@ pub(super) fn headline(out: &mut Markup, view: &View) {
     let published = &view.published;
     let lost: Vec<&SourceStatus> = published.enabled().filter(|source| !source.in_sync).collect();
     let findings = published.report.findings.len();
+    let counts = Counts::of(&published.report);
+    let near = causes::near(view);
     let untold = findings == 0 && published.cannot_tell.is_some();
     let (class, mark) = match (published.report_time, findings, lost.len()) {
         _ if untold => ("wait", "?"),
         (None, ..) => ("wait", "…"),
-        (_, 0, 0) => ("good", "✔"),
+        (_, 0, 0) if near.is_empty() => ("good", "✔"),
+        (_, 0, 0) => ("wait", "!"),
         (_, 0, _) => ("wait", "?"),
+        // What is only worth knowing does not look like what is broken.
+        _ if counts.count(Severity::Critical) + counts.count(Severity::Warning) == 0 => ("wait", "i"),
         _ => ("bad", "✖"),
     };
     html!(out, "<section class=\"answer ", class, "\">\n<h1><span aria-hidden=\"true\">", mark, "</span> ");
     match (published.report_time, findings, lost.len()) {
         _ if untold => out.raw("It cannot be told whether anything is wrong"),
         (None, ..) => out.raw("Nothing has been judged yet"),
-        (_, 0, 0) => out.raw("Nothing is wrong"),
+        (_, 0, 0) if near.is_empty() => out.raw("Nothing is wrong"),
+        (_, 0, 0) => out.raw("No fault, and something is nearly used up"),
         (_, 0, _) => out.raw("Nothing was wrong when it was last judged"),
-        (_, findings, _) => html!(out, count(findings), " ", plural(findings, "thing is", "things are"), " wrong"),
+        (_, findings, _) => {
+            html!(out, counts, " <small>", count(findings), " ", plural(findings, "finding", "findings"), "</small>");
+        }
     }
     out.raw("</h1>\n<p>");
     match published.report_time {

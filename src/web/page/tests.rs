@@ -170,7 +170,7 @@ fn a_long_list_is_cut_and_says_so() {
     let rows = |page: &str| page.matches("<tr><th scope=\"row\"><code>&lt;").count();
     let (_, html) = render(&Page::Overview, &view(ROWS + 7));
     assert_eq!(rows(&html), FEW_ROWS);
-    assert!(html.contains("107 things are wrong") && html.contains("… and 97 more like this"), "{html}");
+    assert!(html.contains("107 critical · 0 warnings · 0 info") && html.contains("… and 97 more like this"), "{html}");
     let (_, html) = render(&Page::Findings(0), &view(ROWS + 7));
     assert_eq!(rows(&html), ROWS);
     assert!(html.contains("<b>1 of 2</b>") && html.contains("href=\"/findings?page=2\">next"), "{html}");

@@ -169,6 +169,18 @@ pub(super) fn bgp() -> Vec<Scenario> {
             repair: |lab| on_every_bird(lab, "enable \"mesh_*\""),
         },
         Scenario {
+            // Felix' routes stand: BIRD alone writes nothing, and the others do not notice.
+            name: "BIRD writes nothing on a host",
+            short: false,
+            expected: &[("CalicoProgrammerSilent", &[("instance", "h3"), ("host", "h3"), ("node", "h3")])],
+            tolerated: &[],
+            fault: |lab| {
+                lab.agents.lock().hosts["h3"].birds.control("bird", "disable kernel1");
+                ip("h3", "route flush proto bird");
+            },
+            repair: |lab| drop(lab.agents.lock().hosts["h3"].birds.control("bird", "enable kernel1")),
+        },
+        Scenario {
             // The others have theirs to it: Felix and the way from BIRD to the kernel are dead on this host alone.
             name: "host without a route to any other",
             short: false,
