@@ -243,7 +243,6 @@ impl Engine {
             self.published.audit_seconds = began.elapsed().as_secs_f64();
         }
         self.published.changes.clone_from(self.state.history.counts());
-        self.look_for_node();
         self.note_cannot_tell();
         self.complaints.count(now.monotonic);
         wiring.published.send_replace(Arc::new(self.published.clone()));
@@ -258,23 +257,6 @@ impl Engine {
             warn!("cannot tell: {why}");
         }
         self.published.cannot_tell = why;
-    }
-
-    /// A host without Node expects no route at all, so that everything that is there looks wrong: said once.
-    fn look_for_node(&mut self) {
-        let Some(node) = self.auditor.node().filter(|_| self.state.in_sync(Side::Datastore)) else { return };
-        let datastore = &self.state.datastore;
-        if datastore.nodes().contains_key(node) || datastore.is_unreadable_node(node) {
-            self.published.unknown_node = None;
-            return;
-        }
-        if self.published.unknown_node.is_some() {
-            return;
-        }
-        let names = likest(node, datastore.nodes().keys());
-        let known = names.join(" ");
-        warn!(%node, known, "no Node of this name in the datastore: this host's routes cannot be right; see --node.name");
-        self.published.unknown_node = Some(names);
     }
 
     /// Answers from what is known now. Whoever asked may have gone.
@@ -317,12 +299,4 @@ impl Engine {
             dropped: history.dropped(),
         }
     }
-}
-
-/// A few of the names, those first that begin most like `node`.
-fn likest<'a>(node: &str, names: impl Iterator<Item = &'a Name>) -> Vec<Name> {
-    let alike = |name: &Name| node.bytes().zip(name.bytes()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
-    let mut names: Vec<&Name> = names.collect();
-    names.sort_by_key(|name| std::cmp::Reverse(alike(name)));
-    names.into_iter().take(5).cloned().collect()
 }

@@ -22,7 +22,7 @@ use super::rows::RoutePage;
 use super::strangers;
 use super::sweep::{Persistence, Sweep, Swept};
 use super::tunnel_entries::TunnelAudit;
-use super::{tunnel_addresses, unreadable};
+use super::{node_addresses, tunnel_addresses, unreadable};
 use crate::model::{EndpointId, Name, Node, Selector};
 use crate::state::{Changes, Datastore, Lookup, ObjectId, Side, State, SyncState, Unreadable, UnreadableValue};
 
@@ -80,12 +80,15 @@ pub struct Auditor {
     persistence: Persistence,
     /// Which endpoints use a Node's tunnel address, as the last sweep saw it.
     tunnel_users: BTreeMap<IpAddr, EndpointId>,
-    node_tunnels: BTreeSet<IpAddr>,
-    tunnels: Vec<Finding>,
-    tunnels_standing: Standing<(String, String)>,
+    /// Nodes' own addresses and their tunnels'.
+    node_addresses: BTreeSet<IpAddr>,
+    /// What is wrong with them in the cluster's IPAM.
+    addresses: Vec<Finding>,
+    addresses_standing: Standing<(String, String)>,
+    notes: Vec<Note>,
 }
 
-fn tunnel_key(finding: &Finding) -> (String, String) {
+fn address_key(finding: &Finding) -> (String, String) {
     (finding.subject.clone(), finding.label("reason").unwrap_or_default().to_owned())
 }
 
@@ -110,9 +113,10 @@ impl Auditor {
             swept_unreadable: BTreeMap::new(),
             persistence: Persistence::default(),
             tunnel_users: BTreeMap::new(),
-            node_tunnels: BTreeSet::new(),
-            tunnels: Vec::new(),
-            tunnels_standing: Standing::default(),
+            node_addresses: BTreeSet::new(),
+            addresses: Vec::new(),
+            addresses_standing: Standing::default(),
+            notes: Vec::new(),
         }
     }
 
@@ -175,15 +179,16 @@ impl Auditor {
             });
         }
         if first || changes.everything {
-            self.node_tunnels = datastore.nodes().values().flat_map(|node| node.tunnels.values()).copied().collect();
+            let tunnels = datastore.nodes().values().flat_map(|node| node.tunnels.values()).copied();
+            self.node_addresses = tunnels.chain(node_addresses::all(datastore)).collect();
         }
         let concerns = |cidr: &IpNet| {
-            self.node_tunnels.range(cidr.network()..).next().is_some_and(|address| cidr.contains(address))
+            self.node_addresses.range(cidr.network()..).next().is_some_and(|address| cidr.contains(address))
         };
         // An endpoint that takes or leaves a tunnel's address says as much as the block does (J13).
-        let used = changes.addresses.iter().any(|address| self.node_tunnels.contains(address));
+        let used = changes.addresses.iter().any(|address| self.node_addresses.contains(address));
         if first || changes.everything || used || changes.cidrs.iter().any(concerns) {
-            self.look_at_tunnel_addresses(datastore, now);
+            self.look_at_node_addresses(datastore, now);
         }
         let moved = first || changes.everything || changes.handles;
         self.unswept |= moved || !changes.cidrs.is_empty() || !changes.addresses.is_empty();
@@ -206,16 +211,18 @@ impl Auditor {
         }
     }
 
-    fn look_at_tunnel_addresses(&mut self, datastore: &Datastore, now: Now) {
-        self.tunnels = if datastore.knows_endpoints() {
+    fn look_at_node_addresses(&mut self, datastore: &Datastore, now: Now) {
+        self.addresses = if datastore.knows_endpoints() {
             tunnel_addresses::judge(datastore)
         } else {
             tunnel_addresses::judge_with(datastore, |address| self.tunnel_users.get(&address))
         };
-        let keys: BTreeSet<_> = self.tunnels.iter().map(tunnel_key).collect();
-        self.tunnels_standing.retain(|key| keys.contains(key));
+        self.addresses.extend(node_addresses::judge(datastore));
+        self.notes = node_addresses::notes(datastore);
+        let keys: BTreeSet<_> = self.addresses.iter().map(address_key).collect();
+        self.addresses_standing.retain(|key| keys.contains(key));
         for key in keys {
-            self.tunnels_standing.stands(key, now);
+            self.addresses_standing.stands(key, now);
         }
     }
 
@@ -223,7 +230,7 @@ impl Auditor {
     pub fn take_sweep(&mut self, state: &State, swept: Swept, now: Now) {
         if state.in_sync(Side::Datastore) && self.ipam_looked {
             self.settle_sweep(swept, now);
-            self.look_at_tunnel_addresses(&state.datastore, now);
+            self.look_at_node_addresses(&state.datastore, now);
         }
     }
 
@@ -256,7 +263,7 @@ impl Auditor {
             // Nobody watches these; one that was looked up is known already (J1).
             let swept = self.swept_unreadable.iter().filter(|(id, _)| !state.datastore.unreadable().contains_key(id));
             findings.extend(swept.map(|(id, value)| undecodable(id, value)));
-            findings.extend(self.due_tunnels(now));
+            findings.extend(self.due_addresses(now));
         }
         let routes = self.routes.as_ref().filter(|_| self.routes_looked);
         if let Some(routes) = routes {
@@ -281,7 +288,7 @@ impl Auditor {
             leaks: self.leaks_judged,
             causes: self.causes(state, &findings),
             findings,
-            notes: Note::of(&state.datastore),
+            notes: Note::of_ipam(&state.datastore).into_iter().chain(self.notes.iter().cloned()).collect(),
         }
     }
 
@@ -291,16 +298,16 @@ impl Auditor {
         causes::find(findings, &Evidence { state, node: self.node(), routes })
     }
 
-    fn tunnel_grace(&self) -> Duration {
+    fn address_grace(&self) -> Duration {
         self.options.ipam.as_ref().filter(|it| it.live).map_or(Duration::ZERO, |it| it.affinity_grace)
     }
 
-    fn due_tunnels(&self, now: Now) -> impl Iterator<Item = Finding> + '_ {
-        let grace = self.tunnel_grace();
-        let due = move |finding: &&Finding| self.tunnels_standing.is_due(&tunnel_key(finding), grace, now);
-        self.tunnels.iter().filter(due).cloned().map(move |mut finding| {
+    fn due_addresses(&self, now: Now) -> impl Iterator<Item = Finding> + '_ {
+        let grace = self.address_grace();
+        let due = move |finding: &&Finding| self.addresses_standing.is_due(&address_key(finding), grace, now);
+        self.addresses.iter().filter(due).cloned().map(move |mut finding| {
             if !grace.is_zero() {
-                finding.since = self.tunnels_standing.since(&tunnel_key(&finding)).map(|since| since.wall);
+                finding.since = self.addresses_standing.since(&address_key(&finding)).map(|since| since.wall);
             }
             finding
         })
@@ -308,8 +315,8 @@ impl Auditor {
 
     /// The monotonic moment at which something becomes a finding by standing alone.
     pub fn next_due(&self, now: Now) -> Option<Duration> {
-        let grace = self.tunnel_grace();
-        let tunnels = self.tunnels_standing.iter().map(|(_, since)| since.monotonic + grace);
+        let grace = self.address_grace();
+        let tunnels = self.addresses_standing.iter().map(|(_, since)| since.monotonic + grace);
         self.ipam
             .iter()
             .filter_map(IpamAudit::next_due)

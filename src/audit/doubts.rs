@@ -111,6 +111,7 @@ mod tests {
             detail: String::new(),
             expected: String::new(),
             actual: String::new(),
+            action: String::new(),
         };
         Verdict {
             difference: differs.then(|| Box::new(difference)),

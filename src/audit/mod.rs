@@ -5,6 +5,7 @@
 pub mod explain;
 pub mod handles;
 pub mod leaks;
+pub mod node_addresses;
 pub mod plan;
 pub mod sweep;
 pub mod tunnel_addresses;

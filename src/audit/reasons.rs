@@ -187,10 +187,17 @@ impl Metric {
             ],
             Metric::TunnelEntryFaults => &ENTRY_REASONS,
             // J30
-            Metric::NodeFaults => &["address_missing", "prefix_differs"],
+            Metric::NodeFaults => &[
+                "address_missing",
+                "prefix_differs",
+                "node_missing",
+                "address_duplicate",
+                "address_of_tunnel",
+                "address_in_block",
+            ],
             Metric::RouteFaults => &ROUTE_REASONS,
             // J27
-            Metric::OwnerFaults => &["both", "neither"],
+            Metric::OwnerFaults => &["both", "neither", "no_session"],
         }
     }
 

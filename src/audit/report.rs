@@ -262,6 +262,8 @@ pub struct RoutesReport {
     pub bpf: bool,
     /// Hosts that faults of routes are counted by; those of all other hosts are counted together.
     pub named: BTreeSet<Name>,
+    /// Workload devices that are up, with neither a route nor an endpoint.
+    pub devices_without_endpoint: u64,
     /// Who is configured to program which class of pools: `felix` or `bird`.
     pub owners: Vec<(&'static str, PoolClass)>,
 }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +23,10 @@ use super::now::Now;
 use super::report::{Histogram, RouteClass, RoutesReport};
 use super::setting::{Backend, FelixOverrides, Programmer, Setting};
 use super::totals::Totals;
-use super::{tunnels, words};
-use crate::model::{EndpointId, Family, IpPool, Name, Protocol, Route, Shared, TABLE_MAIN, host_net};
-use crate::state::{Changes, Program, State};
+use super::tunnels::Owners;
+use super::{node_addresses, tunnels, words};
+use crate::model::{EndpointId, Family, IpPool, Link, Name, Protocol, Route, Shared, TABLE_MAIN, TunnelKind, host_net};
+use crate::state::{Changes, Datastore, Program, State};
 
 /// J29: while BIRD has written nothing here, it may be waiting for a peer: 240 s and its start.
 pub(super) const BIRD_START: Duration = Duration::from_secs(270);
@@ -61,9 +63,44 @@ pub(super) struct Derived {
     pub(super) bird_meant: bool,
     own_node: OwnNode,
     routed_by_others: bool,
+    /// Nodes whose address is questioned, and in which families: what follows from that is not judged (J34).
+    questioned: BTreeMap<Name, BTreeSet<Family>>,
+    /// Nodes' routing addresses.
+    node_addresses: BTreeSet<IpAddr>,
+    /// The families in which the datastore describes no session at all from this Node (J37).
+    no_session: [bool; 2],
 }
 
 impl Derived {
+    /// Judges one destination. Without its Node nothing of this host can be right or wrong (J35), and what follows from a
+    /// Node's questioned address is not told beside it (J34).
+    fn judge(&self, context: &Context<'_>, destination: &IpNet, changed: Option<Duration>) -> Verdict {
+        let mut verdict = context.judge(destination, changed);
+        if self.own_node != OwnNode::There {
+            return verdict.unjudged();
+        }
+        let follows = |difference: &Difference| {
+            difference.host != *context.me && self.is_questioned(&difference.host, Family::of_net(destination))
+        };
+        if verdict.difference.as_deref().is_some_and(follows) {
+            verdict.difference = None;
+        }
+        verdict
+    }
+
+    fn is_questioned(&self, node: &Name, family: Family) -> bool {
+        self.questioned.get(node).is_some_and(|families| families.contains(&family))
+    }
+
+    /// Whether a fault of this host's devices follows from its Node's address (J34): what is compared with the device
+    /// that the address is on.
+    fn follows_from_address(&self, finding: &Finding, me: &Name) -> bool {
+        let family = finding.label("device").and_then(TunnelKind::of_device).map(TunnelKind::family);
+        finding.metric == Metric::TunnelFaults
+            && matches!(finding.label("reason"), Some("wrong_parent" | "mtu_too_high" | "wrong_local_address"))
+            && family.is_some_and(|family| self.is_questioned(me, family))
+    }
+
     /// What expectations are computed from.
     fn context<'a>(&'a self, state: &'a State, me: &'a Name, examined: &'a Cell<usize>) -> Context<'a> {
         Context {
@@ -158,13 +195,18 @@ impl RouteAudit {
         let mut derived = match self.derived.take() {
             Some(derived) if !everything => derived,
             _ => Derived {
-                setting: Setting::of(&state.datastore, &self.options.node).overridden(&self.options.tunnels.felix),
+                setting: Setting::of(&state.datastore, &self.options.node)
+                    .overridden(&self.options.tunnels.felix)
+                    .told(self.options.backend),
                 sessions: Sessions::new(&state.datastore),
                 parents: Default::default(),
                 bird_meant: false,
                 own_node: OwnNode::There,
                 routed_by_others: self.options.backend == Backend::None
                     || state.datastore.cluster().is_some_and(|cluster| cluster.has_type("canal")),
+                questioned: BTreeMap::new(),
+                node_addresses: BTreeSet::new(),
+                no_session: [false; 2],
             },
         };
         let is_workload = |device: &Name| derived.setting.is_workload_device(device);
@@ -177,8 +219,17 @@ impl RouteAudit {
         });
         everything |= parents != derived.parents;
         derived.parents = parents;
+        let holds_node =
+            |cidr: &IpNet| derived.node_addresses.range(cidr.network()..).next().is_some_and(|it| cidr.contains(it));
+        if everything || changes.cidrs.iter().any(holds_node) {
+            let questioned = node_addresses::questioned(&state.datastore);
+            everything |= questioned != derived.questioned;
+            derived.questioned = questioned;
+        }
         if everything {
             self.shared.prune();
+            derived.node_addresses = node_addresses::all(&state.datastore);
+            derived.no_session = Family::ALL.map(|family| derived.sessions.has_none(&self.options.node, family));
         }
 
         let aggregates = self.note_bird_routes(state, changes, everything);
@@ -198,9 +249,7 @@ impl RouteAudit {
         };
         self.judged = dirty.len();
         for destination in dirty {
-            let verdict = context.judge(&destination, self.doubts.changed(&destination));
-            // Without its Node nothing of this host can be right or wrong (J35).
-            let verdict = if derived.own_node == OwnNode::Unknown { verdict.unjudged() } else { verdict };
+            let verdict = derived.judge(&context, &destination, self.doubts.changed(&destination));
             let program = changes.programs.get(&destination).copied();
             self.replace(destination, verdict, now, !first, program);
         }
@@ -345,22 +394,42 @@ impl RouteAudit {
     }
 
     fn look_at_host(&mut self, state: &State, derived: &Derived, now: Now) {
-        if derived.own_node == OwnNode::Unknown {
-            self.host_findings.clear();
-            self.host_standing.retain(|_| false);
-            return;
-        }
-        let needed = self.totals.devices.keys().cloned().collect();
         let me = &self.options.node;
-        let mut findings = tunnels::devices(&state.datastore, &state.kernel, me, &derived.setting, &needed);
-        findings.extend(tunnels::node(&state.datastore, &state.kernel, me));
-        findings.extend(tunnels::owner_faults(&state.datastore, &derived.setting));
+        let mut findings = Vec::new();
+        if derived.own_node == OwnNode::There {
+            let needed = self.totals.devices.keys().cloned().collect();
+            findings.extend(tunnels::devices(&state.datastore, &state.kernel, me, &derived.setting, &needed));
+            findings.retain(|finding| !derived.follows_from_address(finding, me));
+            findings.extend(tunnels::node(&state.datastore, &state.kernel, me));
+            findings.extend(self.owner_faults(&state.datastore, derived));
+        } else {
+            findings.push(tunnels::node_missing(&state.datastore, me));
+        }
         let keys: BTreeSet<_> = findings.iter().map(host_key).collect();
         self.host_standing.retain(|key| keys.contains(key));
         for key in keys {
             self.host_standing.stands(key, now);
         }
         self.host_findings = findings;
+    }
+
+    /// J27, J37.
+    fn owner_faults(&self, datastore: &Datastore, derived: &Derived) -> Vec<Finding> {
+        let owners = Owners {
+            setting: &derived.setting,
+            no_session: if derived.bird_meant { derived.no_session } else { [false; 2] },
+        };
+        tunnels::owner_faults(datastore, &self.options.node, &owners)
+    }
+
+    /// The same, for a chain that wants them however young.
+    pub(super) fn current_owner_faults(&self, datastore: &Datastore) -> Vec<Finding> {
+        self.derived.as_ref().map(|derived| self.owner_faults(datastore, derived)).unwrap_or_default()
+    }
+
+    /// What is wrong with a destination now, however young; nothing before the first look.
+    pub(super) fn difference(&self, context: &Context<'_>, destination: &IpNet) -> Option<Box<Difference>> {
+        self.derived.as_ref()?.judge(context, destination, None).difference
     }
 
     /// J29.
@@ -430,7 +499,7 @@ impl RouteAudit {
             .host(Some(difference.host.clone()))
             .detail(difference.detail.clone())
             .expected(difference.expected.clone(), difference.actual.clone())
-            .action(words::action(difference.reason, difference.programmer));
+            .action(difference.action.clone());
         finding.since = self.since(self.differing.since(net));
         finding
     }
@@ -460,7 +529,22 @@ impl RouteAudit {
             named: self.named.names().clone(),
             devices: state.datastore.pools().values().filter_map(IpPool::tunnel).collect(),
             owners: self.derived.as_ref().map(|derived| tunnels::owners(&derived.setting)).unwrap_or_default(),
+            devices_without_endpoint: self.devices_without_endpoint(state),
         }
+    }
+
+    /// Workload devices that are up, with neither a route nor an endpoint, as far as endpoints are known (J35).
+    fn devices_without_endpoint(&self, state: &State) -> u64 {
+        let Some(derived) = self.derived.as_ref().filter(|it| it.own_node == OwnNode::There) else { return 0 };
+        let named: BTreeSet<&Name> =
+            state.datastore.endpoints_on(&self.options.node).map(|endpoint| &endpoint.interface).collect();
+        let idle = |link: &&Link| {
+            derived.setting.is_workload_device(&link.name)
+                && link.is_up()
+                && !state.kernel.routes_through(&link.name)
+                && !named.contains(&link.name)
+        };
+        state.kernel.links().filter(idle).count() as u64
     }
 
     /// Endpoints to look up: those that decide whether a route that is not there has to be.

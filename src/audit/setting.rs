@@ -137,6 +137,12 @@ pub(super) struct Setting {
     pub ownership: Ownership,
     /// A configuration that decides who programs what cannot be read: only VXLAN is certain.
     pub ownership_unknown: bool,
+    /// The backend is told to be without BIRD.
+    pub without_bird: bool,
+    /// The FelixConfiguration that says `vxlanEnabled: false` beside an IPv4 VXLAN pool.
+    vxlan_off: Option<Name>,
+    /// The one that says `ipv6Support: false`.
+    ipv6_off: Option<Name>,
 }
 
 impl Setting {
@@ -163,6 +169,12 @@ impl Setting {
             .chain(scoped.first().copied())
             .chain(datastore.felix().get("default"))
             .collect();
+        // Who turns something off, by the first word that is said of it.
+        let off = |field: fn(&FelixConfiguration) -> Option<bool>| {
+            let said = sources.iter().copied().find(|config| field(config).is_some())?;
+            let named = datastore.felix().iter().find(|(_, config)| std::ptr::eq(*config, said));
+            named.filter(|_| field(said) == Some(false)).map(|(name, _)| name.clone())
+        };
         fn first<T>(sources: &[&FelixConfiguration], field: impl Fn(&FelixConfiguration) -> Option<T>) -> Option<T> {
             sources.iter().find_map(|config| field(config))
         }
@@ -213,7 +225,32 @@ impl Setting {
             bpf: first(&sources, |it| it.bpf_enabled).unwrap_or(false),
             ownership: Ownership::of(first(&sources, |it| it.program_cluster_routes), bgp, minor, any_tunnel),
             ownership_unknown: unreadable(&own) || unreadable("default"),
+            without_bird: false,
+            vxlan_off: off(|config| config.vxlan_enabled).filter(|_| has_vxlan(Family::V4)),
+            ipv6_off: off(|config| config.ipv6_support),
         }
+    }
+
+    /// The setting by which Felix leaves out what it programs in a family, or its VXLAN tunnel there.
+    pub(super) fn turned_off(&self, family: Family, by_vxlan: bool) -> Option<String> {
+        let (name, field) = match family {
+            Family::V4 => (self.vxlan_off.as_ref().filter(|_| by_vxlan)?, "vxlanEnabled"),
+            Family::V6 => (self.ipv6_off.as_ref()?, "ipv6Support"),
+        };
+        Some(format!("FelixConfiguration {name} has {field}: false"))
+    }
+
+    /// The same on a host whose backend is told.
+    pub(super) fn told(mut self, backend: Backend) -> Setting {
+        self.without_bird = matches!(backend, Backend::Vxlan | Backend::None);
+        self
+    }
+
+    /// Whether nobody here programs routes of this class: BIRD alone would, and does not run (J37).
+    pub(super) fn is_without_programmer(&self, class: PoolClass) -> bool {
+        self.without_bird
+            && self.ownership.programs(Programmer::Bird, class)
+            && !self.ownership.programs(Programmer::Felix, class)
     }
 
     /// The same on a host whose Felix has this in its environment.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::finding::{Finding, Metric};
+use super::node_addresses;
 use super::report::Report;
 
 /// What it asks of whom.
@@ -59,10 +60,13 @@ impl Finding {
             (Metric::TunnelFaults, _) => "CalicoTunnelAddressWrong",
             (Metric::TunnelEntryFaults, "missing" | "wrong") => "CalicoTunnelEntriesMissing",
             (Metric::TunnelEntryFaults, _) => "CalicoTunnelEntriesStale",
+            (Metric::NodeFaults, "node_missing") => "CalicoNodeMissing",
+            (Metric::NodeFaults, reason) if node_addresses::REASONS.contains(&reason) => "CalicoNodeAddressConflict",
             (Metric::NodeFaults, _) => "CalicoNodeAddressFaults",
             (Metric::RouteFaults, "missing") => "CalicoRoutesMissing",
             (Metric::RouteFaults, "stale") => "CalicoRoutesStale",
             (Metric::RouteFaults, _) => "CalicoRoutesMisdirected",
+            (Metric::OwnerFaults, "no_session") => "CalicoRoutesCarriedByNobody",
             (Metric::OwnerFaults, "both") => "CalicoRoutesOwnedByBoth",
             (Metric::OwnerFaults, _) => "CalicoRoutesOwnedByNobody",
         }
@@ -79,6 +83,9 @@ impl Finding {
             | "CalicoTunnelDeviceWrong"
             | "CalicoTunnelEntriesMissing"
             | "CalicoTrafficUnencrypted"
+            | "CalicoNodeMissing"
+            | "CalicoNodeAddressConflict"
+            | "CalicoRoutesCarriedByNobody"
             | "CalicoRoutesOwnedByNobody" => Severity::Critical,
             "CalicoBlocksOutsidePools" | "CalicoHostOverBlockLimit" | "CalicoHandlesLeaked" => Severity::Info,
             _ => Severity::Warning,

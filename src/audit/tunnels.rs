@@ -5,13 +5,15 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::cannot_tell::closest_names;
 use super::expect::Devices;
 use super::finding::{Finding, Metric};
 use super::judge::Evidence;
+use super::node_addresses::listed;
 use super::report::{Encapsulation, TunnelMode, TunnelModes};
 use super::setting::{Programmer, Setting, tunnel_class};
-use super::tunnel_devices;
-use crate::model::{EncapMode, Family, IpPool, Link, Name, PoolClass, TunnelKind};
+use super::{tunnel_devices, words};
+use crate::model::{AffinityState, EncapMode, Family, IpPool, Link, Name, PoolClass, TunnelKind};
 use crate::state::{Datastore, Kernel};
 
 /// J13: the devices of this host's Node's tunnel addresses whose class has a pool, and those that a required route
@@ -54,7 +56,7 @@ pub(super) fn devices(
     for (names, addresses) in wanted {
         match names.iter().find_map(|name| kernel.link(name)) {
             Some(link) => links.entry(link.index).or_insert((link, Vec::new())).1.extend(addresses),
-            None => findings.push(missing(&names, me)),
+            None => findings.push(missing(&names, me, setting)),
         }
     }
     for (link, addresses) in links.into_values() {
@@ -77,12 +79,22 @@ fn down(link: &Link, me: &Name) -> Finding {
         .action(format!("ip link set {} up, and see why calico-node did not", link.name))
 }
 
-fn missing(names: &[&str], me: &Name) -> Finding {
+fn missing(names: &[&str], me: &Name, setting: &Setting) -> Finding {
     let name = names.last().copied().unwrap_or_default();
-    Finding::of_tunnel(name, "missing", me)
-        .detail(format!("tunnel device {name} does not exist: no route through it can be programmed"))
-        .expected(format!("device {name}"), "no such device")
-        .action("see Felix's log on this host: it makes the device when it has the Node's addresses")
+    let vxlan = |kind: &TunnelKind| matches!(kind, TunnelKind::VxlanV4 | TunnelKind::VxlanV6);
+    let off = TunnelKind::of_device(name).filter(vxlan).and_then(|kind| setting.turned_off(kind.family(), true));
+    let finding = Finding::of_tunnel(name, "missing", me).expected(format!("device {name}"), "no such device");
+    match off {
+        Some(off) => finding
+            .detail(format!(
+                "tunnel device {name} does not exist: no route through it can be programmed. {off}, so that Felix does \
+                 not make it"
+            ))
+            .action(words::turn_on(&off)),
+        None => finding
+            .detail(format!("tunnel device {name} does not exist: no route through it can be programmed"))
+            .action("see Felix's log on this host: it makes the device when it has the Node's addresses"),
+    }
 }
 
 /// What the device carries against the Node's address. IPv6 link-local addresses are the kernel's own.
@@ -159,6 +171,22 @@ pub(super) fn node(datastore: &Datastore, kernel: &Kernel, me: &Name) -> Vec<Fin
     findings
 }
 
+/// J35: this host has no Node, and everything that it has to be judged against is gone.
+pub(super) fn node_missing(datastore: &Datastore, me: &Name) -> Finding {
+    let closest = closest_names(me, datastore.nodes().keys());
+    let names = if closest.is_empty() { "there is no Node at all".to_owned() } else { listed(&closest) };
+    Finding::of_reason(Metric::NodeFaults, "node_missing", me)
+        .host(Some(me.clone()))
+        .detail(format!(
+            "There is no Node {me} in the datastore: nothing leads to this host, and nothing of it is judged but this."
+        ))
+        .expected(format!("a Node {me}"), format!("no Node {me}; the closest of the Nodes: {names}"))
+        .action(
+            "If this host is called otherwise in Calico, set --node.name (NODENAME). If its Node was deleted, restart \
+             calico-node here: it writes the Node again. Do not remove routes or addresses: pods use them.",
+        )
+}
+
 /// A pool's configured mode.
 pub(super) fn configured_mode(pool: &IpPool) -> TunnelMode {
     match (pool.class(), pool.mode()) {
@@ -199,6 +227,13 @@ fn observed_mode(configured: TunnelMode, seen: &[&Evidence]) -> TunnelMode {
     }
 }
 
+fn family_words(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
+    }
+}
+
 /// The label `pool_class`.
 pub(super) fn pool_class(class: PoolClass) -> &'static str {
     match class {
@@ -208,21 +243,92 @@ pub(super) fn pool_class(class: PoolClass) -> &'static str {
     }
 }
 
-/// Who is configured to program which class of pools.
+/// Who is configured to program which class of pools here; BIRD nothing where the backend is told to be without.
 pub(super) fn owners(setting: &Setting) -> Vec<(&'static str, PoolClass)> {
     let components = [("felix", Programmer::Felix), ("bird", Programmer::Bird)];
     let classes = [PoolClass::Vxlan, PoolClass::Ipip, PoolClass::NoEncap];
     components
         .iter()
+        .filter(|(_, who)| *who == Programmer::Felix || !setting.without_bird)
         .flat_map(|(name, who)| classes.iter().map(move |class| (*name, *who, *class)))
         .filter(|(_, who, class)| setting.ownership.programs(*who, *class))
         .map(|(name, _, class)| (name, class))
         .collect()
 }
 
-/// J27: a class of pools that both or neither program; `neither` only where both settings say so in words.
-pub(super) fn owner_faults(datastore: &Datastore, setting: &Setting) -> Vec<Finding> {
-    if setting.ownership_unknown {
+/// Who programs routes between hosts, and whether that can be.
+pub(super) struct Owners<'a> {
+    pub(super) setting: &'a Setting,
+    /// The families in which BIRD is meant to run and the datastore describes no session from this Node.
+    pub(super) no_session: [bool; 2],
+}
+
+impl Owners<'_> {
+    fn bird_owns(&self, class: PoolClass) -> bool {
+        self.setting.ownership.programs(Programmer::Bird, class)
+    }
+
+    /// J27, J37: why nobody or two program a class of pools.
+    fn reason(&self, datastore: &Datastore, me: &Name, class: PoolClass) -> Option<(&'static str, String)> {
+        let felix = self.setting.ownership.programs(Programmer::Felix, class);
+        let owns = self.bird_owns(class);
+        match (felix, owns && !self.setting.without_bird) {
+            (true, true) => {
+                Some(("both", "Felix and BIRD are both configured to program the routes of these pools".to_owned()))
+            }
+            // A cloud may route what is not encapsulated.
+            (false, false) if owns && class == PoolClass::Ipip => Some((
+                "neither",
+                "BIRD alone is configured to program the routes of these pools, and calico-node is told to run without \
+                 it (--calico.backend)"
+                    .to_owned(),
+            )),
+            (false, false) if self.setting.ownership.explicit && !owns => Some((
+                "neither",
+                "neither Felix nor BIRD is configured to program the routes of these pools".to_owned(),
+            )),
+            (false, true) => {
+                let silent = Family::ALL
+                    .into_iter()
+                    .filter(|family| self.no_session[*family as usize] && self.is_held(datastore, me, class, *family));
+                let families: Vec<&str> = silent.map(family_words).collect();
+                (!families.is_empty()).then(|| {
+                    let families = families.join(" and ");
+                    (
+                        "no_session",
+                        format!(
+                            "BIRD programs the routes of these pools, and the datastore describes no BGP session from \
+                             {me} ({families}): the node-to-node mesh does not join it, and no BGPPeer selects it. No \
+                             other host's block can be reached, and no other host reaches this one's"
+                        ),
+                    )
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether another Node holds a block of these pools that BIRD would carry a route to.
+    fn is_held(&self, datastore: &Datastore, me: &Name, class: PoolClass, family: Family) -> bool {
+        datastore.affinities().any(|(cidr, owner, entry)| {
+            let there = || datastore.block(cidr).is_some() || !datastore.follows(cidr);
+            let pool = || datastore.pool_of(cidr).filter(|pool| pool.class() == class && !pool.disable_bgp_export);
+            Family::of_net(cidr) == family
+                && entry.state != AffinityState::Pending
+                && owner
+                    .host()
+                    .filter(|host| *host != me)
+                    .and_then(|host| datastore.node(host))
+                    .is_some_and(|node| node.bgp_address(family).is_some() && !self.setting.wireguard_takes(node))
+                && pool().is_some()
+                && there()
+        })
+    }
+}
+
+/// J27, J37: classes of pools whose routes two, or nobody, programs.
+pub(super) fn owner_faults(datastore: &Datastore, me: &Name, owners: &Owners<'_>) -> Vec<Finding> {
+    if owners.setting.ownership_unknown {
         return Vec::new();
     }
     let mut findings = Vec::new();
@@ -230,23 +336,23 @@ pub(super) fn owner_faults(datastore: &Datastore, setting: &Setting) -> Vec<Find
         if !datastore.pools().values().any(|pool| pool.class() == class) {
             continue;
         }
-        let felix = setting.ownership.programs(Programmer::Felix, class);
-        let bird = setting.ownership.programs(Programmer::Bird, class);
-        let (reason, detail) = match (felix, bird) {
-            (true, true) => ("both", "Felix and BIRD are both configured to program the routes of these pools"),
-            (false, false) if setting.ownership.explicit => {
-                ("neither", "neither Felix nor BIRD is configured to program the routes of these pools")
-            }
-            _ => continue,
-        };
+        let Some((reason, detail)) = owners.reason(datastore, me, class) else { continue };
         let name = pool_class(class);
         let labels = vec![("pool_class", Cow::Borrowed(name)), ("reason", Cow::Borrowed(reason))];
-        findings.push(
-            Finding::new(Metric::OwnerFaults, labels, name)
-                .detail(format!("{detail} ({name})"))
-                .expected("one of felix, bird", if felix { "felix and bird" } else { "none" })
+        let finding = Finding::new(Metric::OwnerFaults, labels, name).detail(format!("{detail} ({name})"));
+        findings.push(match reason {
+            "no_session" => finding.expected("a BGP session to another Node or to a router", "none").action(
+                "turn the mesh on (nodeToNodeMeshEnabled of BGPConfiguration default), or write a BGPPeer that selects \
+                 this Node",
+            ),
+            "both" => finding
+                .expected("one of felix, bird", "felix and bird")
                 .action("make programClusterRoutes of FelixConfiguration and BGPConfiguration complementary"),
-        );
+            _ => finding.expected("one of felix, bird", "none").action(
+                "make programClusterRoutes of FelixConfiguration and BGPConfiguration complementary, and \
+                 --calico.backend what calico-node's CALICO_NETWORKING_BACKEND is",
+            ),
+        });
     }
     findings
 }

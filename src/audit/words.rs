@@ -5,8 +5,8 @@ use ipnet::IpNet;
 use super::expect::{Context, Device, Expectation, Form, Gateway};
 use super::reasons::RouteReason;
 use super::report::{Encapsulation, RouteClass};
-use super::setting::Programmer;
-use crate::model::{AllocationBlock, Protocol, Route, host_route, ordinal_of};
+use super::setting::{Programmer, Setting};
+use crate::model::{AllocationBlock, Family, Protocol, Route, RouteType, host_route, ordinal_of};
 
 /// A destination as a subject: a single address bare (J28).
 pub(super) fn destination(net: &IpNet) -> String {
@@ -84,9 +84,43 @@ fn programmer(who: Programmer) -> &'static str {
 }
 
 /// What a missing route means.
-pub(super) fn missing(net: &IpNet, expectation: &Expectation) -> String {
-    let who = programmer(expectation.programmer);
-    format!("no route to {}, {}, which {who} ought to have programmed", destination(net), purpose(expectation))
+pub(super) fn missing(setting: &Setting, net: &IpNet, expectation: &Expectation) -> String {
+    let (net_words, what) = (destination(net), purpose(expectation));
+    match turned_off(setting, net, expectation) {
+        Some(off) => format!("no route to {net_words}, {what}: {off}, so that Felix does not program it"),
+        None => {
+            let who = programmer(expectation.programmer);
+            format!("no route to {net_words}, {what}, which {who} ought to have programmed")
+        }
+    }
+}
+
+/// What to do about a missing route.
+pub(super) fn missing_action(setting: &Setting, net: &IpNet, expectation: &Expectation) -> String {
+    match (turned_off(setting, net, expectation), expectation.programmer) {
+        (Some(off), _) => turn_on(&off),
+        (None, Programmer::Felix) => {
+            "see that Felix runs and is healthy on this host (calico-node's log, readiness); it repairs within 99 s"
+                .to_owned()
+        }
+        (None, Programmer::Bird) => {
+            "see BIRD's sessions on this host and on that one (birdcl show protocols); after a start it may wait 240 s \
+             for a peer that is down"
+                .to_owned()
+        }
+    }
+}
+
+/// The setting that keeps Felix from programming a route.
+fn turned_off(setting: &Setting, net: &IpNet, expectation: &Expectation) -> Option<String> {
+    let vxlan = matches!(&expectation.form, Form::Remote { encapsulation: Encapsulation::Vxlan, .. });
+    let by_felix = expectation.programmer == Programmer::Felix;
+    by_felix.then(|| setting.turned_off(Family::of_net(net), vxlan)).flatten()
+}
+
+/// What to do about a setting that turns something off.
+pub(super) fn turn_on(off: &str) -> String {
+    format!("remove the setting if these pools are meant to be used, or the pools if it is meant: {off}")
 }
 
 /// What is wrong with a route that is there.
@@ -96,6 +130,10 @@ pub(super) fn differs(route: &Route, expectation: &Expectation, reason: RouteRea
     match reason {
         RouteReason::WrongType => match expectation.form {
             Form::Blackhole => format!("{net}, {purpose}, is forwarded where it ought to be dropped"),
+            _ if route.protocol == Protocol::BIRD && route.kind == RouteType::Blackhole => format!(
+                "{net}, {purpose}, is dropped here: this host still announces it as a block of its own, as its former \
+                 owner does, and draws its traffic from the other hosts"
+            ),
             _ if route.protocol == Protocol::BIRD => {
                 format!("{net}, {purpose}, is dropped ({}): BIRD cannot resolve the next hop", route.kind.as_str())
             }
@@ -151,28 +189,34 @@ pub(super) fn foreign(route: &Route, block: &AllocationBlock) -> String {
     )
 }
 
-/// What to do about it.
-pub(super) fn action(reason: RouteReason, who: Option<Programmer>) -> &'static str {
-    match (reason, who) {
-        (RouteReason::Missing, Some(Programmer::Felix)) => {
-            "see that Felix runs and is healthy on this host (calico-node's log, readiness); it repairs within 99 s"
+/// What to do about a route that is there.
+pub(super) fn action(reason: RouteReason, route: &Route) -> &'static str {
+    let by_bird = route.protocol == Protocol::BIRD;
+    match reason {
+        RouteReason::Stale if by_bird && route.kind == RouteType::Blackhole => {
+            "see whether BIRD runs here and why it still originates the block (birdcl show route protocol static1); \
+             restart calico-node on this host if confd has not written its configuration again"
         }
-        (RouteReason::Missing, _) => {
-            "see BIRD's sessions on this host and on that one (birdcl show protocols); after a start it may wait 240 s \
-             for a peer that is down"
+        RouteReason::Stale if by_bird => {
+            "BIRD learnt it and writes it again after an ip route del: see who announces it (birdcl show route all) and \
+             withdraw it there; if BIRD does not run here any more, remove it with ip route del"
         }
-        (RouteReason::Stale, _) => {
+        RouteReason::Missing | RouteReason::Stale => {
             "see whether Felix and BIRD run here; a leftover of a component that is gone is removed with ip route del"
         }
-        (RouteReason::WrongType, _) => "see ip route and the next hop (birdcl show route all)",
-        (RouteReason::WrongNextHop, _) => {
-            "compare with the Node's address in the datastore, then look who wrote the route"
+        RouteReason::WrongType if by_bird && route.kind == RouteType::Blackhole => {
+            "see why BIRD here still originates the block (its affinity key, birdcl show route protocol static1), and \
+             restart calico-node on this host if confd has not written its configuration again"
         }
-        (RouteReason::WrongEncapsulation, _) => {
+        RouteReason::WrongType => "see ip route and the next hop (birdcl show route all)",
+        RouteReason::WrongNextHop => {
+            "compare with the Node's address in the datastore, then find which program installed the route"
+        }
+        RouteReason::WrongEncapsulation => {
             "see whether calico-node was restarted after the pool's mode changed (Felix restarts itself)"
         }
-        (RouteReason::Multipath, _) => "see which gateways are right and who wrote the others",
-        (RouteReason::Linkdown, _) => "see ip link: the device is down or has no carrier",
-        (RouteReason::Foreign, _) => "find who installed it (its protocol says) and remove it, or reserve the range",
+        RouteReason::Multipath => "see which gateways are right and which program installed the others",
+        RouteReason::Linkdown => "see ip link: the device is down or has no carrier",
+        RouteReason::Foreign => "find who installed it (its protocol says) and remove it, or reserve the range",
     }
 }

@@ -223,7 +223,9 @@ series! {
     TUNNEL_ENTRY_CONVERGENCE = Histogram "calico_tunnel_entry_convergence_seconds" by Tunnels { table: tables }
         "How long a difference between the datastore and an entry of a tunnel device lasted until it was settled.";
     NODE_FAULTS = Gauge "calico_node_faults" by Routes { reason: || Metric::NodeFaults.reasons().to_vec() }
-        "Where this host's Node object and its interfaces differ. `prefix_differs` silently turns CrossSubnet into tunnels for all hosts or for none.";
+        "What is wrong with Nodes: of this host's, that it is gone (`node_missing`: nothing else of this host is judged) or differs from its interfaces (`prefix_differs` silently turns CrossSubnet into tunnels for all hosts or for none); of all of them, by the IPAM collector, that an address is another Node's, a tunnel's, or lies in a block.";
+    WORKLOAD_DEVICES_WITHOUT_ENDPOINT = Gauge "calico_workload_devices_without_endpoint" by Routes {}
+        "Workload devices of this host that are up, with neither a route nor an endpoint: what a pod's network left behind.";
     ROUTES = Gauge "calico_routes" by Routes { class: classes, encapsulation: encapsulations }
         "Destinations of Calico that the kernel's main table has a route for.";
     ROUTES_EXPECTED = Gauge "calico_routes_expected" by Routes { class: classes, encapsulation: encapsulations }

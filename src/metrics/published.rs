@@ -73,9 +73,6 @@ pub struct Published {
     pub audit_seconds: f64,
     /// Every source, also those that no collector reads.
     pub sources: Vec<SourceStatus>,
-    /// This host's name has no Node in the datastore: the first suspect where every route looks wrong. Names that have
-    /// one, the likest first, not all of them; `None` where all is well or nobody knows yet.
-    pub unknown_node: Option<Vec<Name>>,
     /// Changes of objects by kind since the first list, and when the last one came.
     pub changes: BTreeMap<Kind, (u64, SystemTime)>,
     /// Why nothing can be judged, though the datastore was read: readiness waits for its end.
@@ -91,7 +88,6 @@ impl Published {
             report_time: None,
             audit_seconds: 0.0,
             sources,
-            unknown_node: None,
             cannot_tell: None,
             changes: BTreeMap::new(),
         }

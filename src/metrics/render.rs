@@ -6,6 +6,7 @@ use std::fmt;
 use super::catalogue::{self as c, Series};
 use super::exposition::unix;
 use super::exposition::{Exposition, Value};
+use crate::audit::node_addresses;
 use crate::audit::{
     CauseKind, Encapsulation, EntryCounts, HostFigures, IpamReport, Metric, PoolFigures, RULE_REASONS, Report,
     RouteClass, RoutesReport, TunnelMode, TunnelsReport,
@@ -38,6 +39,9 @@ pub(super) fn write(report: &Report, out: &mut dyn Exposition) -> fmt::Result {
     }
     counts.write(Metric::NodeFaults, out)?;
     if let Some(routes) = &report.routes {
+        out.series(&c::WORKLOAD_DEVICES_WITHOUT_ENDPOINT, &mut |samples| {
+            samples.sample(&[], routes.devices_without_endpoint.into())
+        })?;
         destinations(routes, out)?;
     }
     counts.write(Metric::RouteFaults, out)?;
@@ -279,6 +283,7 @@ impl<'a> Counts<'a> {
             for metric in [Metric::MismatchedAddresses, Metric::InvalidBlocks, Metric::AffinityFaults] {
                 counts.preset(metric, metric.reasons().iter().map(|reason| [*reason, "", ""]));
             }
+            counts.preset(Metric::NodeFaults, node_addresses::REASONS.map(|reason| [reason, "", ""]));
             if report.leaks {
                 let reasons = Metric::HandleFaults.reasons();
                 counts.preset(Metric::HandleFaults, reasons.iter().map(|reason| [*reason, "", ""]));
@@ -321,7 +326,8 @@ impl<'a> Counts<'a> {
     }
 
     fn preset_routes(&mut self, routes: &RoutesReport) {
-        self.preset(Metric::NodeFaults, Metric::NodeFaults.reasons().iter().map(|reason| [*reason, "", ""]));
+        let of_host = Metric::NodeFaults.reasons().iter().filter(|reason| !node_addresses::REASONS.contains(reason));
+        self.preset(Metric::NodeFaults, of_host.map(|reason| [*reason, "", ""]));
         for class in RouteClass::ALL {
             // Where borrowed addresses without route are not known, some of them may be found missing all the same.
             let told = |reason: &&&str| !(routes.partial && class == RouteClass::Borrowed && **reason == "missing");

@@ -181,6 +181,12 @@ impl Node {
         set.unwrap_or_else(|| Mac::derived(name, family))
     }
 
+    /// `InternalIP`s of `spec.addresses`.
+    pub fn internal_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let internal = self.addresses.iter().filter(|entry| entry.kind == NodeAddressType::Internal);
+        internal.map(|entry| entry.address.addr())
+    }
+
     /// Every address of the node that a route could lead to.
     pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let bgp = self.bgp.iter().flat_map(|bgp| [bgp.ipv4, bgp.ipv6]).flatten().map(|net| net.addr());

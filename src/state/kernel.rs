@@ -1,5 +1,6 @@
 //! The kernel's picture: this host's devices and routes.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
@@ -15,8 +16,7 @@ pub struct Kernel {
     by_name: BTreeMap<Name, u32>,
     /// By destination, each sorted by key: nearly all have one, for which a tree would keep room for eleven.
     routes: BTreeMap<IpNet, Vec<Route>>,
-    /// How many next hops of the main table lead to each gateway through each device.
-    gateways: HashMap<(Name, IpAddr), usize>,
+    uses: Uses,
     addresses: BTreeSet<IpAddr>,
     seen_links: Option<HashSet<u32>>,
     seen_routes: Option<HashSet<RouteKey>>,
@@ -106,8 +106,13 @@ impl Kernel {
         let leads_there = |route: &Route| {
             route.kind.has_next_hops() && route.next_hops.iter().any(|hop| hop.device.as_ref() == Some(device))
         };
-        self.gateways.contains_key(&(device.clone(), address))
+        self.uses.gateways.contains_key(&(device.clone(), address))
             || self.route(&host_net(address)).is_some_and(leads_there)
+    }
+
+    /// Whether a route of the main table leads through the device, the kernel's own aside.
+    pub fn routes_through(&self, device: &str) -> bool {
+        self.uses.devices.contains_key(device)
     }
 
     /// Whether the main table has a route of this protocol, of any metric, to exactly this destination.
@@ -199,12 +204,12 @@ impl Kernel {
         match routes.binary_search_by(|it| it.key().cmp(&key)) {
             Ok(at) if routes[at] == route => return,
             Ok(at) => {
-                count(&mut self.gateways, &route, true);
+                self.uses.count(&route, true);
                 let old = std::mem::replace(&mut routes[at], route);
-                count(&mut self.gateways, &old, false);
+                self.uses.count(&old, false);
             }
             Err(at) => {
-                count(&mut self.gateways, &route, true);
+                self.uses.count(&route, true);
                 routes.reserve_exact(1);
                 routes.insert(at, route);
             }
@@ -216,7 +221,7 @@ impl Kernel {
         let Some(routes) = self.routes.get_mut(&key.destination) else { return };
         let Ok(at) = routes.binary_search_by(|it| it.key().cmp(key)) else { return };
         let old = routes.remove(at);
-        count(&mut self.gateways, &old, false);
+        self.uses.count(&old, false);
         self.changes.destinations.insert(key.destination);
         if routes.is_empty() {
             self.routes.remove(&key.destination);
@@ -224,16 +229,39 @@ impl Kernel {
     }
 }
 
-/// Counts a route's gateways in or out.
-fn count(gateways: &mut HashMap<(Name, IpAddr), usize>, route: &Route, add: bool) {
-    if route.table != TABLE_MAIN {
-        return;
-    }
-    for way in route.next_hops.iter().filter_map(|hop| Some((hop.device.clone()?, hop.gateway?))) {
-        let number = gateways.entry(way.clone()).or_default();
-        *number = if add { *number + 1 } else { number.saturating_sub(1) };
-        if *number == 0 {
-            gateways.remove(&way);
+/// What the main table's next hops lead to.
+#[derive(Debug, Clone, Default)]
+struct Uses {
+    /// How many lead to each gateway through each device.
+    gateways: HashMap<(Name, IpAddr), usize>,
+    /// How many lead through each device, the kernel's own routes aside.
+    devices: HashMap<Name, usize>,
+}
+
+impl Uses {
+    /// Counts a route in or out.
+    fn count(&mut self, route: &Route, add: bool) {
+        if route.table != TABLE_MAIN {
+            return;
         }
+        for hop in &*route.next_hops {
+            let Some(device) = &hop.device else { continue };
+            if let Some(gateway) = hop.gateway {
+                count(&mut self.gateways, (device.clone(), gateway), add);
+            }
+            if route.protocol != Protocol::KERNEL {
+                count(&mut self.devices, device.clone(), add);
+            }
+        }
+    }
+}
+
+fn count<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: K, add: bool) {
+    match counts.entry(key) {
+        Entry::Occupied(mut entry) if add => *entry.get_mut() += 1,
+        Entry::Occupied(entry) if *entry.get() <= 1 => drop(entry.remove()),
+        Entry::Occupied(mut entry) => *entry.get_mut() -= 1,
+        Entry::Vacant(entry) if add => drop(entry.insert(1)),
+        Entry::Vacant(_) => {}
     }
 }

@@ -248,8 +248,8 @@ async fn without_a_fault_nothing_is_wrong_until_a_source_is_lost() {
 async fn a_name_without_node_is_the_first_suspect() {
     let exporter = Exporter::start("h1.example", three_hosts("examples/h1.routes.json")).await;
     let page = exporter.page("/").await;
-    assert!(page.contains("No Node is called h1.example</b>") && page.contains("--node.name"), "{page}");
-    assert!(page.contains("among others: h1, h2, h3."), "{page}");
+    assert!(page.contains("There is no Node h1.example in the datastore") && page.contains("--node.name"), "{page}");
+    assert!(page.contains("the closest of the Nodes: h1, h2, h3"), "{page}");
 }
 
 #[tokio::test]

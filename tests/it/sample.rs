@@ -100,6 +100,7 @@ fn routes() -> RoutesReport {
         convergence.observe(seconds);
     }
     RoutesReport {
+        devices_without_endpoint: 1,
         partial: false,
         actual: BTreeMap::from([
             ((RouteClass::LocalWorkload, Encapsulation::None), 3),

@@ -209,7 +209,8 @@ fn wanted(site: &Site, picture: &Picture) -> BTreeMap<String, String> {
 
 /// What the VXLAN device needs of another node, whatever routes there are: who has its tunnel address, and where it is.
 fn beneath(node: &Node) -> Vec<(String, String)> {
-    let Some(mac) = SITES.iter().find(|site| site.name == node.name).map(|site| site.mac) else { return Vec::new() };
+    let derived = SITES.iter().find(|site| site.name == node.name).map(|site| site.mac);
+    let Some(mac) = node.mac.as_deref().or(derived) else { return Vec::new() };
     let (Some(vtep), Some(host)) = (node.vtep, node.v4) else { return Vec::new() };
     vec![
         (format!("neigh {vtep}"), format!("{vtep} lladdr {mac} dev vxlan.calico nud permanent")),

@@ -128,8 +128,14 @@ template bgp mesh {{ local {address} as 64512; multihop; graceful restart on; gr
   error forget time 5; {channel} {{ import all; export filter to_peers; add paths on; }}; }}"
     )
     .unwrap();
-    for node in picture.nodes.iter().filter(|node| node.name != site.name) {
+    let mut peers = vec![address.to_owned()];
+    for node in picture.nodes.iter().filter(|node| node.name != site.name && !picture.mesh_off) {
         let Some(peer) = (if ipv6 { &node.v6 } else { &node.v4 }) else { continue };
+        // confd leaves out the host's own address, and a second session to one address stays idle.
+        if peers.contains(&peer.to_string()) {
+            continue;
+        }
+        peers.push(peer.to_string());
         // Of two nodes one calls, or their calls would collide.
         let passive = if node.name.as_str() > site.name { "" } else { " passive on;" };
         writeln!(text, "protocol bgp mesh_{} from mesh {{ neighbor {peer} as 64512;{passive} }}", node.name).unwrap();

@@ -2,8 +2,15 @@
 
 use std::time::Duration;
 
-use crate::lab::Lab;
+use serde_json::json;
+
+use crate::ipam::address;
+use crate::lab::{Lab, site};
+use crate::network::ip;
 use crate::run::Healthy;
+
+/// The handle by which Windows hosts keep the first three addresses of a block, and the last.
+const WINDOWS: &str = "windows-reserved-ipam-handle";
 
 const POOLS: [&str; 3] = ["ipip", "plain", "vxlan"];
 
@@ -68,6 +75,45 @@ pub(crate) fn days() -> Vec<Healthy> {
             }
             lab.etcd.restart(&[0, 1, 2]);
             pods(lab, &["h1", "h2"], 2);
+            std::thread::sleep(A_WHILE);
+        }),
+        day("a Windows Node, a Node that is a router, and what Calico 3.31 leaves behind", |lab| {
+            let cidr = lab.ipam.claim(&mut lab.store, "vxlan", "win1");
+            let reserved = json!({"note": "windows host rsvd"});
+            for ordinal in [0, 1, 2, 15] {
+                let address = address(cidr, ordinal);
+                lab.ipam.assign_this(&mut lab.store, address, "win1", WINDOWS, reserved.clone());
+            }
+            lab.write_stranger(
+                "win1",
+                &json!({
+                    "bgp": {"ipv4Address": "172.30.1.77/24"}, "ipv4VXLANTunnelAddr": address(cidr, 1),
+                    "vxlanTunnelMACAddr": "00:15:5d:3c:f8:12",
+                }),
+            );
+            lab.write_stranger("router", &json!({"bgp": {"ipv4Address": "172.30.1.254/24"}}));
+            lab.ipam.set_ipip(&mut lab.store, "ipip", "CrossSubnet");
+            std::thread::sleep(A_WHILE);
+            let peers = [("h1", "h2"), ("h2", "h1")];
+            for (host, peer) in peers {
+                let ([ipip, vxlan], via) = (lab.tunnels[peer], site(peer).v4);
+                ip(
+                    host,
+                    &format!(
+                        "route add {ipip} via {via} dev eth0 proto 80 onlink
+                         route add {vxlan} dev vxlan.calico scope link proto 80"
+                    ),
+                );
+            }
+            std::thread::sleep(A_WHILE);
+            for (host, peer) in peers {
+                let [ipip, vxlan] = lab.tunnels[peer];
+                ip(host, &format!("route del {ipip} proto 80\nroute del {vxlan} proto 80"));
+            }
+            lab.ipam.set_ipip(&mut lab.store, "ipip", "Always");
+            lab.ipam.release_handle(&mut lab.store, WINDOWS);
+            lab.ipam.release_block(&mut lab.store, "win1", cidr);
+            ["win1", "router"].into_iter().for_each(|name| lab.delete_node(name));
             std::thread::sleep(A_WHILE);
         }),
         day("a pool's mode migrated and back", |lab| {

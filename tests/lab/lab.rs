@@ -202,6 +202,11 @@ impl Lab {
         resource(&mut self.store, "Node", &format!("nodes/{name}"), &spec);
     }
 
+    /// Writes a Node of which the lab has no host.
+    pub(crate) fn write_stranger(&mut self, name: &str, spec: &Value) {
+        resource(&mut self.store, "Node", &format!("nodes/{name}"), spec);
+    }
+
     pub(crate) fn delete_node(&mut self, name: &str) {
         self.store.delete(&format!("/calico/resources/v3/projectcalico.org/nodes/{name}"));
     }

@@ -26,6 +26,8 @@ pub(crate) struct Node {
     pub(crate) v6: Option<IpAddr>,
     pub(crate) ipip: Option<IpAddr>,
     pub(crate) vtep: Option<IpAddr>,
+    /// `vxlanTunnelMACAddr`, which Windows hosts have.
+    pub(crate) mac: Option<String>,
 }
 
 pub(crate) struct Block {
@@ -44,6 +46,8 @@ pub(crate) struct Endpoint {
 /// All of it at one revision.
 #[derive(Default)]
 pub(crate) struct Picture {
+    /// `nodeToNodeMeshEnabled: false`.
+    pub(crate) mesh_off: bool,
     pub(crate) pools: Vec<Pool>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) blocks: Vec<Block>,
@@ -66,6 +70,9 @@ impl Picture {
                     picture.affinities.push((host.to_owned(), cidr, string(&value["state"])));
                 }
                 ["calico", "resources", "v3", _, "ippools", _] => picture.pools.extend(pool(&value["spec"])),
+                ["calico", "resources", "v3", _, "bgpconfigurations", "default"] => {
+                    picture.mesh_off = value["spec"]["nodeToNodeMeshEnabled"] == false;
+                }
                 ["calico", "resources", "v3", _, "nodes", name] => picture.nodes.push(node(name, &value["spec"])),
                 ["calico", "resources", "v3", _, "workloadendpoints", _, _] => {
                     picture.endpoints.push(endpoint(&value["spec"]));
@@ -114,6 +121,7 @@ fn node(name: &str, spec: &Value) -> Node {
         v6: address(&bgp["ipv6Address"]),
         ipip: address(&bgp["ipv4IPIPTunnelAddr"]),
         vtep: address(&spec["ipv4VXLANTunnelAddr"]),
+        mac: spec["vxlanTunnelMACAddr"].as_str().map(str::to_owned),
     }
 }
 

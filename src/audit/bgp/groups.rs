@@ -27,6 +27,11 @@ impl Groups {
         self.root(one) == self.root(other)
     }
 
+    /// Whether nobody was joined to it.
+    pub(super) fn is_alone(&self, one: usize) -> bool {
+        self.parent(one) == one && (0..self.parent.len()).all(|other| other == one || self.root(other) != one)
+    }
+
     fn parent(&self, of: usize) -> usize {
         self.parent.get(of).copied().unwrap_or(of)
     }

@@ -148,6 +148,22 @@ impl Sessions {
         if both && (self.unknown || joined.same(from, to)) { Reach::Permitted } else { direct }
     }
 
+    /// Whether the datastore describes no session at all from a Node in a family, for certain (J37): no mesh joins it, and
+    /// no BGPPeer selects it on either side. A router outside is a session, and so is a workload that is a peer.
+    pub fn has_none(&self, node: &str, family: Family) -> bool {
+        let Some(&index) = self.index.get(node) else { return false };
+        let [v4, v6] = &self.joined;
+        let joined = match family {
+            Family::V4 => v4,
+            Family::V6 => v6,
+        };
+        !self.unknown
+            && self.mesh != Mesh::Unknown
+            && self.address(index, family).is_some()
+            && !self.local_peer_workloads(node)
+            && joined.is_alone(index)
+    }
+
     /// Whether the mesh is all there is between Nodes (J22): it is on, all Nodes have one AS number, none is a route
     /// reflector and no BGPPeer joins two of them. Only then can a gateway that is another Node's be called wrong; so
     /// it is not said while anything of this cannot be read.

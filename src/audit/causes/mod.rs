@@ -88,7 +88,7 @@ impl CauseKind {
     /// The alert that is about it, and the section of the runbook.
     pub fn alert(self) -> &'static str {
         match self {
-            CauseKind::NodeMissing => "CalicoNodeAddressFaults",
+            CauseKind::NodeMissing => "CalicoNodeMissing",
             CauseKind::TunnelDevice => "CalicoTunnelDeviceDown",
             CauseKind::RoutesDeleted => "CalicoRoutesMissing",
             CauseKind::ProgrammerSilent => "CalicoProgrammerSilent",

@@ -25,7 +25,7 @@ impl Known<'_> {
         let mut links = vec![self.pool(net), self.block(net, true), self.address(address), self.endpoint(address)];
         links.extend(host.map(|host| self.host(&host)));
         links.extend(self.way(net));
-        links
+        merged(links)
     }
 
     /// A block, and the way to it.
@@ -107,8 +107,17 @@ impl Known<'_> {
     }
 }
 
-/// Each link once: blocks share their tunnel's device, addresses their host.
+/// Each link once, with everything that is wrong with it: blocks share their tunnel's device, addresses their host.
 fn merged(links: Vec<Link>) -> Vec<Link> {
-    let mut seen = BTreeSet::new();
-    links.into_iter().filter(|link| seen.insert((link.kind, link.subject.clone()))).collect()
+    let mut kept: Vec<Link> = Vec::new();
+    for link in links {
+        match kept.iter().position(|it| it.kind == link.kind && it.subject == link.subject) {
+            None => kept.push(link),
+            Some(at) => {
+                let first = kept.remove(at);
+                kept.insert(at, first.by(link.findings));
+            }
+        }
+    }
+    kept
 }

@@ -8,8 +8,9 @@ use ipnet::IpNet;
 use super::{Known, Link, LinkKind};
 use crate::audit::finding::{Finding, Metric};
 use crate::audit::ipam::{AddressState, BlockContent, BlockView, judge_cidr, view_of};
+use crate::audit::routes::RouteAudit;
 use crate::audit::setting::tunnel_class;
-use crate::audit::{tunnels, words};
+use crate::audit::{node_addresses, tunnels, words};
 use crate::model::{
     AllocationBlock, Attribute, AttributeKind, BlockOwner, EndpointId, Family, IpPool, Name, WorkloadEndpoint,
     host_net, host_route,
@@ -64,7 +65,11 @@ impl Known<'_> {
         let datastore = &self.state.datastore;
         let link = Link::new(LinkKind::Pool, words::destination(&net)).wanted("a pool around it");
         match datastore.pool_of(&net) {
-            Some(pool) => link.actual(mode(pool)).by(self.owner_faults(pool)),
+            Some(pool) => {
+                let nobody = self.context().is_some_and(|it| it.setting.is_without_programmer(pool.class()));
+                let nobody = if nobody { "; nobody here programs it" } else { "" };
+                link.actual(format!("{}{nobody}", mode(pool))).by(self.owner_faults(pool))
+            }
             None if datastore.has_unreadable(Kind::Pool) => {
                 link.actual("in no pool that can be read").cannot_tell("a pool cannot be read, and may be this one's")
             }
@@ -75,11 +80,11 @@ impl Known<'_> {
         }
     }
 
-    /// J27: both or nobody programs the pool's routes.
-    fn owner_faults(&self, pool: &IpPool) -> Vec<Finding> {
-        let Some(context) = self.context() else { return Vec::new() };
+    /// J27, J37: both or nobody programs the pool's routes, or nobody carries them.
+    pub(super) fn owner_faults(&self, pool: &IpPool) -> Vec<Finding> {
+        let Some(routes) = self.routes else { return Vec::new() };
         let class = tunnels::pool_class(pool.class());
-        let faults = tunnels::owner_faults(&self.state.datastore, context.setting);
+        let faults = routes.current_owner_faults(&self.state.datastore);
         faults.into_iter().filter(|finding| finding.subject == class).collect()
     }
 
@@ -220,7 +225,12 @@ impl Known<'_> {
         let datastore = &self.state.datastore;
         let link = Link::new(LinkKind::Host, name).wanted("a Node of this name with an address to route to");
         let here = self.me() == Some(name);
-        let mut findings: Vec<Finding> = self.about(name).cloned().collect();
+        // Nodes' addresses are asked about now, without waiting for the IPAM collector or its grace period (J34).
+        let of_address =
+            |finding: &Finding| finding.label("reason").is_some_and(|it| node_addresses::REASONS.contains(&it));
+        let mut findings: Vec<Finding> = node_addresses::judge(datastore);
+        findings.retain(|finding| finding.subject == **name);
+        findings.extend(self.about(name).filter(|finding| !of_address(finding)).cloned());
         findings.extend(
             self.findings.iter().filter(|it| link_of(it) == LinkKind::Host && it.host.as_ref() == Some(name)).cloned(),
         );
@@ -230,8 +240,8 @@ impl Known<'_> {
                 self.block_findings(cidr, LinkKind::Host).into_iter().filter(|it| it.host.as_ref() == Some(name));
             findings.extend(unknown);
         }
-        if let Some(routes) = self.routes.filter(|_| here) {
-            findings.extend(routes.host_findings().filter(|it| it.metric == Metric::NodeFaults).cloned());
+        if here {
+            findings.extend(self.near_end().filter(|it| it.metric == Metric::NodeFaults).cloned());
         }
         if datastore.is_unreadable_node(name) {
             return link.actual("a Node that cannot be read").fault("the Node's value cannot be read");
@@ -251,7 +261,43 @@ impl Known<'_> {
                 .by(findings)
                 .cannot_tell("its Node has no address: nothing can be routed to it");
         }
-        link.actual(format!("Node {name} at {}{place}", addresses.join(", "))).by(findings)
+        let mut internal: Vec<String> = node.internal_addresses().map(|it| it.to_string()).collect();
+        internal.retain(|it| !addresses.contains(it));
+        let beside = match internal.as_slice() {
+            [] => String::new(),
+            _ if internal.len() < node.internal_addresses().count() => String::new(),
+            others => format!("; Kubernetes has {} for it", others.join(", ")),
+        };
+        let text = format!("Node {name} at {}{beside}{place}", addresses.join(", "));
+        match self.way_into_tunnel(node).filter(|_| !here) {
+            Some((address, route)) => link
+                .actual(format!("{text}; the way to {address} leads into the tunnel: {route}"))
+                .by(findings)
+                .fault(format!(
+                    "the way to {address} leads into the tunnel, which sends to {address} in turn: nothing arrives"
+                )),
+            None => link.actual(text).by(findings),
+        }
+    }
+
+    /// This host's own faults, which every way that begins here shares (J36).
+    pub(super) fn near_end(&self) -> impl Iterator<Item = &Finding> + '_ {
+        let me = self.me();
+        let own = self.routes.into_iter().flat_map(RouteAudit::host_findings);
+        let of_ipam = self.findings.iter().filter(move |it| it.host.as_ref() == me);
+        let mut seen: Vec<(Metric, &str, Option<&str>)> = Vec::new();
+        own.chain(of_ipam)
+            .filter(move |it| match it.metric {
+                Metric::TunnelFaults => it.host.as_ref() == me,
+                Metric::NodeFaults => me.is_some_and(|me| it.subject == **me),
+                _ => false,
+            })
+            .filter(move |it| {
+                let key = (it.metric, it.subject.as_str(), it.label("reason"));
+                let new = !seen.contains(&key);
+                seen.push(key);
+                new
+            })
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::ipam::is_single;
-use super::{Known, Link, LinkKind};
+use super::{Known, Link, LinkKind, LinkState};
 use crate::audit::expect::{Context, Expectation, Form, Gateway, Need};
 use crate::audit::finding::{Finding, Metric};
 use crate::audit::judge::needed_devices;
@@ -15,7 +15,7 @@ use crate::audit::report::{Encapsulation, RouteClass};
 use crate::audit::setting::Programmer;
 use crate::audit::tunnel_entries::NeededEntry;
 use crate::audit::{tunnels, words};
-use crate::model::{Family, IpPool, Name, PolicyRule, Route, RouteType, RuleAction, TABLE_MAIN, host_net};
+use crate::model::{Family, IpPool, Name, Node, PolicyRule, Route, RouteType, RuleAction, TABLE_MAIN, host_net};
 use crate::state::Table;
 
 /// The tables that an address is looked up in, without rules of somebody's own: local, main, default
@@ -53,8 +53,9 @@ impl Known<'_> {
         let wanted = context.wanted(net);
         let rules = self.state.tunnels.rules(Family::of_net(&net));
         let taken = context.taken(net, rules);
-        let mut links = vec![self.path(&context, net, wanted.as_ref(), taken)];
         let devices = devices(&context, wanted.as_ref(), taken);
+        let mut links: Vec<Link> = self.near_link(&devices).into_iter().collect();
+        links.push(self.path(&context, net, wanted.as_ref(), taken));
         let vxlan = devices.iter().find(|it| context.encapsulation(it) == Encapsulation::Vxlan);
         if vxlan.is_some() {
             links.extend(self.layer_2(net, wanted.as_ref(), taken));
@@ -70,6 +71,31 @@ impl Known<'_> {
             }
         }
         links
+    }
+
+    /// This host, where it has faults that every way from it shares; those of the way's own devices are told there (J36).
+    fn near_link(&self, devices: &[Name]) -> Option<Link> {
+        let me = self.me()?;
+        let shown =
+            |it: &&Finding| it.label("device").is_none_or(|device| !devices.iter().any(|name| **name == *device));
+        let findings: Vec<Finding> = self.near_end().filter(shown).cloned().collect();
+        let link = Link::new(LinkKind::Host, me).wanted("this host without faults of its own");
+        (!findings.is_empty()).then(|| link.actual("this host, where the way begins").by(findings))
+    }
+
+    /// The first of a Node's addresses to which this host sends by a tunnel of Calico's or a pod's device, and how.
+    pub(super) fn way_into_tunnel(&self, node: &Node) -> Option<(IpAddr, String)> {
+        let context = self.context()?;
+        Family::ALL.into_iter().filter_map(|family| node.routing_address(family)).find_map(|address| {
+            let rules = self.state.tunnels.rules(Family::of(address));
+            let Taken::By(route) = context.taken(host_net(address), rules) else { return None };
+            let leads = |device: &str| {
+                matches!(context.encapsulation(device), Encapsulation::Ipip | Encapsulation::Vxlan)
+                    || context.setting.is_workload_device(device)
+            };
+            let into = route.next_hops.iter().any(|hop| hop.device.as_deref().is_some_and(leads));
+            into.then(|| (address, words::route(route)))
+        })
     }
 
     fn path(&self, context: &Context<'_>, net: IpNet, wanted: Option<&Wanted>, taken: Taken<'_>) -> Link {
@@ -92,9 +118,31 @@ impl Known<'_> {
                 link.cannot_tell("this host drops what goes there, and nothing else is expected")
             }
             (None, Taken::By(_)) => link.cannot_tell("the datastore does not say where it ought to go"),
-            (Some(wanted), Taken::By(route)) => judge_taken(context, link, net, wanted, route),
-            (Some(_), Taken::Nowhere) => link.cannot_tell("no route leads there; it may be there or not"),
+            (Some(wanted), Taken::By(route)) => {
+                let link = judge_taken(context, link, net, wanted, route);
+                let wider = route.destination.prefix_len() < wanted.net.prefix_len();
+                match link.state {
+                    LinkState::CannotTell if wider => link.by(self.nobody_carries(context, net, wanted)),
+                    _ => link,
+                }
+            }
+            (Some(wanted), Taken::Nowhere) if wanted.expectation.need == Need::Required => {
+                link.fault("no route leads there, by the policy rules of this host: see ip rule")
+            }
+            (Some(wanted), Taken::Nowhere) => match self.nobody_carries(context, net, wanted).as_slice() {
+                [] => link.cannot_tell("no route leads there; it may be there or not"),
+                findings => link.by(findings.iter().cloned()),
+            },
         }
+    }
+
+    /// Why a route that BIRD may program is not there, where it is certain that nobody brings it (J37).
+    fn nobody_carries(&self, context: &Context<'_>, net: IpNet, wanted: &Wanted) -> Vec<Finding> {
+        let away = wanted.expectation.host.as_ref().is_some_and(|host| host != context.me);
+        let pool =
+            context.datastore.pool_of(&net).filter(|_| away && wanted.expectation.programmer == Programmer::Bird);
+        let found = pool.map(|pool| self.owner_faults(pool)).unwrap_or_default();
+        found.into_iter().filter(|it| matches!(it.label("reason"), Some("no_session" | "neither"))).collect()
     }
 
     /// What the audit has against the routes of a prefix: its own, its block's, and the one that is taken.
@@ -109,7 +157,7 @@ impl Known<'_> {
         // The most specific first: it is the one that decides.
         let mut nets: Vec<IpNet> = nets.into_iter().filter(|it| it.contains(&net)).collect();
         nets.sort_by_key(|it| std::cmp::Reverse(it.prefix_len()));
-        let judged = nets.iter().filter_map(|it| Some((it, context.judge(it, None).difference?)));
+        let judged = nets.iter().filter_map(|it| Some((it, routes.difference(context, it)?)));
         judged.map(|(net, difference)| routes.finding(net, &difference)).collect()
     }
 
@@ -228,6 +276,18 @@ fn judge_taken(context: &Context<'_>, link: Link, net: IpNet, wanted: &Wanted, r
         // WireGuard's own table: the route that is expected in the main table is there beside it, or BIRD left it out.
         return link;
     }
+    if route.table != TABLE_MAIN
+        && let Some(reason) = context.compare(route, &wanted.expectation)
+    {
+        // Whichever rule and table win, what is taken is compared with what is wanted (J41).
+        return link.fault(format!(
+            "a policy rule sends what goes to {} by table {} ({}), where {} is wanted: see ip rule",
+            words::destination(&net),
+            route.table,
+            reason.as_str().replace('_', " "),
+            words::form(&wanted.net, &wanted.expectation.form)
+        ));
+    }
     let blackhole_wanted = matches!(wanted.expectation.form, Form::Blackhole);
     match route.destination.prefix_len().cmp(&wanted.net.prefix_len()) {
         _ if route.destination == wanted.net => link,
@@ -307,6 +367,11 @@ fn concerns(rule: &PolicyRule, net: &IpNet) -> bool {
 impl Context<'_> {
     fn encapsulation(&self, device: &str) -> Encapsulation {
         crate::audit::setting::device_encapsulation(device, self.kernel.link(device))
+    }
+
+    /// Nobody here programs the routes of the pool around a prefix.
+    fn is_programmed_by_nobody(&self, net: &IpNet) -> bool {
+        self.datastore.pool_of(net).is_some_and(|pool| self.setting.is_without_programmer(pool.class()))
     }
 
     fn known_devices(&self, names: Vec<Name>) -> Vec<Name> {
@@ -399,6 +464,7 @@ impl Context<'_> {
         };
         let need = match expectation.need {
             Need::Required => format!("{who} programs it"),
+            Need::Permitted if self.is_programmed_by_nobody(net) => "nobody here programs it".to_owned(),
             Need::Permitted => format!("{who} may program it"),
         };
         let form = match expectation.form {

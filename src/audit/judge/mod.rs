@@ -34,6 +34,8 @@ pub(super) struct Difference {
     pub expected: String,
     /// What is.
     pub actual: String,
+    /// What to do about it.
+    pub action: String,
 }
 
 /// What one remote route says of its pool's tunnel mode (J26).
@@ -135,9 +137,10 @@ impl Context<'_> {
             reason: RouteReason::Missing,
             host: first.host.clone().unwrap_or_else(|| self.me.clone()),
             programmer: Some(first.programmer),
-            detail: words::missing(destination, first),
+            detail: words::missing(self.setting, destination, first),
             expected: words::form(destination, &first.form),
             actual: "no route".to_owned(),
+            action: words::missing_action(self.setting, destination, first),
         }));
         verdict
     }
@@ -171,6 +174,7 @@ impl Context<'_> {
                     detail: words::differs(route, chosen, reason),
                     expected: words::form(&route.destination, &chosen.form),
                     actual: words::route(route),
+                    action: words::action(reason, route).to_owned(),
                 })
             }),
             evidence,

@@ -44,6 +44,7 @@ impl Context<'_> {
                 detail,
                 expected: "no route".to_owned(),
                 actual: words::route(route),
+                action: words::action(reason, route).to_owned(),
             }))
         };
         let counted = |class| Verdict { actual: Some((class, encapsulation)), ..Verdict::default() };

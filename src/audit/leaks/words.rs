@@ -59,8 +59,16 @@ pub(super) fn candidate(
             format!("{held}. And {used}: they take each other's traffic."),
             "one endpoint".to_owned(),
             format!("{} endpoints", users.total()),
-            "Delete all of these pods but the one that the allocation names; the rest come back with other addresses."
-                .to_owned(),
+            match place.holder.attribute().is_some_and(Attribute::has_pod) {
+                true => {
+                    "Delete all of these pods but the one that the allocation names; the rest come back with other \
+                         addresses."
+                        .to_owned()
+                }
+                false => "No allocation names one of these pods: delete all of them, so that each comes back with an \
+                          address that is allocated to it."
+                    .to_owned(),
+            },
         ),
         LeakReason::InUseNotAllocated => (
             format!("{held}. But {used}: the address may be given to another pod."),

@@ -26,7 +26,7 @@ pub(super) fn kind(metric: Metric) -> &'static str {
         Metric::LeakedAddresses => "Leaked and conflicting addresses",
         Metric::TunnelFaults => "Tunnels",
         Metric::TunnelEntryFaults => "What is beneath the routes: tunnels' neighbours and forwarding entries",
-        Metric::NodeFaults => "This host's Node",
+        Metric::NodeFaults => "Nodes",
         Metric::RouteFaults => "Routes of this host",
         Metric::OwnerFaults => "Who programs routes",
     }

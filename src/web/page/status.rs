@@ -98,20 +98,6 @@ pub(super) fn headline(out: &mut Markup, view: &View) {
     for note in &published.report.notes {
         html!(out, "<p>", note, "</p>\n");
     }
-    if let Some(names) = &published.unknown_node {
-        html!(
-            out,
-            "<p><b>No Node is called ",
-            published.node,
-            "</b> in the datastore, so nothing that this host&#39;s kernel has looks right. If Calico knows this host by \
-             another name, set <code>--node.name</code> or <code>NODENAME</code> to it. "
-        );
-        match names.as_slice() {
-            [] => out.raw("The datastore has no Node at all."),
-            names => html!(out, "Nodes that there are, among others: ", names.join(", "), "."),
-        }
-        out.raw("</p>\n");
-    }
     out.raw("</section>\n");
 }
 

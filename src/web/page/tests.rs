@@ -73,7 +73,6 @@ fn view(findings: usize) -> View {
         published: Arc::new(Published {
             report: Arc::new(report),
             report_time: Some(SystemTime::UNIX_EPOCH),
-            unknown_node: Some(vec![EVIL.into()]),
             cannot_tell: Some(CannotTell::UnknownHost { host: EVIL.into(), closest: vec![EVIL.into()] }),
             ..Published::starting(EVIL.into(), vec![etcd])
         }),

@@ -2,13 +2,20 @@
 
 use serde_json::json;
 
-use super::{edit, stop_felix};
+use super::{block, edit, stop_felix};
+use crate::ipam::Pool;
 use crate::lab::site;
 use crate::network::{bridge, ip};
 use crate::run::Scenario;
 
 /// Felix's configuration for all hosts, which the lab has none of otherwise.
 const FELIX: &str = "/calico/resources/v3/projectcalico.org/felixconfigurations/default";
+
+/// BGP's, likewise.
+const BGP: &str = "/calico/resources/v3/projectcalico.org/bgpconfigurations/default";
+
+/// A pool over the network of hosts.
+const HOSTS: &str = "hosts";
 
 pub(super) fn tunnels() -> Vec<Scenario> {
     vec![
@@ -103,9 +110,12 @@ pub(super) fn tunnels() -> Vec<Scenario> {
 pub(super) fn nodes() -> Vec<Scenario> {
     vec![
         Scenario {
-            name: "node deleted, its blocks left",
+            name: "node deleted under living pods",
             short: false,
-            expected: &[("CalicoAffinityOfUnknownHost", &[("cluster", "lab")])],
+            expected: &[
+                ("CalicoNodeMissing", &[("instance", "h3")]),
+                ("CalicoAffinityOfUnknownHost", &[("cluster", "lab")]),
+            ],
             tolerated: &[],
             fault: |lab| lab.delete_node("h3"),
             repair: |lab| lab.write_node("h3", site("h3").v4),
@@ -125,6 +135,59 @@ pub(super) fn nodes() -> Vec<Scenario> {
                 lab.write_node("h3", site("h3").v4);
             },
             repair: |lab| lab.assign_tunnels("h3"),
+        },
+        Scenario {
+            // Autodetection took the same bridge on both; or a host was cloned.
+            name: "two nodes have one address",
+            short: true,
+            expected: &[("CalicoNodeAddressConflict", &[("cluster", "lab"), ("reason", "address_duplicate")])],
+            tolerated: &[],
+            fault: |lab| {
+                let address = format!("{}/24", site("h2").v4);
+                lab.write_stranger("h9", &json!({"bgp": {"ipv4Address": address}}));
+            },
+            repair: |lab| lab.delete_node("h9"),
+        },
+        Scenario {
+            name: "a block over a node's address",
+            short: false,
+            expected: &[("CalicoNodeAddressConflict", &[("cluster", "lab"), ("reason", "address_in_block")])],
+            tolerated: &[],
+            fault: |lab| {
+                lab.write_stranger("h9", &json!({"bgp": {"ipv4Address": "172.30.9.5/24"}}));
+                let cidr = "172.30.9.0/24".parse().unwrap();
+                let pool = Pool { name: HOSTS, cidr, block: 28, ipip: "Always", vxlan: "Never" };
+                lab.ipam.add_pool(&mut lab.store, pool);
+                lab.ipam.claim(&mut lab.store, HOSTS, "h2");
+            },
+            repair: |lab| {
+                let cidr = block(lab, "h2", HOSTS);
+                lab.ipam.release_block(&mut lab.store, "h2", cidr);
+                lab.ipam.remove_pool(&mut lab.store, HOSTS);
+                lab.delete_node("h9");
+            },
+        },
+        Scenario {
+            name: "the mesh turned off and no BGPPeer written",
+            short: false,
+            expected: &[("CalicoRoutesCarriedByNobody", &[("cluster", "lab"), ("pool_class", "none")])],
+            // Once it is on again BIRD needs some seconds to be joined.
+            tolerated: &[
+                "CalicoRoutesMissing",
+                "CalicoHostUnreachable",
+                "CalicoHostIsolated",
+                "CalicoManyHostsUnreachable",
+                "CalicoRouteConvergenceSlow",
+            ],
+            fault: |lab| {
+                let bgp = json!({
+                    "kind": "BGPConfiguration", "apiVersion": "projectcalico.org/v3",
+                    "metadata": {"name": "default", "creationTimestamp": "2026-08-01T00:00:00Z"},
+                    "spec": {"nodeToNodeMeshEnabled": false, "asNumber": 64512},
+                });
+                lab.store.put(BGP, &bgp.to_string());
+            },
+            repair: |lab| lab.store.delete(BGP),
         },
         Scenario {
             name: "address of a node changed",
