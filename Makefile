@@ -1,4 +1,4 @@
-# Two commands do everything for a newcomer: `make run` and `make test`.
+# Two commands do everything for a newcomer: `make run` and `make test`; `make help` lists the rest.
 CARGO ?= cargo
 APT_BUILD = protobuf-compiler libprotobuf-dev
 APT_TEST = etcd-server etcd-client prometheus prometheus-alertmanager bird2 iproute2 openssl curl
@@ -7,9 +7,12 @@ ADDRESS ?= 127.0.0.1:19179
 RECORDING = tests/fixtures/three-hosts
 
 KUBE_APISERVER = target/kube-apiserver
+PROMETHEUS_3 = target/prometheus-3/promtool
 # Other people's programs that are built here; $(1) is the folder with their go.mod, $(2) the package.
 go-build = @command -v go >/dev/null || { echo "go is missing: install Go 1.26 or later (https://go.dev/dl)" >&2; exit 1; }; \
-  mkdir -p target && cd $(1) && CGO_ENABLED=0 nice go build -p 2 -trimpath -ldflags='-s -w' -o $(abspath $@) $(2)
+  mkdir -p $(@D) && cd $(1) && CGO_ENABLED=0 nice go build $(3) -p 2 -trimpath -ldflags='-s -w' -o $(abspath $(if $(findstring /promtool,$@),$(@D)/,$@)) $(2)
+go-install = @command -v go >/dev/null || { echo "$(@F) is missing, and Go to build it with (https://go.dev/dl)" >&2; exit 1; }; \
+  CGO_ENABLED=0 GOBIN=$(abspath target/tools/bin) nice go install -p 2 -trimpath -ldflags='-s -w' $(1)
 # What --version says it was built from.
 REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -17,8 +20,14 @@ STATIC = target/$(TRIPLE)/dist/calico-exporter
 HELM ?= $(shell command -v helm || echo target/tools/bin/helm)
 DENY = advisories bans licenses sources
 
-.PHONY: run test test-kubernetes kube-apiserver lab lab-test bench bench-kubernetes bench-micro build lint docs bless protoc test-tools
+.DEFAULT_GOAL := help
+.PHONY: help rust prometheus-3 actionlint run test test-kubernetes kube-apiserver lab lab-test bench bench-kubernetes bench-micro build lint docs bless protoc test-tools
 .PHONY: static manual deb deny ship-test helm-test fuzz soak
+
+## What there is to make.
+help:
+	@awk '/\?=/ { next } /^## / { sub(/^## /, ""); text = text (text == "" ? "" : "\n                   ") $$0; next } \
+	  /^[a-z][a-z0-9-]*:/ && text != "" { sub(/:.*/, ""); printf "%-18s %s\n", $$0, text } { text = "" }' $(MAKEFILE_LIST)
 
 ## Serve a recorded cluster of three hosts and the recorded kernel of h1, one of whose routes was taken out;
 ## with ETCD_ENDPOINTS=http://… [NODENAME=…], a real cluster and this host's kernel.
@@ -54,6 +63,12 @@ kube-apiserver: $(KUBE_APISERVER)
 
 $(KUBE_APISERVER): tests/kube-apiserver/main.go tests/kube-apiserver/go.mod tests/kube-apiserver/go.sum
 	$(call go-build,tests/kube-apiserver,.)
+
+## Prometheus 3 and its promtool, for the tests of rules and labels: built once (four minutes on two cores, Go 1.26) and kept.
+prometheus-3: $(PROMETHEUS_3)
+
+$(PROMETHEUS_3): tests/prometheus/go.mod tests/prometheus/go.sum
+	$(call go-build,tests/prometheus,tool,-tags remove_all_sd)
 
 ## The Kubernetes datastore against a real API server over a real etcd.
 test-kubernetes: protoc test-tools kube-apiserver
@@ -126,19 +141,27 @@ helm-test: $(HELM)
 	HELM=$(abspath $(HELM)) $(CARGO) test --locked --test it -- --ignored charts::
 
 target/tools/bin/helm:
-	@command -v go >/dev/null || { echo "missing: helm, or go to build it with" >&2; exit 1; }
-	GOBIN=$(abspath target/tools/bin) go install helm.sh/helm/v3/cmd/helm@latest
+	$(call go-install,helm.sh/helm/v3/cmd/helm@v3.22.0)
+
+## The workflows in .github, linted.
+actionlint: target/tools/bin/actionlint
+	target/tools/bin/actionlint
+
+target/tools/bin/actionlint:
+	$(call go-install,github.com/rhysd/actionlint/cmd/actionlint@v1.7.12)
 
 ## Licences, sources, duplicates and advisories of everything that is linked; DENY="bans licenses sources" without network.
 deny:
 	@command -v cargo-deny >/dev/null || { echo "missing: cargo-deny (cargo install --locked cargo-deny)" >&2; exit 1; }
 	cargo-deny check $(DENY)
 
+## Style and lints.
 lint: protoc
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --no-default-features -- -D warnings
 
+## The library's documentation.
 docs: protoc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
@@ -147,8 +170,11 @@ bless: protoc
 	BLESS=1 $(CARGO) test --locked
 
 # etcd-client compiles etcd's protobuf files when it is built; Debian keeps their imports in libprotobuf-dev.
-protoc:
+protoc: rust
 	@tools/need --header google/protobuf/descriptor.proto protoc -- $(APT_BUILD)
+
+rust:
+	@tools/rust
 
 test-tools:
 	@tools/need etcd etcdctl promtool prometheus alertmanager:prometheus-alertmanager bird ip openssl curl -- $(APT_TEST)

@@ -35,7 +35,7 @@ fn start(command: &mut Command) -> Running {
 
 /// Starts what the unit starts, with the defaults in its environment, as systemd reads both.
 fn start_unit(root: &Path, unit: &str) -> Running {
-    let text = std::fs::read_to_string(root.join(format!("lib/systemd/system/{unit}.service"))).unwrap();
+    let text = std::fs::read_to_string(root.join(format!("usr/lib/systemd/system/{unit}.service"))).unwrap();
     let setting = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     let defaults = std::fs::read_to_string(root.join(setting("EnvironmentFile=-/"))).unwrap();
     let variables: Vec<(&str, &str)> =

@@ -40,8 +40,8 @@ fn the_package_has_what_an_operator_needs() {
     let at = |path: &str| root.path().join(path);
     for (path, mode) in [
         ("usr/bin/calico-exporter", 0o755),
-        ("lib/systemd/system/calico-exporter.service", 0o644),
-        ("lib/systemd/system/calico-exporter-ipam.service", 0o644),
+        ("usr/lib/systemd/system/calico-exporter.service", 0o644),
+        ("usr/lib/systemd/system/calico-exporter-ipam.service", 0o644),
         ("etc/default/calico-exporter", 0o640),
         ("usr/share/man/man1/calico-exporter.1.gz", 0o644),
         ("usr/share/man/man1/calico-exporter-check.1.gz", 0o644),
@@ -57,7 +57,7 @@ fn the_package_has_what_an_operator_needs() {
     let said = run(at("usr/bin/calico-exporter").to_str().unwrap(), &["--version"]);
     assert!(said.contains(env!("CARGO_PKG_VERSION")), "{said}");
     for unit in ["calico-exporter", "calico-exporter-ipam"] {
-        let text = std::fs::read_to_string(at(&format!("lib/systemd/system/{unit}.service"))).unwrap();
+        let text = std::fs::read_to_string(at(&format!("usr/lib/systemd/system/{unit}.service"))).unwrap();
         assert!(text.contains("ExecStart=/usr/bin/calico-exporter ") && !text.contains("/usr/local"), "{text}");
         assert!(text.contains("EnvironmentFile=-/etc/default/calico-exporter"));
     }
