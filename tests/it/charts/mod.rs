@@ -3,6 +3,7 @@
 //! Those that run helm or kustomize are `make helm-test`'s.
 
 mod schema;
+mod values;
 
 use std::process::Command;
 
@@ -81,21 +82,25 @@ fn assert_agree(objects: &[Value]) {
         assert_eq!(environment.contains(&"DATASTORE_TYPE".into()), account.is_string());
         if account.is_string() {
             assert!(!serde_yaml_ng::to_string(pod).unwrap().to_lowercase().contains("etcd"), "{pod:?}");
-            let binds = |it: &&&Value| it["subjects"][0]["name"] == *account && it["roleRef"]["name"] == *account;
             let bindings = of("ClusterRoleBinding");
-            let bound = bindings.iter().find(binds).unwrap();
-            assert_eq!(bound["subjects"][0]["namespace"], workload["metadata"]["namespace"]);
-            for kind in ["ServiceAccount", "ClusterRole"] {
-                assert!(of(kind).iter().any(|it| it["metadata"]["name"] == *account), "{kind} {account:?}");
+            // Neither is made where somebody else does.
+            if let Some(bound) = bindings.iter().find(|it| it["subjects"][0]["name"] == *account) {
+                assert_eq!(bound["subjects"][0]["namespace"], workload["metadata"]["namespace"]);
+                let roles = of("ClusterRole");
+                assert!(roles.iter().any(|it| it["metadata"]["name"] == bound["roleRef"]["name"]), "{account:?}");
+                assert!(of("ServiceAccount").iter().any(|it| it["metadata"]["name"] == *account), "{account:?}");
+            } else {
+                assert_eq!(bindings, Vec::<&Value>::new(), "{account:?} is bound to nothing");
             }
         }
         let flags = pod["containers"][0]["args"].as_sequence().unwrap().iter().map(|flag| flag.as_str().unwrap());
         let cli = Cli::try_parse_from(std::iter::once("calico-exporter").chain(flags)).unwrap();
         let port = pod["containers"][0]["ports"][0]["containerPort"].as_u64().unwrap();
         assert_eq!(cli.serve.listen, [format!(":{port}")]);
-        // Nobody but a probe of TCP can ask where a certificate or a password is needed.
+        // Where TLS or a password may be needed, a probe says how, or asks for a connection alone.
         let probe = &pod["containers"][0]["livenessProbe"];
-        assert_eq!(cli.serve.web_config_file.is_some(), probe["tcpSocket"].is_mapping());
+        let plain = probe["httpGet"].is_mapping() && probe["httpGet"]["scheme"].is_null();
+        assert_eq!(cli.serve.web_config_file.is_none(), plain);
     }
 }
 
@@ -107,7 +112,7 @@ fn schemas() -> Value {
 fn manifests_are_what_an_api_server_takes() {
     let schemas = schemas();
     let mut objects = Vec::new();
-    for file in files_below("deploy/kubernetes", ".yaml") {
+    for file in [files_below("deploy/kubernetes", ".yaml"), files_below("deploy/monitoring", ".yaml")].concat() {
         if !file.ends_with("kustomization.yaml") {
             objects.extend(documents(&std::fs::read_to_string(file).unwrap()));
         }
@@ -163,18 +168,24 @@ fn the_chart_renders_to_what_an_api_server_takes() {
     let roles = ["ClusterRole", "ClusterRoleBinding"];
     let with_roles: Vec<&str> = [&roles[..1], &roles, &roles[1..], &default, &["ServiceAccount"; 2]].concat();
     for (values, kinds) in [
-        (&[][..], &default[..]),
-        (&["hosts.enabled=false"], &["Deployment", "Service"]),
+        (&["datastore=etcd"][..], &default[..]),
+        (&["datastore=etcd", "hosts.enabled=false"], &["Deployment", "Service"]),
         (
-            &["ipam.enabled=false", "etcd.certificatesSecret=", "etcd.endpoints=http://a:2379"],
+            &["datastore=etcd", "ipam.enabled=false", "etcd.certificatesSecret=", "etcd.endpoints=http://a:2379"],
             &["DaemonSet", "Service"],
         ),
         (
-            &["serviceMonitor.enabled=true", "prometheusRule.enabled=true", "dashboards.enabled=true"],
+            &[
+                "datastore=etcd",
+                "serviceMonitor.enabled=true",
+                "prometheusRule.enabled=true",
+                "dashboards.enabled=true",
+            ],
             &["ConfigMap", "DaemonSet", "Deployment", "PrometheusRule", "Service", "ServiceMonitor"],
         ),
         (
             &[
+                "datastore=etcd",
                 "podMonitor.enabled=true",
                 "podMonitor.scheme=https",
                 "podMonitor.labels.release=prometheus",
@@ -189,7 +200,7 @@ fn the_chart_renders_to_what_an_api_server_takes() {
             ],
             &["DaemonSet", "Deployment", "PodMonitor", "Service"],
         ),
-        (&["datastore=kubernetes", "kubernetes.apiGroup=projectcalico.org/v3", "web.configSecret=web"], &with_roles),
+        (&["kubernetes.apiGroup=projectcalico.org/v3", "web.configSecret=web"], &with_roles),
         (&["datastore=kubernetes", "ipam.enabled=false"], &with_a_role),
         (&["datastore=kubernetes", "kubernetes.usePodCIDR=true"], &with_a_role),
     ] {
@@ -197,29 +208,81 @@ fn the_chart_renders_to_what_an_api_server_takes() {
         values.iter().for_each(|value| words.extend(["--set", value]));
         let rendered = helm(&words);
         assert!(rendered.status.success(), "{values:?}: {}", String::from_utf8_lossy(&rendered.stderr));
-        let objects = documents(&String::from_utf8(rendered.stdout).unwrap());
+        let mut objects = documents(&String::from_utf8(rendered.stdout).unwrap());
+        assert!(objects.iter().all(|object| object["metadata"]["name"].as_str().unwrap().contains("calico-exporter")));
+        // What `helm test` runs.
+        objects.retain(|object| object["kind"] != "Pod");
         let mut found: Vec<&str> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
         found.sort_unstable();
         assert_eq!(found, kinds, "{values:?}");
         objects.iter().for_each(|object| assert_valid(object, &schemas));
         assert_agree(&objects);
-        assert!(objects.iter().all(|object| object["metadata"]["name"].as_str().unwrap().contains("calico-exporter")));
         for role in objects.iter().filter(|object| object["kind"] == "ClusterRole") {
             let name = role["metadata"]["name"].as_str().unwrap().replace("monitored-", "");
             assert_eq!(role["rules"], shipped_role(&name), "the same permissions by both ways");
         }
         if let Some(rules) = objects.iter().find(|object| object["kind"] == "PrometheusRule") {
-            let shipped = yaml(&repository("deploy/kubernetes/prometheusrule.yaml"));
+            let shipped = yaml(&repository("deploy/monitoring/prometheusrule.yaml"));
             assert_eq!(rules["spec"], shipped["spec"], "the same alerts by both ways");
         }
     }
     for (values, why) in [
         ("serviceMonitor.enabled=true,podMonitor.enabled=true", "enable one of them"),
-        ("datastore=kubernete", "datastore is etcd or kubernetes, not \"kubernete\""),
+        ("datastore=kubernete", "datastore"),
+        ("hosts.port=abc", "hosts/port"),
+        ("hosts.port=19180", "hosts.port and ipam.port are the same"),
+        ("host.port=9000", "'host' not allowed"),
+        ("serviceMonitor.relabelings[0].targetLabel=a", "action"),
+        ("prometheusRule.enabled=true,prometheusRule.disabled={CalicoNoSuch}", "there is no alert \"CalicoNoSuch\""),
     ] {
         let refused = helm(&["template", "x", CHART, "--kube-version", "1.30.0", "--set", values]);
-        assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains(why), "{values}");
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && said.contains(why), "{values}: {said}");
     }
+}
+
+/// The values that `ci/` has, for every change of the chart.
+#[test]
+#[ignore = "make helm-test: it needs helm"]
+fn the_chart_renders_with_each_of_its_values_files() {
+    let schemas = schemas();
+    for file in files_below(&format!("{CHART}/ci"), "-values.yaml") {
+        let file = file.to_str().unwrap();
+        let lint = helm(&["lint", "--strict", "--kube-version", "1.30.0", CHART, "--values", file]);
+        assert!(lint.status.success(), "{file}: {}", String::from_utf8_lossy(&lint.stdout));
+        // A name that leaves no room for another.
+        for release in ["x", "a-release-of-a-name-that-is-as-long-as-helm-allows-it"] {
+            let words = ["template", release, CHART, "-n", "kube-system", "--kube-version", "1.30.0", "--values", file];
+            let rendered = helm(&words);
+            assert!(rendered.status.success(), "{file}: {}", String::from_utf8_lossy(&rendered.stderr));
+            let objects = documents(&String::from_utf8(rendered.stdout).unwrap());
+            objects.iter().for_each(|object| assert_valid(object, &schemas));
+            assert_agree(&objects);
+            // The job is the same under any release's name.
+            for monitor in objects.iter().filter(|it| it["kind"].as_str().unwrap().ends_with("Monitor")) {
+                let label = monitor["spec"]["jobLabel"].as_str().unwrap();
+                let named = objects.iter().find(|it| it["kind"] == "Service").unwrap();
+                assert_eq!(named["metadata"]["labels"][label], "calico-exporter", "{file}");
+            }
+            if file.ends_with("everything-values.yaml") {
+                assert_changed_alerts(&objects);
+            }
+        }
+    }
+}
+
+/// What `ci/everything-values.yaml` asks of the alerts.
+fn assert_changed_alerts(objects: &[Value]) {
+    let rules = objects.iter().find(|object| object["kind"] == "PrometheusRule").unwrap();
+    let groups = rules["spec"]["groups"].as_sequence().unwrap();
+    let rules: Vec<&Value> = groups.iter().flat_map(|group| group["rules"].as_sequence().unwrap()).collect();
+    let alert = |name: &str| rules.iter().find(|rule| rule["alert"] == name).copied();
+    assert!(alert("CalicoHandlesLeaked").is_none());
+    assert_eq!(alert("CalicoRoutesStale").unwrap()["labels"]["severity"], "info");
+    assert_eq!(alert("CalicoHostIsolated").unwrap()["for"], "10m");
+    let low = alert("CalicoPoolAddressesLow").unwrap();
+    assert_eq!(low["expr"], "cluster:calico_ippool_addresses_available:ratio < 0.2");
+    assert_eq!(low["labels"]["team"], "network");
 }
 
 /// What a role of `deploy/kubernetes-datastore` permits.
@@ -232,7 +295,7 @@ fn shipped_role(name: &str) -> Value {
 #[test]
 #[ignore = "make helm-test: it needs kubectl"]
 fn kustomize_makes_the_manifests_of_them() {
-    for (folder, least) in [("deploy/kubernetes", 6), ("deploy/kubernetes-datastore", 12)] {
+    for (folder, least) in [("deploy/kubernetes", 3), ("deploy/kubernetes-datastore", 9), ("deploy/monitored", 12)] {
         let made = Command::new("kubectl").args(["kustomize", folder]).current_dir(repository("")).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let (objects, schemas) = (documents(&String::from_utf8(made.stdout).unwrap()), schemas());

@@ -1,30 +1,78 @@
-{{- define "calico-exporter.labels" -}}
-app.kubernetes.io/name: calico-exporter
+{{- /* What Kubernetes calls an application: also the job's name, by the monitors' jobLabel. */ -}}
+{{- define "calico-exporter.application" -}}
+{{ .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- /* Labels that stay the same for the life of a release. */ -}}
+{{- define "calico-exporter.selector" -}}
+app.kubernetes.io/name: {{ include "calico-exporter.application" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "calico-exporter.labels" -}}
+{{ include "calico-exporter.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
-{{- define "calico-exporter.selector" -}}
-app.kubernetes.io/name: calico-exporter
-app.kubernetes.io/instance: {{ .Release.Name }}
-{{- end }}
-
-{{- /* The job has to contain calico-exporter: the alerts look for that. */ -}}
+{{- /* 50 characters leave room for -ipam and for what a controller appends. */ -}}
 {{- define "calico-exporter.name" -}}
-{{- if contains "calico-exporter" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-calico-exporter" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- $name := include "calico-exporter.application" . -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name -}}
+{{ .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" }}
+{{- end -}}
 {{- end }}
 
-{{- /* etcd or kubernetes, and nothing else */ -}}
-{{- define "calico-exporter.datastore" -}}
-{{- if not (has .Values.datastore (list "etcd" "kubernetes")) }}{{ fail (printf "datastore is etcd or kubernetes, not %q" .Values.datastore) }}{{ end -}}
-{{ .Values.datastore }}
+{{- define "calico-exporter.namespace" -}}
+{{ .Values.namespaceOverride | default .Release.Namespace }}
+{{- end }}
+
+{{- /* An object's metadata: (dict "root" $ "suffix" "-ipam" "of" .Values.service "labels" (dict …)) */ -}}
+{{- define "calico-exporter.metadata" -}}
+{{- $of := .of | default dict -}}
+name: {{ include "calico-exporter.name" .root }}{{ .suffix }}
+namespace: {{ $of.namespace | default (include "calico-exporter.namespace" .root) }}
+labels:
+  {{- include "calico-exporter.labels" .root | nindent 2 }}
+  {{- range $labels := list .labels $of.labels }}
+  {{- with $labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- end }}
+{{- with $of.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "calico-exporter.account" -}}
+{{- if .root.Values.serviceAccount.name -}}
+{{ .root.Values.serviceAccount.name }}{{ .suffix }}
+{{- else if .root.Values.serviceAccount.create -}}
+{{ include "calico-exporter.name" .root }}{{ .suffix }}
+{{- else -}}
+default
+{{- end -}}
+{{- end }}
+
+{{- define "calico-exporter.image" -}}
+{{- $image := .Values.image -}}
+{{- with $image.registry }}{{ . }}/{{ end -}}
+{{ $image.repository }}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default .Chart.AppVersion }}{{ end -}}
 {{- end }}
 
 {{- /* Whether there is an IPAM to audit: a host-local one keeps nothing that could be. */ -}}
 {{- define "calico-exporter.ipam" -}}
-{{- $local := and (eq (include "calico-exporter.datastore" .) "kubernetes") .Values.kubernetes.usePodCIDR -}}
+{{- $local := and (eq .Values.datastore "kubernetes") .Values.kubernetes.usePodCIDR -}}
 {{- if and .Values.ipam.enabled (not $local) }}true{{ end -}}
 {{- end }}
 
@@ -33,7 +81,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   valueFrom:
     fieldRef:
       fieldPath: spec.nodeName
-{{- if eq (include "calico-exporter.datastore" .) "kubernetes" }}
+{{- if eq .Values.datastore "kubernetes" }}
 - name: DATASTORE_TYPE
   value: kubernetes
 {{- with .Values.kubernetes.apiGroup }}
@@ -72,16 +120,44 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 {{- end }}
 
+{{- /* A probe: (dict "root" $ "path" "/healthz" "timing" .Values.probes.liveness) */ -}}
+{{- define "calico-exporter.probe" -}}
+{{- $values := .root.Values -}}
+{{- if and $values.web.configSecret (not $values.probes.scheme) }}
+tcpSocket:
+  port: metrics
+{{- else }}
+httpGet:
+  path: {{ .path }}
+  port: metrics
+  {{- with $values.probes.scheme }}
+  scheme: {{ . }}
+  {{- end }}
+  {{- with $values.probes.httpHeaders }}
+  httpHeaders:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- with .timing }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{- /* A pod's template: (dict "root" $ "part" .Values.hosts "component" "routes" "flag" "--no-collector.ipam") */ -}}
 {{- define "calico-exporter.pod" -}}
 {{- $values := .root.Values -}}
-{{- $kubernetes := eq (include "calico-exporter.datastore" .root) "kubernetes" -}}
+{{- $kubernetes := eq $values.datastore "kubernetes" -}}
 {{- $certificates := and (not $kubernetes) $values.etcd.certificatesSecret -}}
 {{- $user := and (not $kubernetes) $values.etcd.userSecret -}}
 metadata:
   labels:
     {{- include "calico-exporter.labels" .root | nindent 4 }}
     app.kubernetes.io/component: {{ .component }}
+    {{- range $labels := list $values.podLabels .part.podLabels }}
+    {{- with $labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+    {{- end }}
   {{- with .part.podAnnotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
@@ -90,7 +166,7 @@ spec:
   hostNetwork: true
   dnsPolicy: ClusterFirstWithHostNet
   {{- if $kubernetes }}
-  serviceAccountName: {{ include "calico-exporter.name" .root }}{{ if eq .component "ipam" }}-ipam{{ end }}
+  serviceAccountName: {{ include "calico-exporter.account" (dict "root" .root "suffix" (ternary "-ipam" "" (eq .component "ipam"))) }}
   {{- end }}
   automountServiceAccountToken: {{ $kubernetes }}
   {{- with .part.priorityClassName }}
@@ -121,7 +197,7 @@ spec:
       type: RuntimeDefault
   containers:
     - name: calico-exporter
-      image: "{{ $values.image.repository }}:{{ $values.image.tag | default .root.Chart.AppVersion }}"
+      image: {{ include "calico-exporter.image" .root | quote }}
       imagePullPolicy: {{ $values.image.pullPolicy }}
       args:
         - {{ .flag }}
@@ -150,6 +226,13 @@ spec:
           value: auto
         {{- end }}
         {{- end }}
+        {{- with $values.extraEnv }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- with $values.envFrom }}
+      envFrom:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       ports:
         - name: metrics
           containerPort: {{ .part.port }}
@@ -159,31 +242,14 @@ spec:
         capabilities:
           drop: [ALL]
       livenessProbe:
-        {{- if $values.web.configSecret }}
-        tcpSocket:
-          port: metrics
-        {{- else }}
-        httpGet:
-          path: /healthz
-          port: metrics
-        {{- end }}
-        periodSeconds: 20
-        timeoutSeconds: 5
-        failureThreshold: 6
+        {{- include "calico-exporter.probe" (dict "root" .root "path" "/healthz" "timing" $values.probes.liveness) | trim | nindent 8 }}
       readinessProbe:
-        {{- if $values.web.configSecret }}
-        tcpSocket:
-          port: metrics
-        {{- else }}
-        httpGet:
-          path: /readyz
-          port: metrics
-        {{- end }}
+        {{- include "calico-exporter.probe" (dict "root" .root "path" "/readyz" "timing" $values.probes.readiness) | trim | nindent 8 }}
       {{- with .part.resources }}
       resources:
         {{- toYaml . | nindent 8 }}
       {{- end }}
-      {{- if or $certificates $user $values.web.configSecret }}
+      {{- if or $certificates $user $values.web.configSecret $values.extraVolumeMounts }}
       volumeMounts:
         {{- if $certificates }}
         - name: etcd
@@ -200,8 +266,11 @@ spec:
           mountPath: /web
           readOnly: true
         {{- end }}
+        {{- with $values.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       {{- end }}
-  {{- if or $certificates $user $values.web.configSecret }}
+  {{- if or $certificates $user $values.web.configSecret $values.extraVolumes }}
   volumes:
     {{- if $certificates }}
     - name: etcd
@@ -221,6 +290,9 @@ spec:
         secretName: {{ $values.web.configSecret }}
         defaultMode: 0440
     {{- end }}
+    {{- with $values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   {{- end }}
 {{- end }}
 
@@ -230,6 +302,7 @@ spec:
   interval: {{ .interval }}
   scrapeTimeout: {{ .scrapeTimeout }}
   scheme: {{ .scheme }}
+  honorLabels: {{ .honorLabels }}
   {{- with .tlsConfig }}
   tlsConfig:
     {{- toYaml . | nindent 4 }}
@@ -239,6 +312,27 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   relabelings:
-    - sourceLabels: [__meta_kubernetes_pod_node_name]
+    - action: replace
+      sourceLabels: [__meta_kubernetes_pod_node_name]
       targetLabel: node
+    {{- with .relabelings }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .metricRelabelings }}
+  metricRelabelings:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{- /* What a monitor selects: (dict "root" $ "of" .Values.serviceMonitor) */ -}}
+{{- define "calico-exporter.monitor" -}}
+jobLabel: {{ .of.jobLabel }}
+{{- if .of.sampleLimit }}
+sampleLimit: {{ .of.sampleLimit | int64 }}
+{{- end }}
+namespaceSelector:
+  matchNames: [{{ include "calico-exporter.namespace" .root }}]
+selector:
+  matchLabels:
+    {{- include "calico-exporter.selector" .root | nindent 4 }}
 {{- end }}
