@@ -13,6 +13,7 @@ pub(crate) mod follow;
 pub(crate) mod kube;
 pub(crate) mod netns;
 pub(crate) mod picture;
+pub(crate) mod prometheus;
 pub(crate) mod promql;
 pub(crate) mod proxy;
 
@@ -28,6 +29,17 @@ pub(crate) fn tool(name: &str) -> Option<PathBuf> {
         eprintln!("\n!!! SKIPPED: {name} is missing, this test shows nothing !!!\n");
     }
     found
+}
+
+/// A program of Prometheus 3, which `make prometheus-3` builds.
+pub(crate) fn of_prometheus_3(name: &str) -> Option<PathBuf> {
+    let file = repository("target/prometheus-3").join(name);
+    if file.is_file() {
+        return Some(file);
+    }
+    assert!(std::env::var_os("CALICO_EXPORTER_TEST_PROMETHEUS_3").is_none(), "{} is missing", file.display());
+    eprintln!("\n!!! SKIPPED: make prometheus-3 was not run, this test shows nothing !!!\n");
+    None
 }
 
 /// A file of the repository.
