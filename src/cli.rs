@@ -38,6 +38,8 @@ pub enum Command {
     Check(Box<CheckArgs>),
     /// Explain why an address, a CIDR, a host or a pod can be reached from this host, or why not.
     Explain(Box<ExplainArgs>),
+    /// Write what this host and the datastore say into a file that can be given away; no secret is in it.
+    Bundle(Box<BundleArgs>),
     /// Count how many more hosts and pods fit: exit 0 they do, 1 they do not, 2 cannot tell.
     Plan(Box<PlanArgs>),
 }
@@ -76,6 +78,9 @@ pub struct SourceArgs {
     /// IPAM is host-local: the Nodes' podCIDRs are the blocks [env: USE_POD_CIDR].
     #[arg(long = "kubernetes.use-pod-cidr")]
     pub use_pod_cidr: bool,
+    /// A support bundle (`calico-exporter bundle`) instead of the datastore and the kernel.
+    #[arg(long = "bundle", value_name = "FILE", conflicts_with_all = ["datastore_file", "routes_file", "etcd_endpoints", "calico_config", "datastore_type"])]
+    pub bundle: Option<PathBuf>,
     /// A dump instead of the datastore: `etcdctl get --prefix /calico -w json`, or what `kubectl get … -A -o json` or the
     /// API server's lists say; may be given several times.
     #[arg(long = "datastore.file", value_name = "FILE")]
@@ -269,6 +274,20 @@ pub enum ColorArg {
     Auto,
     Always,
     Never,
+}
+
+/// Flags of `bundle`.
+#[derive(Debug, Clone, Args)]
+pub struct BundleArgs {
+    /// The file to write; it must not be there yet.
+    #[arg(value_name = "FILE", default_value = "calico-exporter-bundle.json.gz")]
+    pub file: PathBuf,
+    /// Replace names and addresses by others, the same ones everywhere: every finding stays.
+    #[arg(long)]
+    pub anonymise: bool,
+    /// Where the pictures come from.
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// Flags of `explain`.

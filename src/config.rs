@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::audit::{Backend, CannotTell, FelixOverrides};
 use crate::cli::{BackendArg, SourceArgs, WatchArg};
 use crate::model::Name;
+use crate::source::bundle::Bundle;
 use crate::source::etcd::settings::{Settings, SettingsError};
 use crate::source::iproute::Files;
 use crate::source::kubernetes::Convention;
@@ -111,6 +112,9 @@ impl Sources {
     ///
     /// A flag's value cannot be used, or flags do not go together.
     pub fn new(args: &SourceArgs, environment: Environment<'_>) -> Result<Sources, ConfigError> {
+        if let Some(path) = &args.bundle {
+            return Sources::of_bundle(args, path);
+        }
         if args.links_file.is_some() && args.routes_file.is_none() {
             return Err(ConfigError::Flags(
                 "--links.file needs --routes.file: devices of another host say nothing of this one's routes".to_owned(),
@@ -201,6 +205,31 @@ impl Sources {
         };
         let felix = felix::overrides(environment, matches!(kernel, Some(KernelSource::Netlink)))?;
         Ok(Sources { datastore, convention, kernel, collectors, node, backend, by_affinities, felix })
+    }
+
+    /// What a support bundle says: its documents, and how Calico was told to work on its host.
+    fn of_bundle(args: &SourceArgs, path: &Path) -> Result<Sources, ConfigError> {
+        let bundle = Bundle::read(path).map_err(|error| flag("--bundle", path.display(), error))?;
+        let document = |name: &str| bundle.document(path, name);
+        let told = bundle.environment.get("CALICO_NETWORKING_BACKEND").map(String::as_str);
+        let args = SourceArgs {
+            bundle: None,
+            datastore_file: bundle.datastore(path),
+            routes_file: document("routes"),
+            links_file: document("links"),
+            neighbours_file: document("neighbours"),
+            fdb_file: document("fdb"),
+            rules_file: ["rules", "rules6"].into_iter().filter_map(document).collect(),
+            node_name: args.node_name.clone().or_else(|| Some(bundle.node.clone())),
+            backend: match (args.backend, told) {
+                (BackendArg::Auto, Some("bird")) => BackendArg::Bird,
+                (BackendArg::Auto, Some("vxlan")) => BackendArg::Vxlan,
+                (BackendArg::Auto, Some("none")) => BackendArg::None,
+                (given, _) => given,
+            },
+            ..args.clone()
+        };
+        Sources::new(&args, &|name| bundle.environment.get(name).cloned())
     }
 
     /// Which blocks are followed, for host `node`.

@@ -48,6 +48,7 @@ fn run(cli: &Cli) -> Result<ExitCode, ConfigError> {
         Sources::new(args, &|name| std::env::var(name).ok())
     };
     match &cli.command {
+        Some(Command::Bundle(args)) => runtime.block_on(command::bundle(args, sources(&args.source)?)),
         Some(Command::Check(args)) => runtime.block_on(command::check(args, sources(&args.source)?)),
         Some(Command::Explain(args)) => runtime.block_on(command::explain(args, sources(&args.source)?)),
         Some(Command::Plan(args)) => runtime.block_on(command::plan(args, sources(&args.source)?)),

@@ -1,6 +1,7 @@
 //! What a person types: `serve` follows and serves, `check` looks once, `explain` tells of one address, `plan` counts what
 //! still fits.
 
+mod bundle;
 mod check;
 mod explain;
 mod patience;
@@ -10,6 +11,7 @@ mod read;
 mod serve;
 mod sweep;
 
+pub use bundle::bundle;
 pub use check::check;
 pub use explain::explain;
 pub use plan::plan;

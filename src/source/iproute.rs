@@ -6,7 +6,6 @@
 //! the file, the entry and the field: half a dump would look like a host that lost its routes.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -17,12 +16,14 @@ mod entry;
 mod links;
 mod names;
 mod neighbours;
+mod print;
 mod routes;
 mod rules;
 #[cfg(test)]
 mod tests;
 
 use entry::Entry;
+pub use print::Printed;
 
 /// What makes the routes file.
 const ROUTES_COMMAND: &str = "ip -j -d route show table all";
@@ -220,8 +221,8 @@ fn events(files: &Files) -> Result<Vec<Event>, FileError> {
     Ok(events)
 }
 
-fn open(file: &Path) -> Result<File, FileError> {
-    File::open(file).map_err(|source| FileError::Read { file: file.to_owned(), source })
+fn open(file: &Path) -> Result<Box<dyn Read>, FileError> {
+    super::bundle::open(file).map_err(|source| FileError::Read { file: file.to_owned(), source })
 }
 
 /// Calls `take` for each entry that is not empty. Several lists one after the other are read as one: `ip -4` and

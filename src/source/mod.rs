@@ -12,6 +12,7 @@
 //!
 //! # Sources
 //! - [`archive`]: a picture read once, in the place of a source.
+//! - [`bundle`]: a support bundle, written and read.
 //! - `calico`: Calico's JSON, as far as both datastores write it alike.
 //! - [`etcd`]: Calico's etcd datastore, live.
 //! - [`backoff`]: how long to wait before a lost source is tried again.
@@ -24,6 +25,7 @@
 
 pub mod archive;
 pub mod backoff;
+pub mod bundle;
 mod calico;
 pub mod etcd;
 pub mod file;

@@ -36,7 +36,7 @@ pub(crate) fn frames(input: &[u8]) -> String {
         script.raw_watch = is_watch.then(|| bytes.to_vec());
     }
     let settings = server.settings();
-    let said = RUNTIME.block_on(tokio::time::timeout(Duration::from_secs(60), async {
+    let work = async {
         match is_watch {
             true => watched(Config::new(settings)).await,
             false => match snapshot(&settings, Timeouts::default()).await {
@@ -44,7 +44,9 @@ pub(crate) fn frames(input: &[u8]) -> String {
                 Err(error) => error.to_string(),
             },
         }
-    }));
+    };
+    // Made on the runtime: a timer asks for it.
+    let said = RUNTIME.block_on(async { tokio::time::timeout(Duration::from_secs(60), work).await });
     said.expect("it waits for what never comes")
 }
 

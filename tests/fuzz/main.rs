@@ -98,7 +98,7 @@ fn run(target: &Target, seconds: Option<u64>) -> Ran {
         let answer = catch_unwind(AssertUnwindSafe(|| (target.read)(&input)));
         let taken = ALLOCATOR.peak_usage().saturating_sub(before);
         executions += 1;
-        let allowed = BASE + target.factor * input.len();
+        let allowed = target.base().max(BASE) + target.factor * input.len();
         if input.len() >= 1024 {
             factor = factor.max(taken as f64 / input.len() as f64);
         }

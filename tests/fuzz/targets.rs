@@ -36,6 +36,17 @@ pub(crate) struct Target {
     pub(crate) short: u64,
 }
 
+impl Target {
+    /// What may be taken whatever the input. gRPC makes room for a message as soon as a frame says how long it is, up to
+    /// the 16 MiB that are accepted of etcd, and a few pages are on their way at once.
+    pub(crate) fn base(&self) -> usize {
+        match self.name {
+            "etcd-frames" => 64 << 20,
+            _ => 0,
+        }
+    }
+}
+
 const JSON: &[&str] = &[
     "\"cidr\":",
     "\"affinity\":\"host:a\"",

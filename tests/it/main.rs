@@ -6,6 +6,7 @@
 mod alerts;
 mod bgp;
 mod both_forms;
+mod bundle;
 mod cannot_tell;
 mod cases;
 mod causes;

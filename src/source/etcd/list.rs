@@ -152,6 +152,19 @@ impl Lister {
         }
     }
 
+    /// The next keys as they stand there, of whatever kind; `None` at the end. Not to be mixed with [`Lister::next`].
+    ///
+    /// # Errors
+    /// As [`Lister::next`].
+    pub(super) async fn next_raw(&mut self) -> Result<Option<Vec<KeyValue>>, EtcdError> {
+        while self.page.len() == 0 {
+            if !self.turn_page().await? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.page.by_ref().collect()))
+    }
+
     /// Takes the page that was asked for first, and asks for more. `false` at the end.
     async fn turn_page(&mut self) -> Result<bool, EtcdError> {
         self.ask_ahead();

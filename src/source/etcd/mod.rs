@@ -23,7 +23,7 @@ mod watch;
 pub use client::{Connection, Timeouts};
 pub use error::EtcdError;
 pub use list::Lister;
-pub use once::{Reader, affinities, connect, snapshot, sweep};
+pub use once::{Reader, affinities, connect, raw, snapshot, sweep};
 pub use range::{KeyRange, Swept};
 pub use run::{Config, run};
 pub use watch::Probe;

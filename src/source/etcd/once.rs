@@ -1,5 +1,7 @@
 //! Reading etcd once: for `check`, and for a sweep of what is too numerous to follow.
 
+use etcd_client::KeyValue;
+
 use super::client::{Connection, Timeouts};
 use super::error::EtcdError;
 use super::list::Lister;
@@ -53,6 +55,22 @@ pub async fn snapshot(settings: &Settings, timeouts: Timeouts) -> Result<Vec<Eve
             Err(error) => return Err(error),
         }
     }
+}
+
+/// All keys that the exporter knows how to read, with their values as they stand there, as of one revision.
+///
+/// # Errors
+/// Any [`EtcdError`].
+pub async fn raw(settings: &Settings, timeouts: Timeouts) -> Result<Vec<(Vec<u8>, Vec<u8>)>, EtcdError> {
+    let connection = connect(settings, timeouts).await?;
+    let mut ranges = KeyRange::watched();
+    ranges.extend(Swept::ALL.map(KeyRange::swept));
+    let mut list = Lister::new(&connection, ranges, None);
+    let mut pairs = Vec::new();
+    while let Some(keys) = list.next_raw().await? {
+        pairs.extend(keys.into_iter().map(KeyValue::into_key_value));
+    }
+    Ok(pairs)
 }
 
 /// A connection over which single objects are asked for, beside what was listed.

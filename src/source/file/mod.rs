@@ -2,7 +2,6 @@
 //! values, a list as the Kubernetes API server answers it, or what `kubectl get … -o json` prints.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -89,7 +88,7 @@ pub fn datastore(path: &Path) -> Result<Dump, FileError> {
 pub fn datastores(paths: &[PathBuf], convention: &Convention) -> Result<Dump, FileError> {
     let mut reading = Reading::new(convention);
     for path in paths {
-        let file = File::open(path).map_err(|error| FileError::Open { path: path.clone(), error })?;
+        let file = super::bundle::open(path).map_err(|error| FileError::Open { path: path.clone(), error })?;
         reading.read(path, file)?;
     }
     reading.finish()

@@ -18,5 +18,5 @@ mod resource;
 
 pub use convention::Convention;
 #[cfg(feature = "kubernetes")]
-pub use live::{Client, Config, KubernetesError, Pace, Reader, Timeouts, run, settings};
+pub use live::{Client, Config, KubernetesError, Pace, RawList, Reader, Timeouts, run, settings};
 pub use resource::{ApiGroup, Resource};

@@ -36,5 +36,5 @@ mod watch;
 pub use client::{Client, Timeouts};
 pub use config::{Config, Pace};
 pub use error::KubernetesError;
-pub use once::Reader;
+pub use once::{RawList, Reader};
 pub use run::run;

@@ -10,7 +10,7 @@ use super::error::KubernetesError;
 use super::list::Pages;
 use super::objects::{Decoder, Place};
 use super::part::Part;
-use super::{Resource, lookup};
+use super::{ApiGroup, Resource, lookup};
 use crate::model::{Detail, Name};
 use crate::state::{Event, Follow, Lookup, Side};
 
@@ -21,6 +21,9 @@ const ATTEMPTS: usize = 3;
 const PODS: &str = "spec.hostNetwork=false,status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!=";
 /// The same for servers before v1.29, which cannot select by `hostNetwork`.
 const PODS_BEFORE: &str = "status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!=";
+
+/// A resource, and its objects as the server writes them.
+pub type RawList = (Resource, Vec<Vec<u8>>);
 
 /// Reads lists, each as of its own version: no order holds between resources here, and whoever compares two of them has
 /// to see a difference twice.
@@ -59,6 +62,23 @@ impl Reader {
             self.list(pages, part, Form::Whole, &decoder, &mut each).await?;
         }
         Ok(())
+    }
+
+    /// All objects that the exporter knows how to read, as the server writes them, and the group that Calico's are in.
+    ///
+    /// # Errors
+    /// Any [`KubernetesError`].
+    pub async fn raw(&self) -> Result<(ApiGroup, Vec<RawList>), KubernetesError> {
+        let mut lists = Vec::new();
+        for resource in Resource::ALL.into_iter().filter(|it| self.found.serves(*it)) {
+            let mut pages = self.first(self.part(resource), resource == Resource::Pods).await?;
+            let mut items = Vec::new();
+            while let Some(page) = pages.next().await? {
+                items.extend(page);
+            }
+            lists.push((resource, items));
+        }
+        Ok((self.found.group, lists))
     }
 
     async fn all(&self, resource: Resource, form: Form) -> Result<Vec<Event>, KubernetesError> {
