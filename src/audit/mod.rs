@@ -17,6 +17,7 @@ mod causes;
 mod doubts;
 mod expect;
 mod finding;
+pub mod forward;
 mod grace;
 mod ipam;
 mod judge;

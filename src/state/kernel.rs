@@ -96,7 +96,8 @@ impl Kernel {
     pub fn lookup(&self, table: u32, net: &IpNet) -> Option<&Route> {
         (0..=net.prefix_len()).rev().find_map(|length| {
             let routes = self.routes.get(&IpNet::new(net.addr(), length).ok()?.trunc())?;
-            let of_table = routes.iter().filter(|route| route.table == table);
+            // A route of another type of service is for packets that ask for it.
+            let of_table = routes.iter().filter(|route| route.table == table && route.tos == 0);
             of_table.min_by_key(|route| (route.metric, route.tos))
         })
     }

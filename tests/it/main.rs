@@ -19,6 +19,7 @@ mod etcd;
 mod explain;
 mod exposition;
 mod fixtures;
+mod forward;
 mod guarded;
 mod ipam;
 #[cfg(feature = "kubernetes")]

@@ -10,17 +10,14 @@ use super::ipam::is_single;
 use super::{Known, Link, LinkKind, LinkState};
 use crate::audit::expect::{Context, Expectation, Form, Gateway, Need};
 use crate::audit::finding::{Finding, Metric};
+use crate::audit::forward::{self, Outcome, Packet};
 use crate::audit::judge::needed_devices;
 use crate::audit::report::{Encapsulation, RouteClass};
 use crate::audit::setting::Programmer;
 use crate::audit::tunnel_entries::NeededEntry;
 use crate::audit::{tunnels, words};
-use crate::model::{Family, IpPool, Name, Node, PolicyRule, Route, RouteType, RuleAction, TABLE_MAIN, host_net};
+use crate::model::{Family, IpPool, Name, Node, PolicyRule, Route, RouteType, TABLE_MAIN, host_net};
 use crate::state::Table;
-
-/// The tables that an address is looked up in, without rules of somebody's own: local, main, default
-/// (`net/ipv4/fib_rules.c`, `fib_default_rules_init`; IPv6 has no default table, where nothing is found either).
-const TABLES: [u32; 3] = [255, TABLE_MAIN, 253];
 
 /// What the kernel does with a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -355,15 +352,6 @@ fn devices(context: &Context<'_>, wanted: Option<&Wanted>, taken: Taken<'_>) -> 
     }
 }
 
-/// Whether a rule is asked about a packet of this host's own, without a mark, to all of a prefix.
-fn concerns(rule: &PolicyRule, net: &IpNet) -> bool {
-    let to = rule.to.is_none_or(|to| to.contains(net));
-    let unmarked = rule.mark.is_none_or(|(value, _)| value == 0);
-    let here = rule.input.as_deref().is_none_or(|device| device == "lo");
-    let matches = to && unmarked && here && rule.from.is_none() && rule.output.is_none() && !rule.selective;
-    matches != rule.inverted
-}
-
 impl Context<'_> {
     fn encapsulation(&self, device: &str) -> Encapsulation {
         crate::audit::setting::device_encapsulation(device, self.kernel.link(device))
@@ -412,41 +400,16 @@ impl Context<'_> {
         is_single(&net) && endpoints.any(|endpoint| !self.is_ready(endpoint))
     }
 
-    /// `rules`: the policy rules in force, where they are known; else those that a kernel starts with.
+    /// What the kernel does with a packet of this host's own. `rules`: the policy rules in force, where they are known.
     fn taken(&self, net: IpNet, rules: Option<&[PolicyRule]>) -> Taken<'_> {
-        let address = net.addr();
-        if is_single(&net) && self.is_own_address(address) {
+        if is_single(&net) && self.is_own_address(net.addr()) {
             return Taken::Here;
         }
-        let Some(rules) = rules else {
-            return TABLES.iter().find_map(|table| self.found_in(*table, &net, None)).unwrap_or(Taken::Nowhere);
-        };
-        let mut from = 0;
-        for rule in rules.iter().filter(|rule| concerns(rule, &net)) {
-            if rule.priority < from {
-                continue;
-            }
-            match rule.action {
-                RuleAction::Table(table) => match self.found_in(table, &net, rule.suppress_length) {
-                    Some(taken) => return taken,
-                    None => continue,
-                },
-                RuleAction::Goto(target) => from = target,
-                RuleAction::Nop | RuleAction::Other(_) => {}
-                RuleAction::Blackhole | RuleAction::Unreachable | RuleAction::Prohibit => return Taken::Refused,
-            }
-        }
-        Taken::Nowhere
-    }
-
-    /// What a table has for all of a prefix; nothing is found by `throw`, or by a route as short as the rule suppresses.
-    fn found_in(&self, table: u32, net: &IpNet, suppressed: Option<u32>) -> Option<Taken<'_>> {
-        let route = self.kernel.lookup(table, net)?;
-        match route.kind {
-            RouteType::Throw => None,
-            _ if suppressed.is_some_and(|length| u32::from(route.destination.prefix_len()) <= length) => None,
-            RouteType::Local if is_single(net) => Some(Taken::Here),
-            _ => Some(Taken::By(route)),
+        match forward::decide(self.kernel, rules, &Packet::of_host(net)).outcome {
+            Outcome::Here => Taken::Here,
+            Outcome::By(route) => Taken::By(route),
+            Outcome::Refused => Taken::Refused,
+            Outcome::Nowhere => Taken::Nowhere,
         }
     }
 
