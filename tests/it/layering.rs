@@ -44,7 +44,7 @@ fn the_core_knows_no_tokio_no_etcd_no_netlink_no_clock_and_no_log() {
     let impure = [
         "tokio",
         "etcd_client",
-        "netlink",
+        "rtnetlink",
         "std::net::Tcp",
         "std::fs",
         "std::io",
