@@ -266,7 +266,7 @@ fn worlds(kind: &'static Kind, worlds: u64) {
         }
         // Worlds in which all is dropped, or nothing is, would show little.
         assert!((questions / 10..questions * 9 / 10).contains(&ways), "{ways} of {questions}");
-        println!("{questions} questions, {ways} with a way, no disagreement");
+        eprintln!("{questions} questions, {ways} with a way, no disagreement");
     });
 }
 
