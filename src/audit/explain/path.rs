@@ -123,7 +123,7 @@ impl Known<'_> {
                     _ => link,
                 }
             }
-            (Some(wanted), Taken::Nowhere) if wanted.expectation.need == Need::Required => {
+            (Some(wanted), Taken::Nowhere) if context.is_passed_over(wanted) => {
                 link.fault("no route leads there, by the policy rules of this host: see ip rule")
             }
             (Some(wanted), Taken::Nowhere) => match self.nobody_carries(context, net, wanted).as_slice() {
@@ -355,6 +355,12 @@ fn devices(context: &Context<'_>, wanted: Option<&Wanted>, taken: Taken<'_>) -> 
 impl Context<'_> {
     fn encapsulation(&self, device: &str) -> Encapsulation {
         crate::audit::setting::device_encapsulation(device, self.kernel.link(device))
+    }
+
+    /// The main table has a route that is required, and the policy rules do not come to it.
+    fn is_passed_over(&self, wanted: &Wanted) -> bool {
+        wanted.expectation.need == Need::Required
+            && self.kernel.route(&wanted.net).is_some_and(|route| route.kind != RouteType::Throw)
     }
 
     /// Nobody here programs the routes of the pool around a prefix.

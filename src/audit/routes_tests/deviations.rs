@@ -20,8 +20,9 @@ fn remote_block_route_missing_bird_owned() {
     assert_eq!(found(|it| done(without_birds(it))), missing);
     // Pool `disableBGPExport`.
     clean(|it| done(without_birds(it).pool("plain", |pool| pool.disable_bgp_export = true)));
-    // Mesh off, and nobody whom the datastore names carries them.
-    clean(|it| done(without_birds(it).bgp(|bgp| bgp.mesh = Some(false))));
+    // Mesh off and no BGPPeer: nobody carries them, which is one fault (J37).
+    let nobody = found(|it| done(without_birds(it).bgp(|bgp| bgp.mesh = Some(false))));
+    assert_eq!(nobody, ["none/no_session none -"]);
     // Mesh off, a BGPPeer with filters.
     clean(|it| {
         without_birds(it).bgp(|bgp| bgp.mesh = Some(false));

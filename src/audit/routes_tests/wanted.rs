@@ -224,9 +224,9 @@ fn j23_j24_only_along_sessions_and_where_bird_is_meant_to_run() {
         it.without("10.4.0.64/26");
     };
     assert_eq!(found(one), four[3..]);
-    // Without sessions: permitted, and its own blackhole all the same.
+    // Without sessions nobody carries the others' (J37), and its own blackhole is missing all the same.
     let unmeshed = silent(|it| done(it.bgp(|bgp| bgp.mesh = Some(false))));
-    assert_eq!(unmeshed, four[1..2]);
+    assert_eq!(unmeshed, [four[1], "none/no_session none -"]);
 }
 
 #[test]

@@ -3,16 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use calico_exporter::model::{EncapMode, Family, PoolClass, TunnelKind};
+use calico_exporter::audit::Backend;
+use calico_exporter::model::{AffinityState, EncapMode, Family, Name, Node, PoolClass, TunnelKind};
+use calico_exporter::state::ObjectId;
 
 use super::oracle::{Fault, Oracle};
 use super::wanted::Form;
+use super::world::Topology;
 
 impl Oracle<'_> {
     pub(super) fn host_faults(&self) -> BTreeSet<Fault> {
         let world = self.world;
         let me = world.me.to_string();
         let mut faults = BTreeSet::new();
+        if !self.has_node() {
+            // J35: nothing of this host is judged but this.
+            return [("calico_node_faults", "node_missing".to_owned(), me.clone(), me)].into();
+        }
         let mut devices: BTreeMap<&str, Option<IpAddr>> = BTreeMap::new();
         for net in self.destinations().iter().filter(|net| !world.is_dark(net)) {
             let mut wanted = self.wanted(net);
@@ -81,8 +88,11 @@ impl Oracle<'_> {
             (PoolClass::NoEncap, "none", set.felix_plain, set.bird_plain),
         ];
         for (class, name, felix, bird) in classes {
+            let runs = !matches!(world.backend, Backend::Vxlan | Backend::None);
             let reason = match (felix, bird) {
-                (true, true) => "both",
+                (true, true) if runs => "both",
+                (false, true) if !runs && class == PoolClass::Ipip => "neither",
+                (false, true) if runs && self.nobody_carries(class) => "no_session",
                 (false, false) if set.in_words => "neither",
                 _ => continue,
             };
@@ -92,6 +102,61 @@ impl Oracle<'_> {
             }
         }
         faults
+    }
+}
+
+impl Oracle<'_> {
+    /// This host's Node is there, readable or not.
+    pub(super) fn has_node(&self) -> bool {
+        self.world.node(&self.world.me).is_some() || self.world.node_is_dark(&self.world.me)
+    }
+
+    /// J37: there is somebody to learn the class's routes from, and nobody to bring them.
+    fn nobody_carries(&self, class: PoolClass) -> bool {
+        let world = self.world;
+        let dark = |id: &ObjectId| {
+            matches!(id, ObjectId::Node(_) | ObjectId::BgpPeer(_) | ObjectId::BgpConfiguration(_))
+                && world.objects[id].is_none()
+        };
+        let is = |id: &ObjectId| world.objects.get(id).is_some_and(Option::is_some);
+        let reflector = || world.nodes().any(|(_, node)| node.labels.get("reflector").is_some());
+        // What is deleted by name is not there: the mesh is on by default, and a peer that is gone joins nobody.
+        let mesh_is_off = is(&ObjectId::BgpConfiguration("default".into()));
+        let alone = mesh_is_off
+            && match world.topology {
+                Topology::Mesh | Topology::MeshOfTwoAs => false,
+                Topology::Nothing => true,
+                Topology::Reflectors => !is(&ObjectId::BgpPeer("peer".into())) || !reflector(),
+                Topology::Outside => !world.objects.keys().any(|id| matches!(id, ObjectId::BgpPeer(_))),
+            };
+        let held = |family: Family| {
+            world.affinities().any(|key| {
+                let other = key.owner.host().filter(|host| **host != world.me).and_then(|host| world.node(host));
+                let pool = world.pool_of(&key.cidr);
+                Family::of_net(&key.cidr) == family
+                    && key.state != AffinityState::Pending
+                    && other.is_some_and(|node| node.bgp_address(family).is_some())
+                    && pool.is_some_and(|pool| pool.class() == class && !pool.disable_bgp_export)
+                    && world.block(&key.cidr).is_some()
+            })
+        };
+        let mine = |family: &Family| world.node(&world.me).is_some_and(|node| node.bgp_address(*family).is_some());
+        self.bird_meant && alone && !world.objects.keys().any(dark) && Family::ALL.into_iter().filter(mine).any(held)
+    }
+
+    /// J34: Nodes that have another's address, in which families. (No tunnel of these worlds and no block has one.)
+    pub(super) fn duplicates(&self) -> BTreeSet<(String, Family)> {
+        let mut found = BTreeSet::new();
+        for (name, node) in self.world.nodes() {
+            for family in Family::ALL {
+                let address = node.routing_address(family);
+                let shares = |(other, it): (&Name, &Node)| other != name && it.routing_address(family) == address;
+                if address.is_some() && self.world.nodes().any(shares) {
+                    found.insert((name.to_string(), family));
+                }
+            }
+        }
+        found
     }
 }
 

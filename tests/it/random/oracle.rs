@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use calico_exporter::audit::Backend;
-use calico_exporter::model::{Family, Link, NextHop, Protocol, Route, RouteType, address_at, host_net, host_route};
+use calico_exporter::model::{
+    Family, Link, Name, NextHop, Protocol, Route, RouteType, address_at, host_net, host_route,
+};
 use calico_exporter::state::{Object, ObjectId};
 use ipnet::IpNet;
 
@@ -135,6 +137,10 @@ impl<'a> Oracle<'a> {
     /// J14–J20
     pub(super) fn route_faults(&self) -> BTreeSet<Fault> {
         let mut faults = BTreeSet::new();
+        if !self.has_node() {
+            return faults;
+        }
+        let duplicates = self.duplicates();
         for net in self.destinations() {
             if self.world.is_dark(&net) {
                 continue;
@@ -156,6 +162,10 @@ impl<'a> Oracle<'a> {
                 (Some(_), Some(_)) => None,
                 (Some(route), None) => self.unwanted(route).map(|(class, reason)| (class, reason, None)),
             };
+            // What follows from a Node's address is not told beside it (J34).
+            let follows = |host: &Name| duplicates.contains(&(host.to_string(), Family::of_net(&net)));
+            let fault =
+                fault.filter(|(_, _, host)| !host.as_ref().is_some_and(|it| *it != self.world.me && follows(it)));
             if let Some((class, reason, host)) = fault {
                 let subject = host_route(&net).map_or(net.to_string(), |it| it.to_string());
                 let host = host.as_ref().unwrap_or(&self.world.me).to_string();

@@ -121,6 +121,14 @@ impl World {
         self.objects.iter().any(|(id, it)| matches!(id, ObjectId::Block(cidr) if it.is_none() && cidr.contains(net)))
     }
 
+    /// All keys that can be read.
+    pub(super) fn affinities(&self) -> impl Iterator<Item = &BlockAffinity> {
+        self.readable().filter_map(|it| match it {
+            Object::Affinity(key) => Some(key),
+            _ => None,
+        })
+    }
+
     /// Keys of hosts that can be read.
     pub(super) fn keys(&self, cidr: &IpNet) -> Vec<&BlockAffinity> {
         let keys = self.readable().filter_map(|it| match it {
