@@ -78,6 +78,10 @@ pub struct Auditor {
     /// Handles and endpoints that the last sweep could not read.
     swept_unreadable: BTreeMap<ObjectId, UnreadableValue>,
     persistence: Persistence,
+    /// Calico's IPAM was in use at the last look.
+    ipam_calicos: bool,
+    /// The last sweep saw a handle.
+    swept_handles: bool,
     /// Which endpoints use a Node's tunnel address, as the last sweep saw it.
     tunnel_users: BTreeMap<IpAddr, EndpointId>,
     /// Nodes' own addresses and their tunnels'.
@@ -112,6 +116,8 @@ impl Auditor {
             swept: 0,
             swept_unreadable: BTreeMap::new(),
             persistence: Persistence::default(),
+            ipam_calicos: false,
+            swept_handles: false,
             tunnel_users: BTreeMap::new(),
             node_addresses: BTreeSet::new(),
             addresses: Vec::new(),
@@ -187,7 +193,9 @@ impl Auditor {
         };
         // An endpoint that takes or leaves a tunnel's address says as much as the block does (J13).
         let used = changes.addresses.iter().any(|address| self.node_addresses.contains(address));
-        if first || changes.everything || used || changes.cidrs.iter().any(concerns) {
+        let ipam_calicos = self.is_ipam_calicos(datastore);
+        let begins = std::mem::replace(&mut self.ipam_calicos, ipam_calicos) != ipam_calicos;
+        if first || begins || changes.everything || used || changes.cidrs.iter().any(concerns) {
             self.look_at_node_addresses(datastore, now);
         }
         let moved = first || changes.everything || changes.handles;
@@ -207,7 +215,7 @@ impl Auditor {
             for id in datastore.unreadable().keys() {
                 sweep.unreadable(id);
             }
-            self.settle_sweep(sweep.finish(datastore), now);
+            self.settle_sweep(datastore, sweep.finish(datastore), now);
         }
     }
 
@@ -217,6 +225,9 @@ impl Auditor {
         } else {
             tunnel_addresses::judge_with(datastore, |address| self.tunnel_users.get(&address))
         };
+        if !self.is_ipam_calicos(datastore) {
+            self.addresses.retain(|finding| finding.label("reason") != Some("not_allocated"));
+        }
         self.addresses.extend(node_addresses::judge(datastore));
         self.notes = node_addresses::notes(datastore);
         let keys: BTreeSet<_> = self.addresses.iter().map(address_key).collect();
@@ -229,7 +240,7 @@ impl Auditor {
     /// Takes in what a sweep found that saw everything. One that broke off is simply begun anew.
     pub fn take_sweep(&mut self, state: &State, swept: Swept, now: Now) {
         if state.in_sync(Side::Datastore) && self.ipam_looked {
-            self.settle_sweep(swept, now);
+            self.settle_sweep(&state.datastore, swept, now);
             self.look_at_node_addresses(&state.datastore, now);
         }
     }
@@ -239,11 +250,15 @@ impl Auditor {
         self.swept_unreadable.get(id).is_some_and(|value| value.why == *why)
     }
 
-    fn settle_sweep(&mut self, swept: Swept, now: Now) {
+    fn settle_sweep(&mut self, datastore: &Datastore, swept: Swept, now: Now) {
         self.leaks_judged = true;
-        let Swept { candidates, tunnel_users, unreadable } = swept;
+        let Swept { mut candidates, tunnel_users, unreadable, has_handles } = swept;
         self.swept_unreadable = unreadable;
         self.tunnel_users = tunnel_users;
+        self.swept_handles = has_handles;
+        if !self.is_ipam_calicos(datastore) {
+            candidates.clear();
+        }
         // A dump does not move: everything in it is judged at once (J6).
         let live = self.options.ipam.as_ref().is_some_and(|it| it.live);
         self.leaks = if live {
@@ -251,6 +266,11 @@ impl Auditor {
         } else {
             candidates.into_iter().map(|candidate| candidate.finding).collect()
         };
+    }
+
+    /// Whether Calico's IPAM is in use, as far as is known: else addresses are somebody else's to give out (J38).
+    fn is_ipam_calicos(&self, datastore: &Datastore) -> bool {
+        datastore.has_ipam() || self.swept_handles
     }
 
     /// What stands now.

@@ -30,7 +30,7 @@ impl CannotTell {
     pub fn of_datastore(datastore: &Datastore, dumped: bool) -> Option<CannotTell> {
         let absent = |kind: &Kind| !has(datastore, *kind);
         let missing: Vec<Kind> = [Kind::Node, Kind::Pool].into_iter().filter(absent).collect();
-        if dumped && !missing.is_empty() && has_ipam(datastore) {
+        if dumped && !missing.is_empty() && datastore.has_ipam() {
             return Some(CannotTell::Part(missing));
         }
         (!datastore.was_seen()).then_some(CannotTell::Empty)
@@ -73,23 +73,12 @@ impl fmt::Display for CannotTell {
     }
 }
 
-/// Whether Calico's IPAM has left anything (J38): where it has not, addresses are somebody else's to give out.
-pub fn has_ipam(datastore: &Datastore) -> bool {
-    [Kind::Block, Kind::Affinity, Kind::Handle, Kind::IpamConfig].into_iter().any(|kind| has(datastore, kind))
-}
-
 /// Whether an object of the kind is there, readable or not.
 fn has(datastore: &Datastore, kind: Kind) -> bool {
     let readable = match kind {
-        Kind::Block => datastore.blocks().next().is_some(),
-        Kind::Affinity => datastore.affinities().next().is_some(),
-        Kind::Handle => !datastore.handles().is_empty(),
-        Kind::IpamConfig => datastore.has_ipam_config(),
         Kind::Pool => !datastore.pools().is_empty(),
         Kind::Node => !datastore.nodes().is_empty(),
-        Kind::Reservation | Kind::Endpoint | Kind::Felix | Kind::BgpConfiguration | Kind::BgpPeer | Kind::Cluster => {
-            false
-        }
+        _ => false,
     };
     readable || datastore.has_unreadable(kind)
 }

@@ -259,7 +259,9 @@ mod tests {
     use crate::audit::sample::{self, Cluster, attribute, load_balancer, machine, net, pod, tunnel};
     use crate::model::{AttributeKind, TunnelKind};
 
-    const WEB: &str = "k8s-pod-network.id-web";
+    fn web_handle() -> Name {
+        sample::handle("web").into()
+    }
 
     /// A pod with addresses of both families and two in one block, and one of everything else that has a handle.
     fn healthy() -> Cluster {
@@ -288,7 +290,7 @@ mod tests {
     }
 
     fn web(cluster: &mut Cluster) -> &mut std::collections::BTreeMap<IpNet, i64> {
-        cluster.handles.get_mut(WEB).unwrap()
+        cluster.handles.get_mut(&web_handle()).unwrap()
     }
 
     #[test]
@@ -346,14 +348,14 @@ mod tests {
     #[test]
     fn an_allocation_without_its_handle() {
         let missing = |it: &mut Cluster| {
-            it.handles.remove(WEB);
+            it.handles.remove(&web_handle());
         };
         // Three addresses in two blocks, one finding.
-        assert_eq!(found(missing), [format!("missing_handle {WEB} h1")]);
+        assert_eq!(found(missing), [format!("missing_handle {} h1", web_handle())]);
         // One that cannot be read exists.
         clean(|it| {
             missing(it);
-            it.unreadable.push(ObjectId::Handle(WEB.into()));
+            it.unreadable.push(ObjectId::Handle(web_handle()));
         });
         // In a block that cannot be read there are no allocations to speak of.
         clean(|it| {
@@ -367,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_handle_that_counts_too_few() {
-        let under = [format!("under_count {WEB} h1")];
+        let under = [format!("under_count {} h1", web_handle())];
         let count = |count: i64| {
             move |it: &mut Cluster| {
                 web(it).insert(net("10.0.0.0/26"), count);
@@ -385,13 +387,13 @@ mod tests {
         );
         assert_eq!(
             found(|it| {
-                it.handles.insert(WEB.into(), [(net("10.0.0.64/26"), 9)].into());
+                it.handles.insert(web_handle(), [(net("10.0.0.64/26"), 9)].into());
             }),
             under
         );
         assert_eq!(
             found(|it| {
-                it.handles.insert(WEB.into(), [].into());
+                it.handles.insert(web_handle(), [].into());
             }),
             under
         );

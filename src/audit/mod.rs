@@ -50,7 +50,7 @@ pub(crate) mod testing;
 
 pub use auditor::{AuditOptions, Auditor, Judged};
 pub use bgp::{Reach, Sessions};
-pub use cannot_tell::{CannotTell, has_ipam};
+pub use cannot_tell::CannotTell;
 pub use causes::{Cause, CauseKind};
 pub use doubts::Urgency;
 pub use finding::{Candidate, Finding, Labels, Metric};

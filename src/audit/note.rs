@@ -4,7 +4,6 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use super::cannot_tell::has_ipam;
 use super::node_addresses::listed;
 use crate::model::Name;
 use crate::state::Datastore;
@@ -28,7 +27,7 @@ pub enum Note {
 impl Note {
     /// Whether anything is left by Calico's IPAM at all.
     pub(super) fn of_ipam(datastore: &Datastore) -> Option<Note> {
-        (!has_ipam(datastore)).then_some(Note::NoIpam)
+        (!datastore.has_ipam()).then_some(Note::NoIpam)
     }
 }
 

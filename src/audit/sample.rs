@@ -41,13 +41,24 @@ pub(crate) fn attribute(kind: AttributeKind, handle: Option<&str>) -> Attribute 
     Attribute { handle: handle.map(Name::from), ..Attribute::new(kind) }
 }
 
+/// The id of the container that has this name, in the form that runtimes give them.
+pub(crate) fn container(name: &str) -> String {
+    let digits: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("{digits:0>64}")
+}
+
+/// The handle of a pod's allocation.
+pub(crate) fn handle(name: &str) -> String {
+    format!("k8s-pod-network.{}", container(name))
+}
+
 /// A pod's allocation.
 pub(crate) fn pod(node: &str, name: &str) -> Attribute {
     Attribute {
         node: Some(node.into()),
         namespace: Some("default".into()),
         pod: Some(name.into()),
-        ..attribute(AttributeKind::Workload, Some(&format!("k8s-pod-network.id-{name}")))
+        ..attribute(AttributeKind::Workload, Some(&handle(name)))
     }
 }
 
@@ -86,7 +97,7 @@ pub(crate) fn endpoint(node: &str, name: &str, addresses: &[&str]) -> WorkloadEn
         id: EndpointId::of_pod(node, "default", name),
         node: node.into(),
         pod: name.into(),
-        container_id: format!("id-{name}").into(),
+        container_id: container(name).into(),
         interface: format!("cali{name}").into(),
         addresses: addresses.iter().map(|address| ip(address)).collect(),
         floating: Vec::new(),

@@ -121,6 +121,8 @@ pub(super) struct Setting {
     pub felix_routes_blocks: bool,
     /// WireGuard encrypts between hosts: BIRD leaves its routes to peers that have a key out (3.33).
     pub wireguard: bool,
+    /// Machines of OpenStack run here, to which Neutron gives addresses.
+    pub openstack: bool,
     /// Felix programs floating addresses: it is told to, or the orchestrator is OpenStack (reference 4.5).
     pub floating_ips: bool,
     /// eBPF: one VXLAN device carries both families, and may have no address.
@@ -199,6 +201,7 @@ impl Setting {
         let certain = !datastore.has_unreadable(Kind::Felix);
         let any_tunnel = wireguard
             || datastore.pools().values().any(|pool| matches!(pool.class(), PoolClass::Vxlan | PoolClass::Ipip));
+        let openstack = datastore.cluster().is_some_and(|cluster| cluster.has_type("openstack"));
         let prefixes = first(&sources, |it| it.interface_prefix.clone()).unwrap_or_else(|| "cali".to_owned());
         let source = first(&sources, |it| it.route_source.clone());
         let unreadable = |name: &str| {
@@ -220,8 +223,8 @@ impl Setting {
             vxlan_vni: certain.then(|| first(&sources, |it| it.vxlan_vni).unwrap_or(VXLAN_VNI)),
             vxlan_port: certain.then(|| first(&sources, |it| it.vxlan_port).unwrap_or(VXLAN_PORT)),
             wireguard_of,
-            floating_ips: first(&sources, |it| it.floating_ips).unwrap_or(false)
-                || datastore.cluster().is_some_and(|cluster| cluster.has_type("openstack")),
+            openstack,
+            floating_ips: first(&sources, |it| it.floating_ips).unwrap_or(false) || openstack,
             bpf: first(&sources, |it| it.bpf_enabled).unwrap_or(false),
             ownership: Ownership::of(first(&sources, |it| it.program_cluster_routes), bgp, minor, any_tunnel),
             ownership_unknown: unreadable(&own) || unreadable("default"),

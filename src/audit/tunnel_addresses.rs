@@ -9,6 +9,7 @@
 //!   handle nor attributes (very old Calico). So an address that is free, resting, in no block, or allocated to another
 //!   node, for another device or to a load balancer is not allocated. A handle without attributes is a workload's
 //!   (`allocateip.go`), not a tunnel's.
+//! - On Windows the address is one of those that its host's block keeps back (J33).
 //! - Pools are not asked: an address in a disabled pool or in none has to be allocated as well.
 //! - In a dark CIDR, and where a bad attribute index hides the allocation, nothing follows from the block: neither
 //!   `not_allocated` nor `owned_by_pod` by its allocation. What follows from Nodes and endpoints alone stays (J1).
@@ -19,7 +20,7 @@ use std::net::IpAddr;
 
 use super::leaks::{Holder, Place, owner};
 use super::{Finding, Metric};
-use crate::model::{Attribute, EndpointId, Family, Mac, Name, TunnelKind, host_net};
+use crate::model::{Attribute, AttributeKind, EndpointId, Family, Mac, Name, TunnelKind, host_net};
 use crate::state::Datastore;
 
 /// Those reasons of `calico_tunnel_faults` that are judged here.
@@ -93,6 +94,9 @@ fn judge_claim(datastore: &Datastore, address: IpAddr, claim: Claim<'_>, user: O
     }
     let place = Place::of(datastore, address);
     let expected = format!("allocated as {} to {node}", kind.attribute());
+    if is_windows(place, node, kind) {
+        return None;
+    }
     let actual = match place.holder {
         Holder::Hidden => return None,
         Holder::Nobody if place.block.is_none() => "in no block".to_owned(),
@@ -119,6 +123,12 @@ fn judge_claim(datastore: &Datastore, address: IpAddr, claim: Claim<'_>, user: O
             "Restart calico-node on {node}: when it starts, it gives the tunnel an address that is its own."
         ));
     Some(finding)
+}
+
+/// A Windows host's own VXLAN address, which its block keeps back with the gateway's and the last one (J33).
+fn is_windows(place: Place<'_>, node: &Name, kind: TunnelKind) -> bool {
+    let reserved = place.holder.attribute().is_some_and(|it| it.kind == AttributeKind::WindowsReserved);
+    reserved && kind == TunnelKind::VxlanV4 && place.block.and_then(|block| block.host()) == Some(node)
 }
 
 /// What `allocateip` writes, or what Calico wrote before it knew handles and attributes.
@@ -155,7 +165,6 @@ fn owned_by_pod(address: IpAddr, claim: Claim<'_>, how: &str) -> Finding {
 mod tests {
     use super::*;
     use crate::audit::sample::{self, Cluster, attribute, endpoint, ip, load_balancer, net, tunnel};
-    use crate::model::AttributeKind;
     use crate::state::ObjectId;
 
     fn healthy() -> Cluster {
@@ -222,6 +231,31 @@ mod tests {
             it.blocks.remove(&cidr);
             it.unreadable.push(ObjectId::Block(cidr));
         });
+    }
+
+    #[test]
+    fn a_windows_hosts_address_is_one_that_its_block_keeps_back() {
+        let windows = |it: &mut Cluster| {
+            let kept = || attribute(AttributeKind::WindowsReserved, Some("windows-reserved-ipam-handle"));
+            it.block("10.0.1.0/26", "host:h2");
+            for address in ["10.0.1.0", "10.0.1.1", "10.0.1.2", "10.0.1.63"] {
+                it.allocate(address, kept());
+            }
+            it.tunnel("h2", TunnelKind::VxlanV4, "10.0.1.1");
+        };
+        clean(windows);
+        // Not of another host's block, and not for another tunnel.
+        let borrowed = |it: &mut Cluster| {
+            windows(it);
+            it.blocks.get_mut(&net("10.0.1.0/26")).unwrap().owner = crate::model::BlockOwner::parse("host:h1");
+        };
+        assert_eq!(found(borrowed), ["not_allocated 10.0.1.1 vxlan.calico h2"]);
+        let ipip = |it: &mut Cluster| {
+            windows(it);
+            it.tunnel("h2", TunnelKind::VxlanV4, "10.0.0.3");
+            it.tunnel("h2", TunnelKind::Ipip, "10.0.1.1");
+        };
+        assert_eq!(found(ipip), ["not_allocated 10.0.1.1 tunl0 h2"]);
     }
 
     #[test]

@@ -164,8 +164,9 @@ macro_rules! series {
 
 series! {
     IPPOOL_INFO = Info "calico_ippool_info" by Ipam
-        { ippool: open, cidr: open, block_size: open, ipip_mode: open, vxlan_mode: open, disabled: || vec!["true", "false"] }
-        "An IP pool's configuration, always 1.";
+        { ippool: open, cidr: open, block_size: open, ipip_mode: open, vxlan_mode: open, disabled: || vec!["true", "false"],
+          assignment: || vec!["automatic", "manual", "load_balancer"] }
+        "An IP pool's configuration, always 1. `assignment`: who claims its blocks: hosts by themselves, whoever asks for an address, or Services.";
     IPPOOL_ADDRESSES = Gauge "calico_ippool_addresses" by Ipam { ippool: open, state: || POOL_STATES.to_vec() }
         "Addresses of an IP pool by state. The states add up to the pool's size; `lost` is in no list of its block and will never be handed out again. The pool `no_ippool` stands for blocks outside every pool.";
     IPPOOL_BLOCKS = Gauge "calico_ippool_blocks" by Ipam { ippool: open }

@@ -70,7 +70,13 @@ fn pools(ipam: &IpamReport, out: &mut dyn Exposition) -> fmt::Result {
         for (name, pool) in ipam.pools.iter().filter_map(|(name, figures)| Some((name, figures.pool.as_ref()?))) {
             let (cidr, block_size) = (pool.cidr.to_string(), pool.block_size.to_string());
             let disabled = if pool.disabled { "true" } else { "false" };
-            let labels = [name, cidr.as_str(), &block_size, pool.ipip.as_str(), pool.vxlan.as_str(), disabled];
+            let assignment = match (pool.load_balancer, pool.manual) {
+                (true, _) => "load_balancer",
+                (false, true) => "manual",
+                (false, false) => "automatic",
+            };
+            let labels =
+                [name, cidr.as_str(), &block_size, pool.ipip.as_str(), pool.vxlan.as_str(), disabled, assignment];
             samples.sample(&labels, Value::Whole(1))?;
         }
         Ok(())

@@ -231,6 +231,9 @@ impl AllocationBlock {
     /// Blocks larger than this are not legal in Calico (`blockSize` 20–32, 116–128) and are treated as ending here.
     pub const MAX_SIZE: u32 = 1 << 16;
 
+    /// The shortest and the longest prefix that Calico lets a block have, IPv4 and IPv6.
+    pub const LENGTHS: [(u8, u8); 2] = [(20, 32), (116, 128)];
+
     /// A block of which nothing is written but its CIDR.
     pub fn new(cidr: IpNet) -> AllocationBlock {
         AllocationBlock {

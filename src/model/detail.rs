@@ -40,14 +40,15 @@ impl Detail {
 pub struct HandleDigest {
     /// Of the whole id, in two halves: a structure of words only has no gap.
     id: [u32; 2],
+    /// 0 where the handle names no container.
     container: u32,
 }
 
 impl HandleDigest {
     fn of(handle: &str) -> HandleDigest {
         let number = Self::number_of(handle);
-        let container = handle.rsplit('.').next().unwrap_or_default();
-        HandleDigest { id: [(number >> 32) as u32, number as u32], container: Self::container_of(container) }
+        let container = container_in(handle).map_or(0, Self::container_of);
+        HandleDigest { id: [(number >> 32) as u32, number as u32], container }
     }
 
     /// The number that stands for an id. With a million ids, that two of them share one is a chance of one in forty
@@ -68,10 +69,25 @@ impl HandleDigest {
         u64::from(self.id[0]) << 32 | u64::from(self.id[1])
     }
 
-    /// Whether the handle is one of this container (which must have a name), as far as a digest tells.
-    pub fn is_of(self, container: &str) -> bool {
-        self.container == Self::container_of(container)
+    /// Whether the handle names another container than this one, as far as a digest tells.
+    pub fn names_another(self, container: &str) -> bool {
+        self.container != 0 && is_container_id(container) && self.container != Self::container_of(container)
     }
+}
+
+/// The id of a container, as every runtime makes them: 64 hexadecimal digits.
+fn is_container_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The container that a handle names. Old CNI plugins wrote `namespace.pod`, or names of sandboxes, which name none (J10).
+fn container_in(handle: &str) -> Option<&str> {
+    handle.rsplit('.').next().filter(|last| last.len() < handle.len() && is_container_id(last))
+}
+
+/// Whether a handle names another container than this one: only where both are ids (J10).
+pub(crate) fn names_another_container(handle: &str, container: &str) -> bool {
+    is_container_id(container) && container_in(handle).is_some_and(|named| named != container)
 }
 
 /// `<network>.<containerID>`, and neither a machine's nor of any other form.

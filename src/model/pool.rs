@@ -103,6 +103,12 @@ impl IpPool {
         }
     }
 
+    /// Whether hosts claim its blocks by themselves, for their pods and tunnels: not where it is disabled, for Services
+    /// alone, or given out by request only (J31).
+    pub fn is_claimed_by_hosts(&self) -> bool {
+        !self.disabled && !self.load_balancer && !self.manual
+    }
+
     /// The pool's family.
     pub fn family(&self) -> Family {
         Family::of_net(&self.cidr)

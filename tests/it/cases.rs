@@ -1,5 +1,5 @@
-//! Small clusters rebuilt from public reports, each with its right answer: from files, from a real etcd where the case is
-//! etcd's, and by `serve` as by `check`.
+//! Small clusters rebuilt from public reports, each with its right answer, and a healthy one of each flavour of Calico,
+//! which is silent: from files, from a real etcd or a real API server as the cluster has it, and by `serve` as by `check`.
 
 use std::path::Path;
 
@@ -10,9 +10,11 @@ use crate::fixtures::folder;
 use crate::support::etcd::Etcd;
 use crate::support::exporter::{Exporter, findings, run};
 
-/// One case of `tests/fixtures/cases`.
+/// One case.
 struct Case {
-    /// Its folder. Every `.json` but `routes.json` and `links.json` is the datastore's.
+    /// `cases` or `flavours`, in `tests/fixtures`.
+    kind: &'static str,
+    /// Its folder there. Every `.json` but `routes.json` and `links.json` is the datastore's.
     folder: &'static str,
     /// Whose routes are judged, where they were recorded.
     node: Option<&'static str>,
@@ -36,8 +38,21 @@ struct Explain {
     never: &'static [&'static str],
 }
 
-const HEALTHY: Case =
-    Case { folder: "", node: None, flags: &[], exit: 0, findings: &[], says: &["nothing is wrong"], explains: &[] };
+impl Explain {
+    const OK: Explain = Explain { subject: "", exit: 0, says: &[], never: &["FAULT"] };
+    const CANNOT_TELL: Explain = Explain { exit: 2, ..Explain::OK };
+}
+
+const HEALTHY: Case = Case {
+    kind: "cases",
+    folder: "",
+    node: None,
+    flags: &[],
+    exit: 0,
+    findings: &[],
+    says: &["nothing is wrong"],
+    explains: &[],
+};
 
 const CASES: &[Case] = &[
     Case {
@@ -85,6 +100,11 @@ const CASES: &[Case] = &[
         ..HEALTHY
     },
     Case {
+        folder: "14-handles-of-an-old-cni-plugin",
+        explains: &[Explain { subject: "192.168.106.67", says: &["endpoint         ok"], ..Explain::CANNOT_TELL }],
+        ..HEALTHY
+    },
+    Case {
         folder: "24-ipv6-off-in-felix",
         node: Some("master"),
         exit: 1,
@@ -106,6 +126,32 @@ const CASES: &[Case] = &[
         folder: "33-ipam-prefix-only",
         exit: 2,
         says: &["no Nodes and no IPPools", "etcdctl get --prefix /calico -w json"],
+        ..HEALTHY
+    },
+    Case {
+        folder: "25-canal-healthy",
+        node: Some("prod-master-1"),
+        flags: &["--kubernetes.use-pod-cidr"],
+        explains: &[Explain { subject: "10.42.1.5", never: &["FAULT", "lost", "allocated"], ..Explain::OK }],
+        ..HEALTHY
+    },
+    Case { folder: "28-windows-healthy", node: Some("lin1"), ..HEALTHY },
+    Case {
+        folder: "34-host-local-bird-healthy",
+        node: Some("192.168.1.4"),
+        flags: &["--kubernetes.use-pod-cidr"],
+        explains: &[
+            Explain { subject: "172.16.1.4", never: &["FAULT", "lost", "allocated"], ..Explain::OK },
+            Explain { subject: "192.168.0.4", says: &["172.16.1.0/24 via 192.168.0.4 dev tunl0"], ..Explain::OK },
+            Explain { subject: "default/nginx-s2w9w", never: &["FAULT", "lost", "allocated"], ..Explain::OK },
+        ],
+        ..HEALTHY
+    },
+    Case {
+        folder: "36-host-local-not-told",
+        node: Some("192.168.1.4"),
+        says: &["nothing is wrong", "is IPAM host-local? --kubernetes.use-pod-cidr"],
+        explains: &[Explain { subject: "172.16.1.4", never: &["FAULT"], ..Explain::CANNOT_TELL }],
         ..HEALTHY
     },
     Case { folder: "44c-spurious-32-cross-subnet", node: Some("n1"), ..HEALTHY },
@@ -152,9 +198,40 @@ const CASES: &[Case] = &[
     },
 ];
 
+const fn flavour(folder: &'static str, node: &'static str, flags: &'static [&'static str]) -> Case {
+    Case { kind: "flavours", folder, node: Some(node), flags, ..HEALTHY }
+}
+
+/// A healthy cluster of each flavour and of some versions.
+const FLAVOURS: &[Case] = &[
+    flavour("aks-policy-only", "aks-pool1-0", &[]),
+    flavour("calico-v3.0-etcd", "m", &[]),
+    flavour("calico-v3.33-felix-ipip", "h-1", &[]),
+    flavour("charmed-etcd-peers", "juju-1", &[]),
+    flavour("dual-stack-ipv4-host", "old-1", &[]),
+    flavour("eks-policy-only", "ip-10-3-1-20.ec2.internal", &[]),
+    flavour("gke-policy-only", "gke-a-1", &["--kubernetes.use-pod-cidr", "--calico.backend", "none"]),
+    flavour("gke-policy-only", "gke-a-1", &[]),
+    flavour("kops-ipip-cross-subnet", "i-0aa1", &[]),
+    flavour("kubespray-ipip-etcd", "node1", &[]),
+    flavour("microk8s-vxlan", "mk8s-a", &["--calico.backend", "vxlan"]),
+    flavour("openshift-vxlan-cross-subnet", "master-0", &[]),
+    flavour("openstack-neutron", "compute-1", &[]),
+    flavour("rke2-canal", "server-1", &["--kubernetes.use-pod-cidr"]),
+    // As a host runs it: no endpoint is listed.
+    flavour("kubespray-ipip-etcd", "node1", &["--no-collector.ipam"]),
+    flavour("openstack-neutron", "compute-1", &["--no-collector.ipam"]),
+    flavour("calico-v3.33-felix-ipip", "h-1", &["--no-collector.ipam", "--routes.watch", "affinities"]),
+    flavour("openshift-vxlan-cross-subnet", "master-0", &["--no-collector.ipam", "--routes.watch", "affinities"]),
+];
+
+fn all() -> impl Iterator<Item = &'static Case> {
+    CASES.iter().chain(FLAVOURS)
+}
+
 impl Case {
     fn path(&self, name: &str) -> String {
-        folder("cases").join(self.folder).join(name).to_str().unwrap().to_owned()
+        folder(self.kind).join(self.folder).join(name).to_str().unwrap().to_owned()
     }
 
     fn has(&self, name: &str) -> bool {
@@ -163,7 +240,7 @@ impl Case {
 
     /// The datastore as files.
     fn files(&self) -> Vec<String> {
-        let names = std::fs::read_dir(folder("cases").join(self.folder)).unwrap();
+        let names = std::fs::read_dir(folder(self.kind).join(self.folder)).unwrap();
         let mut names: Vec<String> = names.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
         names.retain(|name| !["routes.json", "links.json"].contains(&&**name));
         names.sort();
@@ -228,7 +305,7 @@ impl Case {
 
 #[test]
 fn each_case_has_its_answer_from_files() {
-    for case in CASES {
+    for case in all() {
         case.check(&case.files(), "files");
         case.explain(&case.files());
     }
@@ -236,7 +313,7 @@ fn each_case_has_its_answer_from_files() {
 
 #[test]
 fn each_case_is_served_as_it_is_checked() {
-    for case in CASES.iter().filter(|case| case.exit != 2) {
+    for case in all().filter(|case| case.exit != 2) {
         let words: Vec<String> = case.files().into_iter().chain(case.beside()).collect();
         let exporter = Exporter::start(&words.iter().map(String::as_str).collect::<Vec<_>>());
         exporter.until_ready();
@@ -248,22 +325,73 @@ fn each_case_is_served_as_it_is_checked() {
 async fn each_case_of_etcd_has_its_answer_from_a_real_etcd() {
     let Some(etcd) = Etcd::start().await else { return };
     // A part of a dump is all that an etcd has.
-    for case in CASES.iter().filter(|case| case.has("etcd.json") && case.exit != 2) {
+    for case in all().filter(|case| case.has("etcd.json") && case.exit != 2) {
         etcd.client().await.delete("/", Some(DeleteOptions::new().with_prefix())).await.unwrap();
         etcd.put_all(&pairs(Path::new(&case.path("etcd.json")))).await;
         let datastore = ["--etcd.endpoints".to_owned(), etcd.url()];
         case.check(&datastore, "etcd");
         case.explain(&datastore);
+        if !case.findings.is_empty() {
+            continue;
+        }
+        // A host's exporter lists no endpoint: not even a difference waits for its grace once those it asks for are known.
+        let words: Vec<String> = datastore.into_iter().chain(case.beside()).collect();
+        let exporter = Exporter::start(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        exporter.until_ready();
+        exporter.until(case.folder, |scrape| scrape.sum("calico_routes_pending") == 0.0);
+        assert_eq!(exporter.findings(), [""; 0], "{}: {}", case.folder, exporter.log());
     }
+}
+
+/// Nodes and Pods of a list, and Calico's resources, put behind a real API server.
+#[cfg(feature = "kubernetes")]
+#[tokio::test]
+async fn each_flavour_of_the_kubernetes_datastore_is_silent_from_a_real_api_server() {
+    use crate::support::exporter::program;
+    use crate::support::kube::{ApiServer, V1, folder as place};
+
+    for case in FLAVOURS.iter().filter(|case| case.has("kdd.json") && !case.flags.contains(&"--no-collector.ipam")) {
+        let Some(server) = ApiServer::start(V1).await else { return };
+        let list: serde_json::Value = serde_json::from_slice(&std::fs::read(case.path("kdd.json")).unwrap()).unwrap();
+        for item in list["items"].as_array().unwrap() {
+            if let Some(namespace) = item["metadata"]["namespace"].as_str() {
+                server.ensure_namespace(namespace).await;
+            }
+            server.create(&place(item), item).await;
+        }
+        let mut check = program();
+        check.env("KUBECONFIG", server.kubeconfig()).args([
+            "check",
+            "--settle",
+            "0s",
+            "--datastore.type",
+            "kubernetes",
+        ]);
+        let output = check.args(case.beside()).output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{}: {said}", case.folder);
+        assert!(said.contains("nothing is wrong"), "{}: {said}", case.folder);
+    }
+}
+
+#[test]
+fn no_host_is_said_to_lack_a_block_of_a_pool_for_services() {
+    let case = CASES.iter().find(|case| case.folder == "46-load-balancer-pool").unwrap();
+    let words: Vec<String> = case.files().into_iter().chain(case.beside()).collect();
+    let exporter = Exporter::start(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let scrape = exporter.until_ready();
+    assert_eq!(scrape.value("calico_ippool_hosts_without_block", &[("ippool", "lb")]), Some(0.0));
+    let info = scrape.samples.keys().find(|(name, labels)| name == "calico_ippool_info" && labels["ippool"] == "lb");
+    assert_eq!(info.unwrap().1["assignment"], "load_balancer");
 }
 
 /// A case that no row names would show nothing.
 #[test]
-#[ignore = "not every case has its row yet"]
 fn every_case_has_its_row() {
-    let folders = std::fs::read_dir(folder("cases")).unwrap();
-    for entry in folders {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(CASES.iter().any(|case| case.folder == name), "{name}");
+    for kind in ["cases", "flavours"] {
+        for entry in std::fs::read_dir(folder(kind)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(all().any(|case| case.kind == kind && case.folder == name), "{name}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::{Context, Expectation, Need};
 use crate::audit::setting::Programmer;
-use crate::model::{AffinityState, AllocationBlock, IpPool, Name, host_net, host_route};
+use crate::model::{AffinityState, AllocationBlock, Family, IpPool, Name, host_net, host_route};
 use crate::state::ReadBlock;
 
 /// What is known of a block.
@@ -58,12 +58,23 @@ impl<'a> Context<'a> {
     }
 
     /// The blocks that decide about a destination and that nobody follows: those that a key claims around it, and the
-    /// one of its pool's block size.
+    /// one of its pool's block size. Where that is not there and no key claims any, the address may lie in one of another
+    /// size, whose key was released.
     pub(in crate::audit) fn questions(&self, destination: &IpNet) -> Vec<IpNet> {
         let mut blocks: Vec<IpNet> = self.datastore.keys_around(destination).collect();
         let pool = self.datastore.pool_of(destination);
-        let of_size = pool.and_then(|pool| IpNet::new(destination.addr(), pool.block_size).ok());
-        blocks.extend(of_size.map(|net| net.trunc()).filter(|net| net.contains(destination)));
+        let of_length = |length| IpNet::new(destination.addr(), length).ok().map(|net| net.trunc());
+        let of_size = pool.and_then(|pool| of_length(pool.block_size)).filter(|net| net.contains(destination));
+        if let (Some(pool), Some(of_size)) = (pool, of_size)
+            && blocks.is_empty()
+            && host_route(destination).is_some()
+            && self.datastore.read(&of_size).is_some_and(ReadBlock::is_absent)
+        {
+            let (shortest, longest) = AllocationBlock::LENGTHS[Family::of_net(destination) as usize];
+            let lengths = (shortest.max(pool.cidr.prefix_len())..=longest).filter(|it| *it != pool.block_size);
+            blocks.extend(lengths.filter_map(of_length));
+        }
+        blocks.extend(of_size);
         if host_route(destination).is_none() {
             blocks.push(*destination);
         }

@@ -92,6 +92,12 @@ impl Known<'_> {
     pub(super) fn block(&self, net: IpNet, of_address: bool) -> Link {
         let datastore = &self.state.datastore;
         let cidr = self.block_cidr(net);
+        if let Some(block) = datastore.block(&cidr).filter(|block| block.pod_cidr) {
+            let owner = block.owner.as_ref().map_or("nobody".to_owned(), BlockOwner::to_string);
+            return Link::new(LinkKind::Block, cidr)
+                .wanted("the podCIDR of one Node")
+                .actual(format!("the podCIDR of {owner}: host-local IPAM gives its addresses out"));
+        }
         let link = Link::new(LinkKind::Block, cidr).wanted("a block with one owner that has a confirmed key for it");
         let view = view_of(datastore, cidr);
         let link = link.actual(block_words(&view));
@@ -131,6 +137,11 @@ impl Known<'_> {
         let datastore = &self.state.datastore;
         let net = host_net(address);
         let subject = address.to_string();
+        if self.block_of(address).is_some_and(|block| block.pod_cidr) {
+            return Link::new(LinkKind::Address, &subject)
+                .wanted("an address of a podCIDR")
+                .actual("host-local IPAM gives it out, which leaves nothing to be read here");
+        }
         let link = Link::new(LinkKind::Address, &subject).wanted("allocated, once, with a handle that counts it");
         let of_address = |finding: &Finding| link_of(finding) == LinkKind::Address;
         let mut findings = self.block_findings(net, LinkKind::Address);

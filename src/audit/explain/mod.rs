@@ -207,14 +207,24 @@ impl<'a> Known<'a> {
 
     /// The allocation of an address: its block, ordinal and attribute.
     fn allocation(&self, address: IpAddr) -> Option<(&'a AllocationBlock, u32, Option<&'a Attribute>)> {
-        let block = self.block_of(address)?;
-        let ordinal = u32::try_from(crate::model::ordinal_of(&block.cidr, address)?).ok()?;
-        Some((block, ordinal, block.allocation(ordinal)?))
+        self.state.datastore.blocks_around(&host_net(address)).find_map(|block| {
+            let ordinal = u32::try_from(crate::model::ordinal_of(&block.cidr, address)?).ok()?;
+            Some((block, ordinal, block.allocation(ordinal)?))
+        })
     }
 }
 
 /// Explains a subject.
 pub(super) fn explain(known: &Known<'_>, subject: &Subject) -> Explanation {
+    let host = match subject {
+        // Some clusters call their hosts by their addresses.
+        Subject::Address(address) => {
+            let name = Name::from(address.to_string());
+            known.state.datastore.nodes().contains_key(&name).then_some(Subject::Host(name))
+        }
+        _ => None,
+    };
+    let subject = host.as_ref().unwrap_or(subject);
     let (links, left_out) = chain::of(known, subject);
     let verdict = verdict::of(known, subject, &links);
     Explanation {

@@ -53,8 +53,9 @@ impl Known<'_> {
         let devices = devices(&context, wanted.as_ref(), taken);
         let mut links: Vec<Link> = self.near_link(&devices).into_iter().collect();
         links.push(self.path(&context, net, wanted.as_ref(), taken));
-        let vxlan = devices.iter().find(|it| context.encapsulation(it) == Encapsulation::Vxlan);
-        if vxlan.is_some() {
+        // Of another program's tunnel (flannel's) nothing is known beneath.
+        let is_calicos = |it: &Name| context.setting.is_calico_device(it);
+        if devices.iter().any(|it| context.encapsulation(it) == Encapsulation::Vxlan && is_calicos(it)) {
             links.extend(self.layer_2(net, wanted.as_ref(), taken));
         }
         // A pod of this host whose device is not ready has no route, and no form that is expected: its endpoint names it.

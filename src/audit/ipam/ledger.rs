@@ -46,7 +46,7 @@ pub(super) struct PoolFacts {
     pub(super) pool: IpPool,
     /// Reserved addresses of the whole pool.
     reserved: u128,
-    /// Hosts that it selects.
+    /// Hosts that may claim blocks of it.
     selected: BTreeSet<Name>,
 }
 

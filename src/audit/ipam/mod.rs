@@ -180,7 +180,8 @@ impl IpamAudit {
             .iter()
             .map(|(name, pool)| {
                 let filter = selector(&pool.node_selector);
-                let chosen = |node: &Node| filter.as_ref().is_some_and(|filter| filter(node));
+                let chosen =
+                    |node: &Node| pool.is_claimed_by_hosts() && filter.as_ref().is_some_and(|filter| filter(node));
                 let selected = datastore.nodes().iter().filter(|(_, node)| chosen(node)).map(|(name, _)| name.clone());
                 (name.clone(), PoolFacts::new(pool, &self.reserved, selected.collect()))
             })

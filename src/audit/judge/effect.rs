@@ -20,7 +20,7 @@ impl Context<'_> {
             return None;
         }
         let arrives = self
-            .homes(&route.destination)
+            .homes(route)
             .into_iter()
             .any(|host| host != self.me && self.leads_to(route, host) && !self.steals(route, host));
         let class = self.class_by_form(route);
@@ -46,14 +46,17 @@ impl Context<'_> {
 
     /// The hosts where a destination is: those on whose tunnel the address is, else those that use it, else the owner
     /// of the block around it. More than one is a fault of its own, and each of them is right.
-    fn homes(&self, net: &IpNet) -> Vec<&Name> {
+    fn homes(&self, route: &Route) -> Vec<&Name> {
+        let net = &route.destination;
         let owner = self.block_around(net).and_then(|block| block.host());
         let Some(address) = host_route(net) else { return owner.into_iter().collect() };
         let tunnels: Vec<&Name> = self.datastore.tunnels_at(address).collect();
         if !self.reads && !self.questions(net).is_empty() {
-            // Before the block was read, only what it cannot change: its owner's own tunnel.
+            // Before the block was read, only what it cannot change: its owner's own tunnel, unless BIRD leads there,
+            // whose routes to single addresses have a form of their own.
             let owner = self.datastore.keys_around(net).find_map(|cidr| Some(self.datastore.key_of(&cidr)?.0));
-            return tunnels.into_iter().filter(|host| owner == Some(*host)).collect();
+            let certain = |host: &&Name| owner == Some(*host) && route.protocol != Protocol::BIRD;
+            return tunnels.into_iter().filter(certain).collect();
         }
         let users = || {
             let endpoints = self.datastore.endpoints_at(address).map(|endpoint| &endpoint.node);

@@ -79,7 +79,7 @@ impl Context<'_> {
     }
 
     /// Whether those say whose the destination is who are not heard here: endpoints that nobody lists, where IPAM is not
-    /// Calico's (J38), of a podCIDR (J39) or of an address that lies in no pool and no block, since it may be floating
+    /// Calico's or not alone (J38), of a podCIDR (J39) or of an address that lies in no pool and no block, since it may be floating
     /// (J25) or in a block outside all pools.
     fn is_of_others(&self, route: &Route, known: bool) -> bool {
         let destination = &route.destination;
@@ -90,7 +90,9 @@ impl Context<'_> {
         }
         let of_pod_cidr = self.block_around(destination).is_some_and(|block| block.pod_cidr);
         let outside = !known && (on_workload || !self.datastore.follows_blocks());
-        !self.datastore.knows_endpoints() && (without_ipam || of_pod_cidr || outside)
+        // Before its block was read, it may be one of Calico's after all.
+        let of_neutron = self.setting.openstack && (self.reads || self.questions(destination).is_empty());
+        !self.datastore.knows_endpoints() && (without_ipam || of_neutron || of_pod_cidr || outside)
     }
 
     /// Calico's routes that are expected by nobody and are no fault (J16).

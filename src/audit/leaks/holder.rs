@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use crate::model::{AllocationBlock, Attribute, AttributeKind, BlockOwner, Name, host_net, ordinal_of};
+use crate::model::{
+    AllocationBlock, Attribute, AttributeKind, BlockOwner, Name, host_net, names_another_container, ordinal_of,
+};
 use crate::state::Datastore;
 
 /// Who holds an address in the block that decides about it.
@@ -64,7 +66,7 @@ fn is_machine_handle(handle: &str) -> bool {
 /// The block that decides about an address, and who holds it there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
-    /// The most specific readable block around the address; of two that overlap only this one speaks.
+    /// The most specific readable block around the address that gives it to somebody; where none does, the most specific.
     pub(crate) block: Option<&'a AllocationBlock>,
     /// Its ordinal there, where it is one that a block of Calico's can have.
     pub(crate) ordinal: Option<u32>,
@@ -75,27 +77,22 @@ pub(crate) struct Place<'a> {
 impl<'a> Place<'a> {
     /// Looks an address up.
     pub(crate) fn of(datastore: &'a Datastore, address: IpAddr) -> Place<'a> {
-        let Some(block) = datastore.block_around(&host_net(address)) else {
+        let in_block = |block: &'a AllocationBlock| {
+            let ordinal = ordinal_of(&block.cidr, address).and_then(|ordinal| u32::try_from(ordinal).ok());
+            let holder = match ordinal.and_then(|ordinal| block.allocation(ordinal)) {
+                Some(attribute) => Holder::of(block, attribute),
+                None => Holder::Nobody,
+            };
+            Place { block: Some(block), ordinal, holder }
+        };
+        let is_given = |place: &Place<'_>| !matches!(place.holder, Holder::Nobody | Holder::Cooling);
+        let net = host_net(address);
+        let mut places = datastore.blocks_around(&net).map(in_block);
+        let Some(first) = places.next() else {
             return Place { block: None, ordinal: None, holder: Holder::Nobody };
         };
-        let ordinal = ordinal_of(&block.cidr, address).and_then(|ordinal| u32::try_from(ordinal).ok());
-        let holder = match ordinal.and_then(|ordinal| block.allocation(ordinal)) {
-            Some(attribute) => Holder::of(block, attribute),
-            None => Holder::Nobody,
-        };
-        Place { block: Some(block), ordinal, holder }
+        if is_given(&first) { first } else { places.find(is_given).unwrap_or(first) }
     }
-}
-
-/// Whether the handle names another container: `<network>.<containerID>` (`cni-plugin`, `GetHandleID`). A handle of
-/// another form, or an endpoint that does not know its container, says nothing.
-fn names_another_container(handle: &str, container: &str) -> bool {
-    if container.is_empty() {
-        return false;
-    }
-    let same = handle.strip_suffix(container).is_some_and(|network| network.ends_with('.'));
-    let formed = handle.split_once('.').is_some_and(|(network, rest)| !network.is_empty() && !rest.is_empty());
-    formed && !same
 }
 
 impl Place<'_> {
@@ -104,10 +101,10 @@ impl Place<'_> {
         let Some(attribute) = self.holder.attribute() else { return false };
         match &attribute.handle {
             Some(handle) => names_another_container(handle, container),
-            None if !attribute.abridged || container.is_empty() => false,
+            None if !attribute.abridged => false,
             None => {
                 let digest = self.block.zip(self.ordinal).and_then(|(block, ordinal)| block.digest(ordinal));
-                digest.is_some_and(|digest| !digest.is_of(container))
+                digest.is_some_and(|digest| digest.names_another(container))
             }
         }
     }

@@ -10,13 +10,15 @@
 //!   judged of every address, allocated or not, in a pool or not, a machine's aside.
 //! - A handle of a machine's form (`<network>.vmi.…`) is a machine's even where its attributes are gone, which they are
 //!   while it is stopped.
-//! - A handle that has not the form `<network>.<containerID>`, or an endpoint without container, differs from nothing.
+//! - A handle differs from its endpoint only where both are ids of containers: an old one (`namespace.pod`, the name of
+//!   a sandbox) is compared with nothing (J10).
 //! - Whether a used address needs an allocation is decided by the most specific pool around it. Floating addresses are
 //!   no use of an allocation.
 //! - What a bad attribute index hides is allocated, and nothing is said of it: it might be a machine's. It is counted
 //!   as `bad_attribute_index`.
 //! - An allocation whose pod has an endpoint that cannot be read is in use, where and by what is not known (J1).
-//! - Of blocks that overlap, the most specific readable one decides about an address; in a dark CIDR nothing does.
+//! - Of blocks that overlap, the most specific readable one that gives the address to somebody decides about it; in a
+//!   dark CIDR nothing does.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -106,7 +108,7 @@ pub(super) fn finish(uses: &mut Uses, datastore: &Datastore) -> Vec<Candidate> {
         if datastore.is_dark(&block.cidr) {
             continue;
         }
-        let shared = datastore.blocks_overlapping(&block.cidr).any(|other| block.cidr.contains(&other.cidr));
+        let shared = datastore.blocks_overlapping(&block.cidr).next().is_some();
         for (ordinal, attribute) in block.allocations() {
             let holder = Holder::of(block, attribute);
             // What else holds an address has no finding without endpoints, and those are noted.
@@ -145,7 +147,7 @@ fn judge_address(datastore: &Datastore, uses: &Uses, address: IpAddr, place: Pla
         Cow::Owned(name.to_owned())
     });
     let labels = vec![("ippool", pool), ("reason", Cow::Borrowed(reason.as_str()))];
-    let finding = Finding::new(Metric::LeakedAddresses, labels, address).host(host(place, users));
+    let finding = Finding::new(Metric::LeakedAddresses, labels, address).host(host(reason, place, users));
     Some(words::candidate(finding, reason, address, place, users))
 }
 
@@ -157,7 +159,8 @@ fn reason(
     users: Users<'_>,
 ) -> Option<LeakReason> {
     let unknown = |node: &Name| !datastore.nodes().contains_key(node) && !datastore.is_unreadable_node(node);
-    let conflict = (users.total() > 1).then_some(LeakReason::TwoEndpoints);
+    // Neutron gives its machines' addresses out, and may give one to two of them (J38).
+    let conflict = (users.total() > 1 && users.any_of_calico()).then_some(LeakReason::TwoEndpoints);
     match place.holder {
         Holder::Hidden | Holder::Machine(_) => None,
         Holder::Exempt(_) => conflict,
@@ -166,7 +169,7 @@ fn reason(
             _ => conflict,
         },
         Holder::Nobody | Holder::Cooling => {
-            let taken = users.total() > 0 && needs_allocation(datastore, address);
+            let taken = users.any_of_calico() && needs_allocation(datastore, address);
             conflict.or(taken.then_some(LeakReason::InUseNotAllocated))
         }
         Holder::Judged(attribute) => {
@@ -194,8 +197,14 @@ fn reason(
     }
 }
 
-/// The allocation's node; where it has none, the first of its endpoints' by name.
-fn host(place: Place<'_>, users: Users<'_>) -> Option<Name> {
+/// Where the address is used on another node than its allocation's, the first of its endpoints' by name; else the
+/// allocation's node, if it has one.
+fn host(reason: LeakReason, place: Place<'_>, users: Users<'_>) -> Option<Name> {
     let allocated = place.holder.attribute().and_then(|attribute| attribute.node.as_ref());
-    allocated.or_else(|| users.others.iter().map(|user| &user.node).chain(users.counted_on).min()).cloned()
+    let used = || users.others.iter().map(|user| &user.node).chain(users.counted_on).min();
+    match reason {
+        LeakReason::OnAnotherNode => used().or(allocated),
+        _ => allocated.or_else(used),
+    }
+    .cloned()
 }

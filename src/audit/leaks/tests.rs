@@ -1,5 +1,7 @@
 use super::judge;
-use crate::audit::sample::{self, Cluster, attribute, endpoint, ip, load_balancer, machine, net, pod, tunnel};
+use crate::audit::sample::{
+    self, Cluster, attribute, container, endpoint, handle, ip, load_balancer, machine, net, pod, tunnel,
+};
 use crate::model::{AttributeKind, EndpointId, Name, TunnelKind};
 use crate::state::ObjectId;
 
@@ -149,13 +151,13 @@ fn an_address_used_on_another_node() {
     let moved = |it: &mut Cluster| {
         it.endpoint("h1", "web-0").node = "h2".into();
     };
-    assert_eq!(found(moved), ["on_another_node 10.0.0.1 v4 h1"]);
+    assert_eq!(found(moved), ["on_another_node 10.0.0.1 v4 h2"]);
     // Both of its endpoints elsewhere: still one finding, and this one.
     let twice = |it: &mut Cluster| {
         it.endpoint("h1", "web-0").node = "h2".into();
         it.attach(endpoint("h2", "twin", &["10.0.0.1"]));
     };
-    assert_eq!(found(twice), ["on_another_node 10.0.0.1 v4 h1"]);
+    assert_eq!(found(twice), ["on_another_node 10.0.0.1 v4 h2"]);
     // On the migration peer it is at home; an allocation without node is at home everywhere.
     clean(|it| {
         it.attribute("10.0.0.1").peer_node = Some("h2".into());
@@ -171,7 +173,7 @@ fn an_address_used_on_another_node() {
 
 #[test]
 fn an_address_that_was_given_to_another_container() {
-    let differs = |it: &mut Cluster| it.endpoint("h1", "web-0").container_id = "id-other".into();
+    let differs = |it: &mut Cluster| it.endpoint("h1", "web-0").container_id = container("other").into();
     assert_eq!(found(differs), ["handle_differs 10.0.0.1 v4 h1"]);
     // An endpoint that does not know its container, and a handle of another form, differ from nothing.
     clean(|it| it.endpoint("h1", "web-0").container_id = "".into());
@@ -180,7 +182,15 @@ fn an_address_that_was_given_to_another_container() {
         it.handles.clear();
     });
     // A network's name may have dots.
-    clean(|it| it.attribute("10.0.0.1").handle = Some("net.example.org.id-web-0".into()));
+    let network = |of: &str| Some(format!("net.example.org.{}", container(of)).into());
+    clean(|it| it.attribute("10.0.0.1").handle = network("web-0"));
+    assert_eq!(found(|it| it.attribute("10.0.0.1").handle = network("other"))[0], "handle_differs 10.0.0.1 v4 h1");
+    // Old plugins named the pod, and the endpoint's container may be a sandbox's name.
+    clean(|it| {
+        it.attribute("10.0.0.1").handle = Some("default.web-0".into());
+        it.handles.clear();
+    });
+    clean(|it| it.endpoint("h1", "web-0").container_id = "k8s_POD_web-0_default".into());
 }
 
 #[test]
@@ -202,6 +212,27 @@ fn an_address_with_two_endpoints() {
     clean(|it| it.endpoint("h1", "web-0").addresses.push(ip("10.0.0.1")));
     clean(|it| it.endpoint("h2", "db-0").floating.push(ip("10.0.0.1")));
     clean(twin("10.0.0.14"));
+}
+
+#[test]
+fn an_address_that_openstack_gave_out_needs_no_allocation() {
+    let machine = |it: &mut Cluster, node: &str, name: &str, address: &str| {
+        it.attach(endpoint(node, name, &[address]));
+        it.endpoint(node, name).openstack = true;
+    };
+    for address in ["10.0.0.30", "10.0.200.1", "10.0.0.11", "192.0.2.1"] {
+        clean(|it| machine(it, "h1", "vm", address));
+        clean(|it| {
+            machine(it, "h1", "vm", address);
+            machine(it, "h2", "other", address);
+        });
+        // A pod beside it is Calico's to address.
+        let beside = |it: &mut Cluster| {
+            machine(it, "h1", "vm", address);
+            it.attach(endpoint("h2", "pod", &[address]));
+        };
+        assert!(found(beside)[0].starts_with("two_endpoints "), "{address}");
+    }
 }
 
 #[test]
@@ -231,13 +262,14 @@ fn an_address_that_is_used_and_not_allocated() {
 }
 
 #[test]
-fn of_overlapping_blocks_the_most_specific_decides() {
-    // Free in the inner block: what the outer one says is not heard, its machine's exemption neither.
-    let inner = |it: &mut Cluster| it.block("10.0.0.0/28", "host:h2");
-    assert_eq!(
-        found(inner),
-        ["in_use_not_allocated 10.0.0.1 v4 h1", "in_use_not_allocated 10.0.0.2 v4 h2", "two_endpoints 10.0.0.14 v4 h1",]
-    );
+fn of_overlapping_blocks_any_one_allocates() {
+    // Free in the inner block, given out by the outer one.
+    clean(|it| it.block("10.0.0.0/28", "host:h2"));
+    let stopped = |it: &mut Cluster| {
+        it.block("10.0.0.0/28", "host:h2");
+        it.endpoint("h1", "web-0").addresses.clear();
+    };
+    assert_eq!(found(stopped), ["allocated_not_in_use 10.0.0.1 v4 h1"]);
     // Allocated in both: one finding.
     let both = |it: &mut Cluster| {
         it.block("10.0.0.32/28", "host:h2");
@@ -256,8 +288,11 @@ fn the_words_name_what_a_person_needs() {
     let [finding] = findings.as_slice() else { panic!("{findings:?}") };
     assert_eq!(
         finding.detail,
-        "10.0.0.1 is allocated to pod default/web-0 on h1 (handle k8s-pod-network.id-web-0, block 10.0.0.0/26). \
-         And pod default/twin on h2 and the endpoint that it is allocated to have it: they take each other's traffic."
+        format!(
+            "10.0.0.1 is allocated to pod default/web-0 on h1 (handle {}, block 10.0.0.0/26). And pod default/twin on \
+             h2 and the endpoint that it is allocated to have it: they take each other's traffic.",
+            handle("web-0")
+        )
     );
     assert_eq!(finding.actual, "2 endpoints");
     // An address is given back by command only where nobody uses it.

@@ -24,8 +24,9 @@ pub(super) struct User {
 pub(super) struct Users<'a> {
     /// How many fit the allocation: its node, its container. Who they are, the allocation says.
     pub(super) fitting: u32,
-    /// How many were only counted, and the first of their nodes by name.
+    /// How many were only counted, how many of them Calico addresses, and the first of their nodes by name.
     pub(super) counted: u32,
+    pub(super) counted_of_calico: u32,
     pub(super) counted_on: Option<&'a Name>,
     /// Those that do not fit, sorted.
     pub(super) others: &'a [User],
@@ -35,6 +36,20 @@ impl Users<'_> {
     pub(super) fn total(&self) -> usize {
         self.fitting as usize + self.counted as usize + self.others.len()
     }
+
+    /// Whether Calico gives any of them its address, rather than OpenStack (J38).
+    pub(super) fn any_of_calico(&self) -> bool {
+        self.fitting > 0 || self.counted_of_calico > 0 || !self.others.is_empty()
+    }
+}
+
+/// Endpoints of an address that are only counted.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    all: u32,
+    of_calico: u32,
+    /// The number of the first of their nodes by name.
+    node: u32,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -50,7 +65,7 @@ struct Odd {
 pub(crate) struct Uses {
     fitting: HashMap<IpNet, OrdinalSet>,
     odd: HashMap<IpAddr, Odd>,
-    counted: HashMap<IpAddr, (u32, u32)>,
+    counted: HashMap<IpAddr, Counted>,
     nodes: Vec<Name>,
     node_numbers: HashMap<Name, u32>,
     unreadable: BTreeSet<EndpointId>,
@@ -79,7 +94,9 @@ impl Uses {
                 }
                 _ => self.keep(endpoint, address),
             },
-            Holder::Nobody | Holder::Cooling if needs_allocation(datastore, address) => self.keep(endpoint, address),
+            Holder::Nobody | Holder::Cooling if !endpoint.openstack && needs_allocation(datastore, address) => {
+                self.keep(endpoint, address);
+            }
             Holder::Nobody | Holder::Cooling | Holder::Tunnel(_) | Holder::Exempt(_) => self.count(endpoint, address),
             Holder::Hidden | Holder::Machine(_) => {}
         }
@@ -104,10 +121,11 @@ impl Uses {
                 number
             }
         };
-        let entry = self.counted.entry(address).or_insert((0, number));
-        entry.0 += 1;
-        if self.nodes[number as usize] < self.nodes[entry.1 as usize] {
-            entry.1 = number;
+        let entry = self.counted.entry(address).or_insert(Counted { all: 0, of_calico: 0, node: number });
+        entry.all += 1;
+        entry.of_calico += u32::from(!endpoint.openstack);
+        if self.nodes[number as usize] < self.nodes[entry.node as usize] {
+            entry.node = number;
         }
     }
 
@@ -143,8 +161,9 @@ impl Uses {
         let counted = self.counted.get(&address);
         Users {
             fitting: u32::from(bit) + odd.map_or(0, |odd| odd.more_fitting),
-            counted: counted.map_or(0, |(count, _)| *count),
-            counted_on: counted.and_then(|(_, node)| self.nodes.get(*node as usize)),
+            counted: counted.map_or(0, |counted| counted.all),
+            counted_of_calico: counted.map_or(0, |counted| counted.of_calico),
+            counted_on: counted.and_then(|counted| self.nodes.get(counted.node as usize)),
             others: odd.map_or(&[], |odd| &odd.others),
         }
     }

@@ -27,6 +27,7 @@ pub struct Sweep {
     tunnels: HashSet<IpAddr>,
     tunnel_users: BTreeMap<IpAddr, EndpointId>,
     unreadable: BTreeMap<ObjectId, UnreadableValue>,
+    has_handles: bool,
 }
 
 /// What a sweep found.
@@ -38,6 +39,8 @@ pub struct Swept {
     pub tunnel_users: BTreeMap<IpAddr, EndpointId>,
     /// Endpoints and handles that exist and cannot be read (J1).
     pub unreadable: BTreeMap<ObjectId, UnreadableValue>,
+    /// A handle exists: Calico's IPAM is in use, whatever became of its blocks (J38).
+    pub has_handles: bool,
 }
 
 impl Sweep {
@@ -49,6 +52,7 @@ impl Sweep {
             tunnels: datastore.nodes().values().flat_map(|node| node.tunnels.values()).copied().collect(),
             tunnel_users: BTreeMap::new(),
             unreadable: BTreeMap::new(),
+            has_handles: false,
         };
         for id in datastore.unreadable().keys() {
             sweep.unreadable(id);
@@ -69,6 +73,7 @@ impl Sweep {
 
     /// Takes in a handle.
     pub fn handle(&mut self, datastore: &Datastore, handle: &Handle) {
+        self.has_handles = true;
         self.objects.add(datastore, handle);
     }
 
@@ -92,7 +97,10 @@ impl Sweep {
     pub fn unreadable(&mut self, id: &ObjectId) {
         match id {
             ObjectId::Endpoint(id) => self.uses.add_unreadable(id.clone()),
-            ObjectId::Handle(id) => self.objects.add_unreadable(id),
+            ObjectId::Handle(id) => {
+                self.has_handles = true;
+                self.objects.add_unreadable(id);
+            }
             _ => {}
         }
     }
@@ -101,7 +109,8 @@ impl Sweep {
     /// The blocks must be known in full, or those that [`Sweep::suspects`] named.
     pub fn finish(mut self, datastore: &Datastore) -> Swept {
         let candidates = self.candidates(datastore);
-        Swept { candidates, tunnel_users: self.tunnel_users, unreadable: self.unreadable }
+        let Sweep { tunnel_users, unreadable, has_handles, .. } = self;
+        Swept { candidates, tunnel_users, unreadable, has_handles }
     }
 
     /// Of blocks that are known by digests, those that have to be read in full before [`Sweep::finish`]. As a digest has

@@ -5,7 +5,7 @@ use fastrand::Rng;
 use proptest::prelude::*;
 
 use super::{Persistence, Sweep, Swept};
-use crate::audit::sample::{Cluster, attribute, endpoint, ip, load_balancer, machine, net, pod};
+use crate::audit::sample::{self, Cluster, attribute, endpoint, ip, load_balancer, machine, net, pod};
 use crate::audit::{Finding, handles, leaks, tunnel_addresses};
 use crate::model::{AttributeKind, Detail, EndpointId, TunnelKind, address_at};
 use crate::state::{Datastore, ObjectId};
@@ -128,7 +128,7 @@ fn break_one(cluster: &mut Cluster, rng: &mut Rng) -> BTreeSet<String> {
             one("on_another_node", &address)
         }
         2 => {
-            cluster.endpoints.get_mut(&victim).unwrap().container_id = "another".into();
+            cluster.endpoints.get_mut(&victim).unwrap().container_id = sample::container("another").into();
             one("handle_differs", &address)
         }
         3 => {
@@ -227,7 +227,7 @@ fn disturb(cluster: &mut Cluster, rng: &mut Rng) {
             cluster.endpoints.remove(id);
         }
         1 => cluster.endpoints.get_mut(id).unwrap().node = host.into(),
-        2 => cluster.endpoints.get_mut(id).unwrap().container_id = host.into(),
+        2 => cluster.endpoints.get_mut(id).unwrap().container_id = sample::container(&host).into(),
         3..6 => cluster.attach(endpoint(&host, &format!("twin-{}", rng.u8(..)), &[&address])),
         6 => {
             cluster.nodes.remove(host.as_str());
@@ -397,6 +397,6 @@ fn what_changes_while_a_sweep_is_under_way_is_judged_as_it_is_in_the_end() {
     let found: Vec<Finding> = swept.candidates.into_iter().map(|it| it.finding).collect();
     assert_eq!(
         lines(&found),
-        ["in_use_not_allocated 10.0.0.1", "no_allocation k8s-pod-network.id-web"].map(String::from).into()
+        ["in_use_not_allocated 10.0.0.1".to_owned(), format!("no_allocation {}", sample::handle("web"))].into()
     );
 }

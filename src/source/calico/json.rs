@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 
 use crate::model::{AllocationBlock, Mac};
 
@@ -15,7 +15,8 @@ use crate::model::{AllocationBlock, Mac};
 pub(in crate::source) const LIMIT: usize = AllocationBlock::MAX_SIZE as usize;
 
 /// Declares a struct and how it is read from a JSON object: `"key" => field: Type`, `"old" | "new" => …` where a field has
-/// two names. The value of an unknown key must be a `rest` (`IgnoredAny`: anything).
+/// two names. The value of an unknown key must be a `rest` (`IgnoredAny`: anything). A key in another case is the same
+/// field, as in Go, unless `rest` makes the object a map.
 macro_rules! object {
     ($(#[$meta:meta])* $vis:vis $name:ident $(<$life:lifetime>)?, rest $rest:ty, { $($($key:literal)|+ => $field:ident: $type:ty,)* }) => {
         $(#[$meta])*
@@ -35,7 +36,8 @@ macro_rules! object {
                     fn visit_map<A: ::serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                         let mut object = Self::Value::default();
                         while let Some($crate::source::calico::json::Key(key)) = map.next_key()? {
-                            match &*key {
+                            let names = const { &[$($($key),+),*] };
+                            match <$rest as $crate::source::calico::json::Rest>::field(&key, names) {
                                 $($($key)|+ => object.$field = map.next_value::<$crate::source::calico::json::Nullable<$type>>()?.0,)*
                                 _ => { map.next_value::<$rest>()?; }
                             }
@@ -49,6 +51,27 @@ macro_rules! object {
     };
 }
 pub(in crate::source) use object;
+
+/// What is made of the keys of an object that are not known.
+pub(in crate::source) trait Rest {
+    /// Whether the object is a Go struct, whose fields are known in any case; a map's keys are what they are.
+    const IS_STRUCT: bool;
+
+    /// The name of the field that a key is, or the key.
+    fn field<'k>(key: &'k str, names: &[&'static str]) -> &'k str {
+        let is_known = !Self::IS_STRUCT || names.contains(&key);
+        let folded = || names.iter().copied().find(|name| name.eq_ignore_ascii_case(key));
+        if is_known { key } else { folded().unwrap_or(key) }
+    }
+}
+
+impl Rest for IgnoredAny {
+    const IS_STRUCT: bool = true;
+}
+
+impl Rest for Nullable<Text<'_>> {
+    const IS_STRUCT: bool = false;
+}
 
 /// A key of an object, borrowed where it has no escapes.
 pub(in crate::source) struct Key<'de>(pub(in crate::source) Cow<'de, str>);
@@ -229,8 +252,6 @@ impl<'de, T: FromText> Deserialize<'de> for Maybe<T> {
 
 #[cfg(test)]
 mod tests {
-    use serde::de::IgnoredAny;
-
     use super::*;
 
     object! {
@@ -252,6 +273,8 @@ mod tests {
         assert_eq!(sample(r#"{"number":null,"flag":null,"name":null}"#), sample("{}"));
         assert_eq!(sample(r#"{"number":1,"flag":false,"number":2,"other":[{}]}"#), Some((2, Some(false), "".into())));
         assert_eq!(sample(r#"{"n\u0075mber":3}"#), Some((3, None, String::new())));
+        assert_eq!(sample(r#"{"Number":3,"FLAG":true,"name ":"x"}"#), Some((3, Some(true), String::new())));
+        assert_eq!(sample(r#"{"number":1,"NUMBER":2}"#), Some((2, None, String::new())));
         for refused in
             ["[]", "null", "1", "\"\"", r#"{"number":"1"}"#, r#"{"number":1.0}"#, r#"{"flag":0}"#, "{} {}", ""]
         {

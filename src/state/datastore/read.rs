@@ -37,6 +37,11 @@ impl ReadBlock {
         }
     }
 
+    /// There was none.
+    pub fn is_absent(&self) -> bool {
+        matches!(self.content, Content::Absent)
+    }
+
     /// A block was there, and its value could not be read.
     pub fn is_dark(&self) -> bool {
         self.unreadable().is_some()

@@ -10,7 +10,7 @@ use calico_exporter::model::{
     Handle, IpPool, Name, Node, NodeAddress, NodeAddressType, NodeBgp, PoolClass, TunnelKind, WorkloadEndpoint,
     address_at,
 };
-use calico_exporter::state::Object;
+use calico_exporter::state::{Object, ObjectId};
 use fastrand::Rng;
 use ipnet::IpNet;
 
@@ -91,6 +91,7 @@ impl Builder {
         builder.make_blocks();
         builder.make_tunnels();
         builder.make_pods();
+        builder.make_machines();
         builder.finish()
     }
 
@@ -234,8 +235,13 @@ impl Builder {
     }
 
     fn attach(&mut self, host: &Name, pod: &str, address: IpAddr) {
-        let floating =
-            if chance(&mut self.rng, 5) { vec![format!("192.0.2.{}", self.pods).parse().unwrap()] } else { vec![] };
+        let outside = format!("192.0.2.{}", self.pods).parse().unwrap();
+        let inside = format!("10.200.0.{}", 200 + self.pods % 30).parse().unwrap();
+        let floating = match self.rng.u32(0..20) {
+            0 => vec![outside],
+            1 if self.families.contains(&Family::V4) => vec![inside],
+            _ => vec![],
+        };
         self.endpoints.push(endpoint(host, pod, address, floating));
     }
 
@@ -255,6 +261,10 @@ impl Builder {
                     continue;
                 }
                 let pool = pick(&mut self.rng, &pools).clone();
+                if kind == TunnelKind::VxlanV4 && *host != *"n1" && chance(&mut self.rng, 15) {
+                    self.make_windows(&host, &pool);
+                    continue;
+                }
                 let borrow = chance(&mut self.rng, 20);
                 let owner = BlockOwner::Host(host.clone());
                 let there: Vec<IpNet> = (self.blocks.iter())
@@ -279,6 +289,42 @@ impl Builder {
                     // It is stored in `spec.bgp`.
                     self.nodes.get_mut(&host).unwrap().bgp = Some(NodeBgp::default());
                 }
+            }
+        }
+    }
+
+    /// A Windows host keeps the first three addresses of its block back and the last; its tunnel has the second.
+    fn make_windows(&mut self, host: &Name, pool: &IpPool) {
+        let Some(cidr) = self.claim(pool, Some(BlockOwner::Host(host.clone()))) else { return };
+        let size = 1u32 << (cidr.max_prefix_len() - cidr.prefix_len());
+        if size < 8 {
+            return;
+        }
+        for ordinal in [0, 1, 2, size - 1] {
+            let held = attribute(AttributeKind::WindowsReserved, Some("windows-reserved-ipam-handle".to_owned()), None);
+            self.blocks.get_mut(&cidr).unwrap().held.insert(ordinal, held);
+        }
+        self.nodes.get_mut(host).unwrap().tunnels.insert(TunnelKind::VxlanV4, address_at(&cidr, 1).unwrap());
+    }
+
+    /// Machines whose addresses Neutron gave out, in a pool and in no block.
+    fn make_machines(&mut self) {
+        for pool in self.pools.clone().into_iter().filter(|pool| !pool.load_balancer && pool.block_size == 28) {
+            if !chance(&mut self.rng, 10) {
+                continue;
+            }
+            for number in 240..242 {
+                let host = pick(&mut self.rng, &self.hosts).clone();
+                let Some(address) = address_at(&pool.cidr, number).filter(|it| pool.cidr.contains(it)) else {
+                    continue;
+                };
+                if self.blocks.keys().any(|cidr| cidr.contains(&address)) {
+                    continue;
+                }
+                self.pods += 1;
+                let mut machine = endpoint(&host, &format!("vm-{}", self.pods), address, vec![]);
+                machine.openstack = true;
+                self.endpoints.push(machine);
             }
         }
     }
@@ -334,6 +380,11 @@ impl Builder {
             routes: BTreeMap::new(),
         };
         self.speak(topology, &mut world);
+        if self.endpoints.iter().any(|it| it.openstack)
+            && let Some(Some(Object::Cluster(cluster))) = world.objects.get_mut(&ObjectId::Cluster)
+        {
+            cluster.cluster_type += ",openstack";
+        }
         let mut handles: BTreeMap<Name, BTreeMap<IpNet, i64>> = BTreeMap::new();
         for (cidr, draft) in &self.blocks {
             for held in draft.held.values() {

@@ -57,7 +57,7 @@ fn value(object: &Object) -> Value {
                 it.addresses.iter().map(|at| format!("{at}/{}", if at.is_ipv4() { 32 } else { 128 })).collect();
             let nats: Vec<Value> =
                 it.floating.iter().map(|at| json!({"internalIP": "10.0.0.1", "externalIP": at.to_string()})).collect();
-            let spec = json!({"orchestrator": "k8s", "node": &*it.node, "pod": &*it.pod, "containerID": &*it.container_id, "endpoint": "eth0", "interfaceName": &*it.interface, "ipNetworks": networks, "ipNATs": nats});
+            let spec = json!({"orchestrator": if it.openstack { "openstack" } else { "k8s" }, "node": &*it.node, "pod": &*it.pod, "containerID": &*it.container_id, "endpoint": "eth0", "interfaceName": &*it.interface, "ipNetworks": networks, "ipNATs": nats});
             resource("WorkloadEndpoint", &id, spec)
         }
         Object::Felix(_, felix) => resource("FelixConfiguration", &id, self::felix(felix)),
@@ -166,6 +166,7 @@ fn felix(it: &FelixConfiguration) -> Value {
         "nodeSelector": it.node_selector, "programClusterRoutes": program(it.program_cluster_routes),
         "deviceRouteProtocol": it.device_route_protocol, "interfacePrefix": it.interface_prefix,
         "routeSyncDisabled": it.route_sync_disabled,
+        "floatingIPs": it.floating_ips.map(|it| if it { "Enabled" } else { "Disabled" }),
     })
 }
 

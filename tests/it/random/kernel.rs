@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use calico_exporter::audit::Backend;
-use calico_exporter::model::{Family, Link, NextHop, Protocol, Route, RouteType, TABLE_MAIN, TunnelKind, host_net};
+use calico_exporter::model::{
+    Family, Link, Name, NextHop, Protocol, Route, RouteType, TABLE_MAIN, TunnelKind, address_at, host_net,
+};
 use fastrand::Rng;
 use ipnet::IpNet;
 
@@ -63,11 +65,60 @@ pub(super) fn settle(world: &mut World, rng: &mut Rng) {
             routes.push(realise(&oracle, net, it, rng));
         }
     }
+    routes.extend(redundant(&oracle, bird_runs, rng));
     let before: Vec<Route> = world.routes.values().filter(|it| it.table == TABLE_MAIN).cloned().collect();
     for route in routes {
         // A destination that is the host's own is the kernel's.
         if !before.iter().any(|it| it.destination == route.destination) {
             world.put_route(route);
+        }
+    }
+    float(world, rng);
+}
+
+/// Routes that nobody asks for and that lead where their destination is: to other hosts' tunnels and pods, as some
+/// versions of Felix and peers' BIRD leave them (J32).
+fn redundant(oracle: &Oracle<'_>, bird_runs: bool, rng: &mut Rng) -> Vec<Route> {
+    let world = oracle.world;
+    let mut found = Vec::new();
+    let blocks = world.blocks().filter_map(|block| Some((block.host()?, block)));
+    let pods = blocks.filter_map(|(host, block)| {
+        let (ordinal, _) = block.allocations().next()?;
+        Some((host, address_at(&block.cidr, ordinal.into())?))
+    });
+    let tunnels = world.nodes().flat_map(|(name, node)| node.tunnels.values().map(move |it| (name, *it)));
+    for (host, address) in tunnels.chain(pods).filter(|(host, _)| **host != world.me) {
+        let (Some(node), net) = (world.node(host), host_net(address)) else { continue };
+        let family = Family::of(address);
+        let tunnel = node.tunnels.values().copied().find(|it| Family::of(*it) == family);
+        let own = node.routing_address(family);
+        let gateway = *pick(rng, &[own, own, tunnel, None]);
+        let device = *pick(rng, &["eth0", "tunl0", "vxlan.calico", "vxlan-v6.calico"]);
+        let protocol = if bird_runs && chance(rng, 50) { Protocol::BIRD } else { Protocol::FELIX };
+        let made = route(net, RouteType::Unicast, protocol, vec![hop(device, gateway)]);
+        let asked = oracle.wanted(&net).iter().any(|it| protocol == Protocol::BIRD || !it.only_bird);
+        let is_there = world.link(device).is_some();
+        if chance(rng, 40) && !asked && is_there && !oracle.is_own(address) && oracle.changes_nothing(&made) {
+            found.push(made);
+        }
+    }
+    found
+}
+
+/// Routes to floating addresses of pools, where Felix programs them.
+fn float(world: &mut World, rng: &mut Rng) {
+    let setting = super::setting::Setting::of(world);
+    let mine = world.endpoints().filter(|it| it.node == world.me);
+    let floating: Vec<(IpAddr, Name)> =
+        mine.flat_map(|it| it.floating.iter().map(|at| (*at, it.interface.clone()))).collect();
+    for (address, device) in floating {
+        let net = host_net(address);
+        let inside = world.pool_of(&net).is_some();
+        let is_free = world.is_free(address) && world.endpoints_at(address).next().is_none();
+        let may_be = setting.floating && setting.is_workload(&device) && is_free;
+        let has_room = world.link(&device).is_some() && world.route(&net).is_none();
+        if inside && may_be && has_room && chance(rng, 70) {
+            world.put_route(route(net, RouteType::Unicast, setting.protocol, vec![hop(&device, None)]));
         }
     }
 }

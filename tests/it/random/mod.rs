@@ -12,6 +12,7 @@ mod kernel;
 mod kubernetes;
 mod mutate;
 mod oracle;
+mod others;
 mod setting;
 mod speak;
 mod wanted;

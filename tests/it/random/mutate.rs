@@ -21,7 +21,8 @@ const PROTOCOLS: [u8; 7] = [80, 12, 12, 3, 4, 2, 99];
 
 /// Changes the world, and says how.
 pub(super) fn mutate(world: &mut World, rng: &mut Rng) -> String {
-    match rng.u32(0..20) {
+    match rng.u32(0..22) {
+        20 | 21 => add_redundant(world, rng),
         0..=6 => change_route(world, rng),
         7..=10 => add_route(world, rng),
         11 | 12 => change_link(world, rng),
@@ -164,6 +165,40 @@ fn add_route(world: &mut World, rng: &mut Rng) -> String {
     told
 }
 
+/// A route to something of another host by one of that host's addresses: it changes nothing, or nearly so.
+fn add_redundant(world: &mut World, rng: &mut Rng) -> String {
+    let owned = world.blocks().filter_map(|it| Some((it.cidr, it.host()?.clone())));
+    let blocks: Vec<(IpNet, Name)> = owned.filter(|(_, host)| *host != world.me).collect();
+    if blocks.is_empty() {
+        return "nothing".to_owned();
+    }
+    let (cidr, owner) = pick(rng, &blocks).clone();
+    let names: Vec<Name> = world.nodes().map(|(name, _)| name.clone()).collect();
+    let host = if chance(rng, 75) || names.is_empty() { owner } else { pick(rng, &names).clone() };
+    let size = 1u64 << (cidr.max_prefix_len() - cidr.prefix_len());
+    let node = world.node(&host).cloned().unwrap_or_default();
+    let tunnels: Vec<IpAddr> = node.tunnels.values().copied().filter(|it| Family::of(*it) == family(&cidr)).collect();
+    let address = match rng.u32(0..4) {
+        0 if !tunnels.is_empty() => *pick(rng, &tunnels),
+        _ => address_at(&cidr, rng.u64(0..size)).unwrap(),
+    };
+    let longest = cidr.max_prefix_len();
+    let length = if chance(rng, 80) { longest } else { (cidr.prefix_len() + 1).min(longest) };
+    let net = IpNet::new(address, length).unwrap().trunc();
+    let mut gateways = tunnels;
+    gateways.extend(node.routing_address(family(&cidr)));
+    let gateway = if gateways.is_empty() || chance(rng, 15) { None } else { Some(*pick(rng, &gateways)) };
+    let device = if chance(rng, 40) { "eth0".into() } else { some_device(world, rng) };
+    let mut hops = vec![hop(&device, gateway)];
+    if chance(rng, 10) {
+        hops.push(hop("eth0", Some(some_gateway(world, rng, family(&cidr)))));
+    }
+    let made = route(net, RouteType::Unicast, Protocol(*pick(rng, &[80, 12])), hops);
+    let told = format!("route added {made:?}");
+    world.put_route(made);
+    told
+}
+
 fn change_link(world: &mut World, rng: &mut Rng) -> String {
     let indices: Vec<u32> = world.links.keys().copied().filter(|it| *it > 1).collect();
     let index = *pick(rng, &indices);
@@ -220,7 +255,8 @@ fn change_object(world: &mut World, rng: &mut Rng) -> String {
         }
         Some(Object::Pool(mut pool)) => {
             let modes = [EncapMode::Never, EncapMode::Always, EncapMode::CrossSubnet];
-            match rng.u32(0..4) {
+            match rng.u32(0..5) {
+                4 => pool.block_size = (pool.block_size + rng.u8(0..=2)).min(pool.cidr.max_prefix_len()) - 1,
                 0 => pool.vxlan = *pick(rng, &modes),
                 1 if pool.family() == Family::V4 => pool.ipip = *pick(rng, &modes),
                 2 => pool.disable_bgp_export = !pool.disable_bgp_export,
@@ -233,7 +269,7 @@ fn change_object(world: &mut World, rng: &mut Rng) -> String {
                 0 => it.node = host,
                 1 => it.interface = "tapstray".into(),
                 2 => it.addresses = vec!["10.200.0.77".parse().unwrap()],
-                _ => it.floating.push("192.0.2.200".parse().unwrap()),
+                _ => it.floating.push(pick(rng, &["192.0.2.200", "10.200.0.250"]).parse().unwrap()),
             }
             world.put(Object::Endpoint(it));
         }
@@ -243,6 +279,7 @@ fn change_object(world: &mut World, rng: &mut Rng) -> String {
             world.put(Object::Cluster(it));
         }
         Some(Object::Felix(name, mut it)) => {
+            it.floating_ips = *pick(rng, &[None, Some(true)]);
             it.route_sync_disabled = *pick(rng, &[None, Some(true), Some(false)]);
             it.device_route_protocol = *pick(rng, &[None, Some(99)]);
             world.put(Object::Felix(name, it));

@@ -57,6 +57,10 @@ impl Setting {
         };
         let dark = |id: ObjectId| world.objects.get(&id) == Some(&None);
         let any_dark = |name: &str| dark(ObjectId::Felix(name.into())) || dark(ObjectId::BgpConfiguration(name.into()));
+        let openstack = matches!(
+            world.objects.get(&ObjectId::Cluster),
+            Some(Some(Object::Cluster(cluster))) if cluster.cluster_type.contains("openstack")
+        );
         let prefixes = sources.iter().find_map(|it| it.interface_prefix.clone()).unwrap_or("cali".to_owned());
         Setting {
             minor,
@@ -67,7 +71,7 @@ impl Setting {
             in_words: felix.is_some() && bird.is_some(),
             unknown: any_dark(&own) || any_dark("default"),
             felix_routes: sources.iter().find_map(|it| it.route_sync_disabled) != Some(true),
-            floating: sources.iter().find_map(|it| it.floating_ips) == Some(true),
+            floating: sources.iter().find_map(|it| it.floating_ips) == Some(true) || openstack,
             protocol: Protocol(sources.iter().find_map(|it| it.device_route_protocol).unwrap_or(3)),
             prefixes: prefixes.split(',').map(|it| it.trim().to_owned()).filter(|it| !it.is_empty()).collect(),
         }

@@ -43,6 +43,7 @@ impl Builder {
                 node_selector: (name == "scoped").then(|| "all()".to_owned()),
                 program_cluster_routes: if minor >= 31 { *pick(rng, &programs) } else { None },
                 device_route_protocol: *pick(rng, &[None, None, Some(80), Some(99)]),
+                floating_ips: *pick(rng, &[None, Some(true), Some(false)]),
                 interface_prefix: pick(rng, &[None, None, Some("cali,tap"), Some("tap")]).map(str::to_owned),
                 ..FelixConfiguration::default()
             };

@@ -222,6 +222,7 @@ pub(crate) fn sayable(mut object: Object) -> Object {
             let has = |v4| endpoint.addresses.iter().any(|it| it.is_ipv4() == v4);
             let (v4, v6) = (has(true), has(false));
             endpoint.floating.retain(|it| if it.is_ipv4() { v4 } else { v6 });
+            endpoint.openstack = false;
         }
         Object::Node(_, node) => {
             if node.bgp == Some(NodeBgp::default()) && !node.tunnels.contains_key(&TunnelKind::Ipip) {
