@@ -257,8 +257,6 @@ series! {
         "How many times a source had to be read from the start again.";
     DATASTORE_CHANGES = Counter "calico_exporter_datastore_changes_total" by Exporter { kind: configured_kinds }
         "Changes of Calico's configuration since this exporter first read it in full, by the kind of object. They stay 0 where --history.size is 0.";
-    DATASTORE_CHANGED = Gauge "calico_exporter_datastore_last_change_timestamp_seconds" by Exporter { kind: configured_kinds }
-        "When an object of the kind last changed, in unix time. Absent until one does.";
     SOURCE_DENIED = Gauge "calico_exporter_source_denied_resources" by Exporter { source: || SOURCES.to_vec() }
         "How many of the resources that have to be read a source may not read. While it is not 0 the source is not current; the log names them.";
     UNDECODABLE_KEYS = Gauge "calico_exporter_undecodable_keys" by Exporter { kind: kinds }

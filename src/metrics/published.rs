@@ -73,8 +73,8 @@ pub struct Published {
     pub audit_seconds: f64,
     /// Every source, also those that no collector reads.
     pub sources: Vec<SourceStatus>,
-    /// Changes of objects by kind since the first list, and when the last one came.
-    pub changes: BTreeMap<Kind, (u64, SystemTime)>,
+    /// Changes of objects by kind since the first list.
+    pub changes: BTreeMap<Kind, u64>,
     /// Why nothing can be judged, though the datastore was read: readiness waits for its end.
     pub cannot_tell: Option<CannotTell>,
 }

@@ -155,17 +155,10 @@ fn sources(published: &Published, out: &mut dyn Exposition) -> fmt::Result {
     out.series(&c::SOURCE_RESYNCS, &mut |samples| {
         sources.iter().try_for_each(|(name, source)| samples.sample(&[name], source.resyncs.into()))
     })?;
-    let change = |kind| published.changes.get(&kind).copied();
     out.series(&c::DATASTORE_CHANGES, &mut |samples| {
-        c::CONFIGURED
-            .into_iter()
-            .try_for_each(|kind| samples.sample(&[kind.as_str()], change(kind).map_or(0, |(number, _)| number).into()))
-    })?;
-    out.series(&c::DATASTORE_CHANGED, &mut |samples| {
-        for (kind, (_, time)) in c::CONFIGURED.into_iter().filter_map(|kind| Some((kind, change(kind)?))) {
-            samples.sample(&[kind.as_str()], unix(time).into())?;
-        }
-        Ok(())
+        c::CONFIGURED.into_iter().try_for_each(|kind| {
+            samples.sample(&[kind.as_str()], published.changes.get(&kind).copied().unwrap_or_default().into())
+        })
     })?;
     out.series(&c::SOURCE_DENIED, &mut |samples| {
         sources.iter().try_for_each(|(name, source)| samples.sample(&[name], Value::Whole(source.denied as u64)))

@@ -203,7 +203,7 @@ pub(crate) fn published(report: Report) -> Arc<Published> {
         report: Arc::new(report),
         report_time: Some(at(1_700_000_200)),
         audit_seconds: 0.0125,
-        changes: BTreeMap::from([(Kind::Pool, (2, at(1_700_000_100)))]),
+        changes: BTreeMap::from([(Kind::Pool, 2)]),
         ..Published::starting("h1".into(), sources())
     })
 }

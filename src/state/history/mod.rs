@@ -96,8 +96,8 @@ pub struct History {
     ports: programs::Ports,
     deleters: BTreeMap<IpNet, Author>,
     dropped: u64,
-    /// Changes of objects by kind, and when the last one came.
-    counts: BTreeMap<Kind, (u64, SystemTime)>,
+    /// Changes of objects by kind.
+    counts: BTreeMap<Kind, u64>,
 }
 
 impl History {
@@ -253,14 +253,11 @@ impl History {
 
     /// Counts a change of an object.
     fn count(&mut self, kind: Kind) {
-        let now = self.now.unwrap_or(SystemTime::UNIX_EPOCH);
-        let (number, last) = self.counts.entry(kind).or_insert((0, now));
-        *number += 1;
-        *last = now;
+        *self.counts.entry(kind).or_default() += 1;
     }
 
-    /// Changes of objects by kind since the first list, and when the last one came.
-    pub fn counts(&self) -> &BTreeMap<Kind, (u64, SystemTime)> {
+    /// Changes of objects by kind since the first list.
+    pub fn counts(&self) -> &BTreeMap<Kind, u64> {
         &self.counts
     }
 
