@@ -49,7 +49,7 @@ fn another_hosts_block_is_read_once_a_route_turns_on_it() {
         // The loan ends: nobody tells of it, and the block is read again.
         let (key, value) = without_loan();
         host.etcd.put(&key, &value).await;
-        host.namespace.ip("route replace 10.65.1.9/32 via 172.18.0.5 dev tunl0 onlink proto 80");
+        host.namespace.ip("route replace 10.65.1.9/32 via 172.19.0.6 dev tunl0 onlink proto bird");
         exporter.until_found(&["borrowed stale 10.65.1.9"]);
     });
 }

@@ -268,7 +268,8 @@ async fn an_etcd_full_of_bad_values_is_read_all_the_same() {
     assert_eq!(undecodable(&scrape, "block"), count as f64);
     let free = [("host", "h1"), ("ippool", "main"), ("state", "free")];
     assert_eq!(scrape.value("calico_host_addresses", &free), Some(62.0));
-    assert_eq!(exporter.log().matches("this value cannot be read").count(), count, "{}", exporter.log());
+    // The first of them are named one by one, and the rest are counted.
+    assert_eq!(exporter.log().matches("this value cannot be read").count(), count.min(20), "{}", exporter.log());
 
     let url = etcd.url();
     let check = ["check", "--etcd.endpoints", &url, "--node.name", "h1", "--no-collector.routes", "--settle", "0s"];

@@ -53,8 +53,11 @@ fn what_is_put_into_etcd_and_what_leaves_the_kernel_is_visible_by_events() {
         exporter.until("all are there", |scrape| pending(scrape) == 0.0);
         let changes = exporter.scrape();
         let count = |operation| {
-            let labels = [("class", "remote_block"), ("operation", operation)];
-            changes.value("calico_route_changes_total", &labels).unwrap()
+            let by = |program| {
+                let labels = [("class", "remote_block"), ("operation", operation), ("by", program)];
+                changes.value("calico_route_changes_total", &labels).unwrap()
+            };
+            ["bird", "felix", "kernel", "other"].map(by).iter().sum::<f64>()
         };
         // One more came than went: the new block's.
         assert!(count("delete") >= 1.0);

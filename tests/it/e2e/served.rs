@@ -105,8 +105,8 @@ fn each_collector_that_is_switched_off_takes_its_series_with_it() {
     ] {
         let (shown, mut allowed) = (shown(flags), of(collectors));
         if collectors.contains(&Ipam) {
-            // It judges the tunnel addresses of all nodes (J13).
-            allowed.insert("calico_tunnel_faults".to_owned());
+            // It judges the tunnel addresses and the own addresses of all Nodes (J13, J34).
+            allowed.extend(["calico_tunnel_faults", "calico_node_faults"].map(str::to_owned));
         }
         let beyond: Vec<&String> = shown.difference(&allowed).collect();
         assert!(beyond.is_empty(), "{flags:?}: {beyond:?}");

@@ -22,9 +22,17 @@ fn ends(exporter: &mut Exporter) {
     assert!(took < PROMISED, "{took:?}\n{}", exporter.log());
 }
 
+/// An etcd with a cluster of this one host: of an empty one nothing can be said.
+async fn etcd() -> Option<Etcd> {
+    let etcd = Etcd::start().await?;
+    let h1 = node("h1", json!({"ipv4Address": "10.9.0.1/24"}), None, None);
+    etcd.put_all(&[pool("main", "10.0.0.0/16", 26, "Always", "Never"), h1]).await;
+    Some(etcd)
+}
+
 #[tokio::test]
 async fn it_ends_while_following_etcd_and_a_kernel() {
-    let Some(etcd) = Etcd::start().await else { return };
+    let Some(etcd) = etcd().await else { return };
     for signal in ["TERM", "INT"] {
         let url = etcd.url();
         let mut exporter = Exporter::start(&["--etcd.endpoints", &url, "--node.name", "h1"]);
@@ -47,7 +55,7 @@ fn it_ends_with_etcd_away() {
 
 #[tokio::test]
 async fn it_ends_after_etcd_went_away() {
-    let Some(mut etcd) = Etcd::start().await else { return };
+    let Some(mut etcd) = etcd().await else { return };
     let url = etcd.url();
     let mut exporter = Exporter::start(&["--etcd.endpoints", &url, "--node.name", "h1"]);
     exporter.until_ready();
