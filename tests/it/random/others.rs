@@ -40,7 +40,13 @@ fn look(world: &World, ipam: bool, lists_endpoints: bool) -> Report {
 /// The same cluster with host-local IPAM: each block is a podCIDR, of whose addresses nothing is known.
 fn host_local(seed: u64) -> World {
     let mut world = healthy(seed);
-    world.objects.retain(|id, _| !matches!(id, ObjectId::Handle(_)));
+    // Nobody has a podCIDR of one address.
+    let is_single = |cidr: &IpNet| cidr.prefix_len() == cidr.max_prefix_len();
+    world.objects.retain(|id, _| match id {
+        ObjectId::Handle(_) => false,
+        ObjectId::Block(cidr) | ObjectId::Affinity(_, cidr) => !is_single(cidr),
+        _ => true,
+    });
     for object in world.objects.values_mut().flatten() {
         if let Object::Block(block) = object {
             let owner = block.owner.clone();
