@@ -150,7 +150,7 @@ impl Bundle {
         }
     }
 
-    /// The path by which [`open`] finds a document of the bundle at `path`, if it is there.
+    /// The path by which `open` finds a document of the bundle at `path`, if it is there.
     pub fn document(&self, path: &Path, name: &str) -> Option<PathBuf> {
         self.documents.contains_key(name).then(|| within(path, name))
     }
