@@ -164,6 +164,18 @@ impl Finding {
         self
     }
 
+    /// What identifies it from one report to the next; its words and its time may change.
+    pub fn identity(&self) -> (Metric, &Labels, &str, Option<&Name>) {
+        (self.metric, &self.labels, &self.subject, self.host.as_ref())
+    }
+
+    /// The series that counts it, as PromQL selects it.
+    pub fn series(&self) -> String {
+        let labels: Vec<String> =
+            self.labels.iter().map(|(name, value)| format!("{name}={:?}", value.as_ref())).collect();
+        format!("{}{{{}}}", self.metric.name(), labels.join(","))
+    }
+
     /// The value of a label.
     pub fn label(&self, name: &str) -> Option<&str> {
         self.labels.iter().find(|(label, _)| *label == name).map(|(_, value)| value.as_ref())

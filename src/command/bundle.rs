@@ -15,12 +15,10 @@ use super::read::Dump;
 use crate::audit::Now;
 use crate::cli::BundleArgs;
 use crate::config::{ConfigError, DatastoreSource, KernelSource, Sources};
-use crate::metrics::InSync;
 use crate::source::bundle::{About, Bundle, Raw};
 #[cfg(feature = "kubernetes")]
 use crate::source::kubernetes;
 use crate::source::{etcd, netlink};
-use crate::state::Side;
 use crate::web::findings_json;
 
 /// Variables that say how Calico works on a host, and hold no secret.
@@ -73,10 +71,7 @@ pub async fn bundle(args: &BundleArgs, sources: Sources) -> Result<ExitCode, Con
     let now = Now { monotonic: Duration::ZERO, wall: SystemTime::now() };
     let dump = Dump { events: Vec::new(), newest: None, node: node.clone() };
     let (state, auditor) = check::look(&sources, &dump, now).await?;
-    let in_sync = InSync {
-        datastore: state.in_sync(Side::Datastore),
-        kernel: state.in_sync(Side::Kernel) && (!sources.collectors.tunnels || state.in_sync(Side::Tunnels)),
-    };
+    let in_sync = check::in_sync(&sources, &state);
     let report = auditor.report(&state, now);
     let findings = findings_json(&node, in_sync, &report.findings, &[]);
     let about = About {

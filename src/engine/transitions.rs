@@ -1,6 +1,5 @@
 //! Faults that began and ended between two reports, each logged once and written into the history.
 
-use std::cmp::Ordering;
 use std::time::SystemTime;
 
 use tracing::{info, warn};
@@ -12,29 +11,17 @@ use crate::state::History;
 /// many.
 const MOST_LINES: usize = 20;
 
-/// What identifies a finding from one report to the next. Its words and its time may change.
-fn order(one: &Finding, other: &Finding) -> Ordering {
-    let key = |it: &Finding| (it.metric, it.labels.clone());
-    key(one).cmp(&key(other)).then_with(|| one.subject.cmp(&other.subject)).then_with(|| one.host.cmp(&other.host))
-}
-
 /// The findings of `these` that `those` does not have; both are sorted.
 fn missing<'a>(these: &'a [Finding], those: &'a [Finding]) -> Vec<&'a Finding> {
     let mut those = those.iter().peekable();
     let mut missing = Vec::new();
     for finding in these {
-        while those.next_if(|other| order(other, finding).is_lt()).is_some() {}
-        if those.peek().is_none_or(|other| order(other, finding).is_ne()) {
+        while those.next_if(|other| other.identity() < finding.identity()).is_some() {}
+        if those.peek().is_none_or(|other| other.identity() != finding.identity()) {
             missing.push(finding);
         }
     }
     missing
-}
-
-/// The series that counts a finding, as PromQL selects it.
-fn series(finding: &Finding) -> String {
-    let labels: Vec<String> = finding.labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
-    format!("{}{{{}}}", finding.metric.name(), labels.join(","))
 }
 
 fn time(time: Option<SystemTime>) -> Option<String> {
@@ -47,7 +34,7 @@ pub(super) fn note(old: &[Finding], new: &[Finding], history: &mut History, now:
     let began = missing(new, old);
     for finding in began.iter().take(MOST_LINES) {
         let (host, since) = (finding.host.as_deref(), time(finding.since));
-        warn!(series = series(finding), subject = finding.subject, host, since, "fault began: {}", finding.detail);
+        warn!(series = finding.series(), subject = finding.subject, host, since, "fault began: {}", finding.detail);
     }
     if let Some(more) = began.len().checked_sub(MOST_LINES).filter(|more| *more > 0) {
         warn!(more, "further faults began; /api/v1/findings lists them");
@@ -56,14 +43,21 @@ pub(super) fn note(old: &[Finding], new: &[Finding], history: &mut History, now:
     for finding in ended.iter().take(MOST_LINES) {
         let (host, since) = (finding.host.as_deref(), time(finding.since));
         let lasted = finding.since.and_then(|since| now.duration_since(since).ok()).map(|it| it.as_secs());
-        info!(series = series(finding), subject = finding.subject, host, since, lasted_seconds = lasted, "fault ended");
+        info!(
+            series = finding.series(),
+            subject = finding.subject,
+            host,
+            since,
+            lasted_seconds = lasted,
+            "fault ended"
+        );
     }
     if let Some(more) = ended.len().checked_sub(MOST_LINES).filter(|more| *more > 0) {
         info!(more, "further faults ended");
     }
     for (ended, findings) in [(true, ended), (false, began)] {
         for finding in findings {
-            history.fault(ended, series(finding), &finding.subject, finding.host.as_ref(), finding.since);
+            history.fault(ended, finding.series(), &finding.subject, finding.host.as_ref(), finding.since);
         }
     }
     history.set_standing(new.iter().map(|finding| (finding.subject.as_str(), finding.host.as_ref())));

@@ -1,5 +1,7 @@
 //! Policy rules: which routing table a packet is looked up in (`fib_rules.h`).
 
+use std::fmt;
+
 use ipnet::IpNet;
 
 use super::{Family, Name};
@@ -64,4 +66,45 @@ pub struct PolicyRule {
     pub suppress_length: Option<u32>,
     /// What it does.
     pub action: RuleAction,
+}
+
+/// As `ip rule` prints it.
+impl fmt::Display for PolicyRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{} from ", self.priority, if self.inverted { " not" } else { "" })?;
+        match self.from {
+            Some(net) => write!(f, "{net}")?,
+            None => f.write_str("all")?,
+        }
+        if let Some(net) = self.to {
+            write!(f, " to {net}")?;
+        }
+        if let Some((mark, mask)) = self.mark {
+            write!(f, " fwmark {mark:#x}")?;
+            if mask != u32::MAX {
+                write!(f, "/{mask:#x}")?;
+            }
+        }
+        for (word, device) in [("iif", &self.input), ("oif", &self.output)] {
+            if let Some(device) = device {
+                write!(f, " {word} {device}")?;
+            }
+        }
+        match self.action {
+            RuleAction::Table(254) => f.write_str(" lookup main")?,
+            RuleAction::Table(255) => f.write_str(" lookup local")?,
+            RuleAction::Table(253) => f.write_str(" lookup default")?,
+            RuleAction::Table(table) => write!(f, " lookup {table}")?,
+            RuleAction::Goto(target) => write!(f, " goto {target}")?,
+            RuleAction::Nop => f.write_str(" nop")?,
+            RuleAction::Blackhole => f.write_str(" blackhole")?,
+            RuleAction::Unreachable => f.write_str(" unreachable")?,
+            RuleAction::Prohibit => f.write_str(" prohibit")?,
+            RuleAction::Other(number) => write!(f, " action {number}")?,
+        }
+        match self.suppress_length {
+            Some(length) => write!(f, " suppress_prefixlength {length}"),
+            None => Ok(()),
+        }
+    }
 }

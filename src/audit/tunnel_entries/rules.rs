@@ -86,7 +86,7 @@ fn is_for_all(rule: &PolicyRule) -> bool {
 
 fn missing(rules: &[PolicyRule], me: &Name, kind: TunnelKind) -> Finding {
     let device = kind.device();
-    let actual: Vec<String> = rules.iter().map(words).collect();
+    let actual: Vec<String> = rules.iter().map(ToString::to_string).collect();
     Finding::of_tunnel(device, "rule_missing", me)
         .detail(format!(
             "no policy rule sends packets to the table of {device} before the main table is asked: they leave unencrypted"
@@ -98,37 +98,4 @@ fn missing(rules: &[PolicyRule], me: &Name, kind: TunnelKind) -> Finding {
             }
         })
         .action("see Felix's log on this host: it adds the rule when it starts and within 99 s; and who else writes rules")
-}
-
-/// A rule as `ip rule` prints it.
-fn words(rule: &PolicyRule) -> String {
-    let mut text = format!("{}:{} from ", rule.priority, if rule.inverted { " not" } else { "" });
-    text += &rule.from.map_or_else(|| "all".to_owned(), |net| net.to_string());
-    if let Some(net) = rule.to {
-        text += &format!(" to {net}");
-    }
-    if let Some((mark, mask)) = rule.mark {
-        text += &format!(" fwmark {mark:#x}");
-        if mask != u32::MAX {
-            text += &format!("/{mask:#x}");
-        }
-    }
-    for (word, device) in [("iif", &rule.input), ("oif", &rule.output)] {
-        if let Some(device) = device {
-            text += &format!(" {word} {device}");
-        }
-    }
-    text += &match rule.action {
-        RuleAction::Table(254) => " lookup main".to_owned(),
-        RuleAction::Table(255) => " lookup local".to_owned(),
-        RuleAction::Table(253) => " lookup default".to_owned(),
-        RuleAction::Table(table) => format!(" lookup {table}"),
-        RuleAction::Goto(target) => format!(" goto {target}"),
-        RuleAction::Nop => " nop".to_owned(),
-        RuleAction::Blackhole => " blackhole".to_owned(),
-        RuleAction::Unreachable => " unreachable".to_owned(),
-        RuleAction::Prohibit => " prohibit".to_owned(),
-        RuleAction::Other(number) => format!(" action {number}"),
-    };
-    text
 }

@@ -10,11 +10,10 @@ use tracing::info;
 use super::patience::patiently;
 use super::picture::picture;
 use super::read::{self, Dump};
-use crate::audit::{AuditOptions, Auditor, Finding, IpamOptions, Metric, Now, Report, RouteOptions, TunnelOptions};
+use crate::audit::{AuditOptions, Auditor, Finding, IpamOptions, Now, Report, RouteOptions, TunnelOptions};
 use crate::cli::{CheckArgs, Output};
 use crate::config::{ConfigError, Sources};
 use crate::metrics::InSync;
-use crate::model::Name;
 use crate::state::{Follow, Lookup, Side, State};
 use crate::web::findings_json;
 
@@ -39,9 +38,9 @@ pub async fn check(args: &CheckArgs, sources: Sources) -> Result<ExitCode, Confi
         patiently("waiting for differences to settle (--settle)", tokio::time::sleep(args.settle)).await;
         let (state, auditor) = look(&sources, &dump, now).await?;
         let second = auditor.report(&state, now);
-        let standing: BTreeSet<_> = report.findings.iter().map(identity).collect();
+        let standing: BTreeSet<_> = report.findings.iter().map(Finding::identity).collect();
         let findings: Vec<Finding> =
-            second.findings.iter().filter(|it| standing.contains(&identity(it))).cloned().collect();
+            second.findings.iter().filter(|it| standing.contains(&it.identity())).cloned().collect();
         report = Report { causes: auditor.causes(&state, &findings), findings, ..second };
     }
     if args.output == Output::Json {
@@ -60,13 +59,7 @@ pub async fn check(args: &CheckArgs, sources: Sources) -> Result<ExitCode, Confi
     Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-type Identity<'a> = (Metric, &'a crate::audit::Labels, &'a str, Option<&'a Name>);
-
-fn identity(finding: &Finding) -> Identity<'_> {
-    (finding.metric, &finding.labels, &finding.subject, finding.host.as_ref())
-}
-
-fn in_sync(sources: &Sources, state: &State) -> InSync {
+pub(super) fn in_sync(sources: &Sources, state: &State) -> InSync {
     let tunnels = !sources.collectors.tunnels || state.in_sync(Side::Tunnels);
     InSync { datastore: state.in_sync(Side::Datastore), kernel: state.in_sync(Side::Kernel) && tunnels }
 }

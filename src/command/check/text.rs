@@ -24,12 +24,6 @@ pub(super) struct Text<'a> {
     pub(super) all: bool,
 }
 
-fn series(finding: &Finding) -> String {
-    let labels: Vec<String> =
-        finding.labels.iter().map(|(name, value)| format!("{name}={:?}", value.as_ref())).collect();
-    format!("{}{{{}}}", finding.metric.name(), labels.join(","))
-}
-
 fn plural(count: usize) -> String {
     format!("{count} finding{}", if count == 1 { "" } else { "s" })
 }
@@ -121,7 +115,7 @@ impl Text<'_> {
         let findings: Vec<&Finding> = cause.findings.iter().filter_map(|at| self.report.findings.get(*at)).collect();
         let mut counted: BTreeMap<String, usize> = BTreeMap::new();
         for finding in &findings {
-            *counted.entry(series(finding)).or_default() += 1;
+            *counted.entry(finding.series()).or_default() += 1;
         }
         let more = counted.len().saturating_sub(ROWS);
         for (index, (series, count)) in counted.into_iter().take(ROWS).enumerate() {
@@ -144,13 +138,13 @@ impl Text<'_> {
         let mut findings: Vec<&Finding> = self.report.unexplained().collect();
         // The order of series stays; the rows of one are in the order in which people count.
         findings.sort_by(|a, b| {
-            let series = |it: &Finding| (it.severity(), it.metric, it.labels.clone());
-            series(a).cmp(&series(b)).then_with(|| natural(&a.subject, &b.subject))
+            let by_series = (a.severity(), a.metric, &a.labels).cmp(&(b.severity(), b.metric, &b.labels));
+            by_series.then_with(|| natural(&a.subject, &b.subject))
         });
         for group in findings.chunk_by(|a, b| a.metric == b.metric && a.labels == b.labels) {
             let first = group[0];
             let pad = INDENT - first.severity().as_str().len();
-            let (severity, series) = (self.terminal.severity(first.severity()), printable(&series(first)));
+            let (severity, series) = (self.terminal.severity(first.severity()), printable(&first.series()));
             let _ = writeln!(text, "\n{severity}{:pad$}{series} {}", "", group.len());
             let shown = if self.all { group.len() } else { group.len().min(ROWS) };
             for finding in &group[..shown] {

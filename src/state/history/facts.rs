@@ -6,8 +6,7 @@ use std::net::IpAddr;
 use super::entry::Fact;
 use crate::model::{
     AllocationBlock, Attribute, BgpConfiguration, BgpPeer, ClusterInformation, EndpointId, Family, FelixConfiguration,
-    IpPool, IpReservation, IpamConfig, Link, Node, NodeBgp, PeerAddress, PolicyRule, RuleAction, WorkloadEndpoint,
-    address_at,
+    IpPool, IpReservation, IpamConfig, Link, Node, NodeBgp, PeerAddress, WorkloadEndpoint, address_at,
 };
 
 /// Properties that are set, in a fixed order.
@@ -234,31 +233,4 @@ pub(super) fn link(link: &Link) -> Facts {
         .maybe("local", vxlan.and_then(|it| it.local))
         .maybe("inet", (!addresses.is_empty()).then(|| addresses.join(" ")))
         .0
-}
-
-/// A rule as `ip rule` prints it.
-pub(super) fn rule(rule: &PolicyRule) -> String {
-    let mut text = format!("{}:", rule.priority);
-    let mut add = |word: &str, value: Option<String>| {
-        if let Some(value) = value {
-            text += &format!(" {word} {value}");
-        }
-    };
-    add("not", rule.inverted.then(String::new));
-    add("from", Some(rule.from.map_or_else(|| "all".to_owned(), |net| net.to_string())));
-    add("to", rule.to.map(|net| net.to_string()));
-    add("fwmark", rule.mark.map(|(mark, mask)| format!("{mark:#x}/{mask:#x}")));
-    add("iif", rule.input.as_ref().map(ToString::to_string));
-    add("oif", rule.output.as_ref().map(ToString::to_string));
-    add("suppress_prefixlength", rule.suppress_length.map(|it| it.to_string()));
-    let action = match rule.action {
-        RuleAction::Table(table) => format!("lookup {table}"),
-        RuleAction::Goto(priority) => format!("goto {priority}"),
-        RuleAction::Nop => "nop".to_owned(),
-        RuleAction::Blackhole => "blackhole".to_owned(),
-        RuleAction::Unreachable => "unreachable".to_owned(),
-        RuleAction::Prohibit => "prohibit".to_owned(),
-        RuleAction::Other(number) => format!("action {number}"),
-    };
-    format!("{} {action}", text.replace("  ", " "))
 }

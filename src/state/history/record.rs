@@ -133,8 +133,8 @@ impl Recorder<'_> {
             }
             Event::Rules(family, rules) => {
                 let old: Vec<String> =
-                    self.tunnels.rules(*family).unwrap_or_default().iter().map(facts::rule).collect();
-                let new: Vec<String> = rules.iter().map(facts::rule).collect();
+                    self.tunnels.rules(*family).unwrap_or_default().iter().map(ToString::to_string).collect();
+                let new: Vec<String> = rules.iter().map(ToString::to_string).collect();
                 for (list, other, operation) in [(&old, &new, Operation::Deleted), (&new, &old, Operation::Added)] {
                     for rule in list.iter().filter(|rule| !other.contains(rule)) {
                         let (before, after) = match operation {
