@@ -143,7 +143,7 @@ impl Context<'_> {
             class: verdict.actual.or(verdict.expected).map(|(class, _)| class),
             host: told.and_then(|told| told.host.clone()),
             expected: expected.unwrap_or_default(),
-            actual: route.map(words::route).unwrap_or_default(),
+            actual: route.map(ToString::to_string).unwrap_or_default(),
             state,
             detail: String::new(),
             since: None,

@@ -1,12 +1,14 @@
 //! Words for differences between routes: what a person reads at night. Routes are written as `ip route` prints them.
 
+use std::time::{Duration, SystemTime};
+
 use ipnet::IpNet;
 
 use super::expect::{Context, Device, Expectation, Form, Gateway};
 use super::reasons::RouteReason;
 use super::report::{Encapsulation, RouteClass};
 use super::setting::{Programmer, Setting};
-use crate::model::{AllocationBlock, Family, Protocol, Route, RouteType, host_route, ordinal_of};
+use crate::model::{AllocationBlock, Family, Protocol, Route, RouteType, host_route, ordinal_of, rfc3339};
 
 /// A destination as a subject: a single address bare (J28).
 pub(super) fn destination(net: &IpNet) -> String {
@@ -15,14 +17,8 @@ pub(super) fn destination(net: &IpNet) -> String {
 
 /// A moment, in seconds since 1970, as RFC 3339.
 pub(super) fn moment(seconds: u64) -> String {
-    let time = i64::try_from(seconds).ok().and_then(|it| time::OffsetDateTime::from_unix_timestamp(it).ok());
-    let text = time.and_then(|it| it.format(&time::format_description::well_known::Rfc3339).ok());
+    let text = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).and_then(rfc3339);
     text.unwrap_or_else(|| format!("{seconds} s after 1970"))
-}
-
-/// A route as `ip route` prints it.
-pub(super) fn route(route: &Route) -> String {
-    route.to_string()
 }
 
 /// What ought to be there.

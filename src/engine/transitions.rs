@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use tracing::{info, warn};
 
 use crate::audit::Finding;
+use crate::model::rfc3339;
 use crate::state::History;
 
 /// Transitions of one kind that are logged one by one; the rest of them is one line. A look at 5,000 hosts may bring as
@@ -24,16 +25,12 @@ fn missing<'a>(these: &'a [Finding], those: &'a [Finding]) -> Vec<&'a Finding> {
     missing
 }
 
-fn time(time: Option<SystemTime>) -> Option<String> {
-    time.map(|time| humantime::format_rfc3339_seconds(time).to_string())
-}
-
 /// Logs and records what changed from one report's findings to the next one's.
 pub(super) fn note(old: &[Finding], new: &[Finding], history: &mut History, now: SystemTime) {
     history.set_time(now);
     let began = missing(new, old);
     for finding in began.iter().take(MOST_LINES) {
-        let (host, since) = (finding.host.as_deref(), time(finding.since));
+        let (host, since) = (finding.host.as_deref(), finding.since.and_then(rfc3339));
         warn!(series = finding.series(), subject = finding.subject, host, since, "fault began: {}", finding.detail);
     }
     if let Some(more) = began.len().checked_sub(MOST_LINES).filter(|more| *more > 0) {
@@ -41,7 +38,7 @@ pub(super) fn note(old: &[Finding], new: &[Finding], history: &mut History, now:
     }
     let ended = missing(old, new);
     for finding in ended.iter().take(MOST_LINES) {
-        let (host, since) = (finding.host.as_deref(), time(finding.since));
+        let (host, since) = (finding.host.as_deref(), finding.since.and_then(rfc3339));
         let lasted = finding.since.and_then(|since| now.duration_since(since).ok()).map(|it| it.as_secs());
         info!(
             series = finding.series(),

@@ -1,13 +1,10 @@
 //! The findings as JSON: one form for `/api/v1/findings` and `check --output json`.
 
-use std::time::SystemTime;
-
 use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::audit::{Cause, Finding};
 use crate::metrics::InSync;
+use crate::model::rfc3339;
 
 /// The version of the form: it changes when a reader of the old one would be wrong.
 const SCHEMA: u32 = 2;
@@ -26,13 +23,6 @@ pub fn findings_json(node: &str, in_sync: InSync, findings: &[Finding], causes: 
     named.sort_by_key(|it| it.finding);
     // Only a map with keys that are no strings fails, and there is none.
     serde_json::to_string(&Document { node, in_sync, causes, findings: named }).unwrap_or_default()
-}
-
-/// A moment as RFC 3339 in UTC, in whole seconds: what `date` and jq's `fromdate` read.
-pub(crate) fn rfc3339(time: SystemTime) -> Option<String> {
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
-    let time = OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?;
-    time.format(&Rfc3339).ok()
 }
 
 struct Document<'a> {
@@ -126,7 +116,7 @@ impl Serialize for Labels<'_> {
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
     use crate::audit::{CauseKind, Metric, Severity};

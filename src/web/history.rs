@@ -8,6 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::page::parameter;
 use crate::engine::Recent;
+use crate::model::rfc3339_millis;
 use crate::state::{Area, Author, Entry, Filter};
 
 /// The version of the form: it changes when a reader of the old one would be wrong.
@@ -105,11 +106,6 @@ struct Property<'a> {
     after: Option<&'a str>,
 }
 
-/// A moment as RFC 3339 in UTC with milliseconds: changes within a second have an order.
-pub(super) fn rfc3339_millis(time: SystemTime) -> String {
-    humantime::format_rfc3339_millis(time).to_string()
-}
-
 /// The changes as one JSON document, newest first.
 pub(super) fn history_json(node: &str, recent: &Recent) -> String {
     let entries = recent.entries.iter().map(change).collect();
@@ -133,7 +129,7 @@ fn change(entry: &Entry) -> Change<'_> {
     };
     Change {
         id: entry.id,
-        time: Some(rfc3339_millis(entry.at)),
+        time: rfc3339_millis(entry.at),
         kind: entry.area.as_str(),
         operation: entry.operation.as_str(),
         what: &entry.what,
@@ -146,9 +142,9 @@ fn change(entry: &Entry) -> Change<'_> {
             .iter()
             .map(|it| Property { name: &it.name, before: it.before.as_deref(), after: it.after.as_deref() })
             .collect(),
-        since: entry.since.map(rfc3339_millis),
+        since: entry.since.and_then(rfc3339_millis),
         count: entry.burst.as_ref().map_or(1, |burst| burst.count),
-        until: entry.burst.as_ref().and_then(|burst| burst.until).map(rfc3339_millis),
+        until: entry.burst.as_ref().and_then(|burst| burst.until).and_then(rfc3339_millis),
         text: entry.words(),
     }
 }

@@ -17,7 +17,6 @@ mod stall;
 
 pub use access::{Access, AccessError};
 pub use findings::findings_json;
-pub(crate) use findings::rfc3339;
 pub use listen::{BindError, ListenAddress, ListenAddressError};
 pub use page::{runbook_of, runbook_url};
 pub use server::{Bound, Server, ServerConfig};

@@ -19,19 +19,6 @@ use crate::audit::{tunnels, words};
 use crate::model::{Family, IpPool, Name, Node, PolicyRule, Route, RouteType, TABLE_MAIN, host_net};
 use crate::state::Table;
 
-/// What the kernel does with a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Taken<'a> {
-    /// The address is one of this host's.
-    Here,
-    /// By this route.
-    By(&'a Route),
-    /// There is no route at all.
-    Nowhere,
-    /// A policy rule refuses it.
-    Refused,
-}
-
 /// What is expected of a prefix.
 struct Wanted {
     /// The destination that the route ought to have.
@@ -86,17 +73,17 @@ impl Known<'_> {
         let context = self.context()?;
         Family::ALL.into_iter().filter_map(|family| node.routing_address(family)).find_map(|address| {
             let rules = self.state.tunnels.rules(Family::of(address));
-            let Taken::By(route) = context.taken(host_net(address), rules) else { return None };
+            let Outcome::By(route) = context.taken(host_net(address), rules) else { return None };
             let leads = |device: &str| {
                 matches!(context.encapsulation(device), Encapsulation::Ipip | Encapsulation::Vxlan)
                     || context.setting.is_workload_device(device)
             };
             let into = route.next_hops.iter().any(|hop| hop.device.as_deref().is_some_and(leads));
-            into.then(|| (address, words::route(route)))
+            into.then(|| (address, route.to_string()))
         })
     }
 
-    fn path(&self, context: &Context<'_>, net: IpNet, wanted: Option<&Wanted>, taken: Taken<'_>) -> Link {
+    fn path(&self, context: &Context<'_>, net: IpNet, wanted: Option<&Wanted>, taken: Outcome<'_>) -> Link {
         let link = Link::new(LinkKind::Path, words::destination(&net));
         let link = link.wanted(wanted.map_or("nothing is expected".to_owned(), |it| context.wanted_words(it)));
         let link = link.actual(taken_words(taken));
@@ -106,17 +93,17 @@ impl Known<'_> {
         }
         let device_down = wanted.is_some_and(|it| !context.is_any_up(needed_devices(&it.expectation.form)));
         match (wanted, taken) {
-            (_, Taken::Here) => link,
-            (_, Taken::Refused) => {
+            (_, Outcome::Here) => link,
+            (_, Outcome::Refused) => {
                 link.fault("a policy rule of this host drops or refuses what goes there: see ip rule")
             }
             _ if device_down => link.cannot_tell("the tunnel device that it needs is missing or down"),
-            (None, Taken::Nowhere) => link.cannot_tell("no route leads there, and none is expected"),
-            (None, Taken::By(route)) if leads_nowhere(route) => {
+            (None, Outcome::Nowhere) => link.cannot_tell("no route leads there, and none is expected"),
+            (None, Outcome::By(route)) if leads_nowhere(route) => {
                 link.cannot_tell("this host drops what goes there, and nothing else is expected")
             }
-            (None, Taken::By(_)) => link.cannot_tell("the datastore does not say where it ought to go"),
-            (Some(wanted), Taken::By(route)) => {
+            (None, Outcome::By(_)) => link.cannot_tell("the datastore does not say where it ought to go"),
+            (Some(wanted), Outcome::By(route)) => {
                 let link = judge_taken(context, link, net, wanted, route);
                 let wider = route.destination.prefix_len() < wanted.net.prefix_len();
                 match link.state {
@@ -124,10 +111,10 @@ impl Known<'_> {
                     _ => link,
                 }
             }
-            (Some(wanted), Taken::Nowhere) if context.is_passed_over(wanted) => {
+            (Some(wanted), Outcome::Nowhere) if context.is_passed_over(wanted) => {
                 link.fault("no route leads there, by the policy rules of this host: see ip rule")
             }
-            (Some(wanted), Taken::Nowhere) => match self.nobody_carries(context, net, wanted).as_slice() {
+            (Some(wanted), Outcome::Nowhere) => match self.nobody_carries(context, net, wanted).as_slice() {
                 [] => link.cannot_tell("no route leads there; it may be there or not"),
                 findings => link.by(findings.iter().cloned()),
             },
@@ -144,10 +131,10 @@ impl Known<'_> {
     }
 
     /// What the audit has against the routes of a prefix: its own, its block's, and the one that is taken.
-    fn route_findings(&self, context: &Context<'_>, net: IpNet, taken: Taken<'_>) -> Vec<Finding> {
+    fn route_findings(&self, context: &Context<'_>, net: IpNet, taken: Outcome<'_>) -> Vec<Finding> {
         let Some(routes) = self.routes else { return Vec::new() };
         let mut nets = BTreeSet::from([net, self.block_cidr(net)]);
-        if let Taken::By(route) = taken
+        if let Outcome::By(route) = taken
             && route.table == TABLE_MAIN
         {
             nets.insert(route.destination);
@@ -160,10 +147,10 @@ impl Known<'_> {
     }
 
     /// The tunnel's neighbour and forwarding entry.
-    fn layer_2(&self, net: IpNet, wanted: Option<&Wanted>, taken: Taken<'_>) -> Vec<Link> {
+    fn layer_2(&self, net: IpNet, wanted: Option<&Wanted>, taken: Outcome<'_>) -> Vec<Link> {
         let of_route = match taken {
-            Taken::By(route) => route.next_hops.iter().find_map(|hop| hop.gateway),
-            Taken::Here | Taken::Nowhere | Taken::Refused => None,
+            Outcome::By(route) => route.next_hops.iter().find_map(|hop| hop.gateway),
+            Outcome::Here | Outcome::Nowhere | Outcome::Refused => None,
         };
         let tunnel_address = match wanted.map(|it| &it.expectation.form) {
             Some(Form::Remote { gateway: Gateway::Exactly(address), .. }) => *address,
@@ -200,7 +187,7 @@ impl Known<'_> {
         &self,
         context: &Context<'_>,
         devices: &[Name],
-        taken: Taken<'_>,
+        taken: Outcome<'_>,
         findings: impl Iterator<Item = &'f Finding>,
     ) -> Link {
         let names: Vec<&str> = devices.iter().map(AsRef::as_ref).collect();
@@ -223,8 +210,8 @@ impl Known<'_> {
         let up = if found.is_up() { "up" } else { "down" };
         let link = link.actual(format!("{} is {up}, {}", found.name, listed(&addresses))).by(findings);
         let used = match taken {
-            Taken::By(route) => route.next_hops.iter().any(|hop| hop.device.as_ref() == Some(&found.name)),
-            Taken::Here | Taken::Nowhere | Taken::Refused => false,
+            Outcome::By(route) => route.next_hops.iter().any(|hop| hop.device.as_ref() == Some(&found.name)),
+            Outcome::Here | Outcome::Nowhere | Outcome::Refused => false,
         };
         match (found.is_up(), used) {
             (true, _) => link,
@@ -299,12 +286,12 @@ fn judge_taken(context: &Context<'_>, link: Link, net: IpNet, wanted: &Wanted, r
     }
 }
 
-fn taken_words(taken: Taken<'_>) -> String {
+fn taken_words(taken: Outcome<'_>) -> String {
     match taken {
-        Taken::Here => "an address of this host".to_owned(),
-        Taken::Nowhere => "no route".to_owned(),
-        Taken::Refused => "a policy rule drops or refuses it".to_owned(),
-        Taken::By(route) => {
+        Outcome::Here => "an address of this host".to_owned(),
+        Outcome::Nowhere => "no route".to_owned(),
+        Outcome::Refused => "a policy rule drops or refuses it".to_owned(),
+        Outcome::By(route) => {
             let what = match route.kind {
                 _ if route.destination.prefix_len() == 0 => " (the default route)",
                 RouteType::Blackhole | RouteType::Unreachable | RouteType::Prohibit => " (dropped here)",
@@ -314,7 +301,7 @@ fn taken_words(taken: Taken<'_>) -> String {
                 TABLE_MAIN => String::new(),
                 table => format!(" in table {table}"),
             };
-            format!("{}{table}{what}", words::route(route))
+            format!("{route}{table}{what}")
         }
     }
 }
@@ -332,7 +319,7 @@ fn purpose(expectation: &Expectation) -> String {
 }
 
 /// The devices that the way leads through: those of the route that is taken, else those that are wanted.
-fn devices(context: &Context<'_>, wanted: Option<&Wanted>, taken: Taken<'_>) -> Vec<Name> {
+fn devices(context: &Context<'_>, wanted: Option<&Wanted>, taken: Outcome<'_>) -> Vec<Name> {
     let needed = wanted.map(|it| needed_devices(&it.expectation.form)).unwrap_or_default();
     // Without its tunnel the route goes elsewhere, or is gone: the tunnel is what is missing.
     if !needed.is_empty() {
@@ -344,7 +331,7 @@ fn devices(context: &Context<'_>, wanted: Option<&Wanted>, taken: Taken<'_>) -> 
         return vec![name.clone()];
     }
     match taken {
-        Taken::By(route) if route.table == TABLE_MAIN && route.kind == RouteType::Unicast => {
+        Outcome::By(route) if route.table == TABLE_MAIN && route.kind == RouteType::Unicast => {
             let mut names: Vec<Name> = route.next_hops.iter().filter_map(|hop| hop.device.clone()).collect();
             names.dedup();
             context.known_devices(names)
@@ -408,16 +395,11 @@ impl Context<'_> {
     }
 
     /// What the kernel does with a packet of this host's own. `rules`: the policy rules in force, where they are known.
-    fn taken(&self, net: IpNet, rules: Option<&[PolicyRule]>) -> Taken<'_> {
+    fn taken(&self, net: IpNet, rules: Option<&[PolicyRule]>) -> Outcome<'_> {
         if is_single(&net) && self.is_own_address(net.addr()) {
-            return Taken::Here;
+            return Outcome::Here;
         }
-        match forward::decide(self.kernel, rules, &Packet::of_host(net)).outcome {
-            Outcome::Here => Taken::Here,
-            Outcome::By(route) => Taken::By(route),
-            Outcome::Refused => Taken::Refused,
-            Outcome::Nowhere => Taken::Nowhere,
-        }
+        forward::decide(self.kernel, rules, &Packet::of_host(net)).outcome
     }
 
     fn is_own_address(&self, address: IpAddr) -> bool {

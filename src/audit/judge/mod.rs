@@ -173,7 +173,7 @@ impl Context<'_> {
                     programmer: Some(chosen.programmer),
                     detail: words::differs(route, chosen, reason),
                     expected: words::form(&route.destination, &chosen.form),
-                    actual: words::route(route),
+                    actual: route.to_string(),
                     action: words::action(reason, route).to_owned(),
                 })
             }),

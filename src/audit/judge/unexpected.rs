@@ -43,7 +43,7 @@ impl Context<'_> {
                 programmer: None,
                 detail,
                 expected: "no route".to_owned(),
-                actual: words::route(route),
+                actual: route.to_string(),
                 action: words::action(reason, route).to_owned(),
             }))
         };

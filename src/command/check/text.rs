@@ -7,6 +7,7 @@ use super::printable;
 use super::terminal::Terminal;
 use crate::audit::{Cause, Counts, Finding, Limit, Report, Severity, limits, natural};
 use crate::config::Sources;
+use crate::model::rfc3339;
 use crate::web::runbook_of;
 
 /// Rows of a list, where all of them are not asked for.
@@ -92,7 +93,7 @@ impl Text<'_> {
             for shown in &first.evidence {
                 self.line(text, "", shown);
             }
-            if let Some(since) = first.since.and_then(crate::web::rfc3339) {
+            if let Some(since) = first.since.and_then(rfc3339) {
                 self.line(text, "since", &since);
             }
             self.line(text, "do", &first.action);

@@ -2,8 +2,9 @@
 
 use super::html::{Markup, html};
 use super::{Found, View, busy, request};
+use crate::model::rfc3339_millis;
 use crate::state::{Area, Entry};
-use crate::web::history::{HistoryQuery, rfc3339_millis};
+use crate::web::history::HistoryQuery;
 
 pub(super) fn page(out: &mut Markup, view: &View, query: &Result<HistoryQuery, String>) -> Found {
     out.raw("<h1>What changed</h1>\n");
@@ -71,7 +72,7 @@ fn form(out: &mut Markup, query: &HistoryQuery) {
 }
 
 fn time(out: &mut Markup, entry: &Entry) {
-    let text = rfc3339_millis(entry.at);
+    let Some(text) = rfc3339_millis(entry.at) else { return };
     let shown = text.replace('T', " ").replace('Z', "");
     html!(out, "<time datetime=\"", text, "\">", shown, "</time>");
 }

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::html::{Markup, html};
-use crate::web::findings::rfc3339;
+use crate::model::rfc3339;
 
 /// A count with its digits in threes; of very large ones the magnitude.
 pub(super) fn count(value: f64) -> String {
