@@ -276,7 +276,7 @@ impl Engine {
             }
             Question::Timelines { subjects, each, reply } => {
                 let of = |subject: Box<str>| {
-                    self.recent(&Filter { subject: Some(subject), ..Filter::default() }, each).entries
+                    self.recent(&Filter { subject: Some(subject.into()), ..Filter::default() }, each).entries
                 };
                 let _ = reply.send(subjects.into_iter().map(of).collect());
             }
@@ -287,9 +287,7 @@ impl Engine {
             }
         }
     }
-}
 
-impl Engine {
     fn recent(&self, filter: &Filter, limit: usize) -> Recent {
         let history = &self.state.history;
         let mut entries = history.entries(filter);

@@ -2,18 +2,15 @@
 //! setting that keeps it away from Calico's routes.
 
 use super::finding::Finding;
+use crate::model::net_of;
 use crate::state::{History, Process};
-use ipnet::IpNet;
 
 /// Adds who deleted the route, where that is known and it was neither Felix nor BIRD.
 pub(super) fn name(finding: &mut Finding, history: &History) {
     if finding.label("reason") != Some("missing") {
         return;
     }
-    let subject = &finding.subject;
-    let destination: Option<IpNet> =
-        subject.parse().ok().or_else(|| Some(IpNet::from(subject.parse::<std::net::IpAddr>().ok()?)));
-    let Some(process) = destination.and_then(|destination| history.stranger(&destination)) else { return };
+    let Some(process) = net_of(&finding.subject).and_then(|it| history.stranger(&it)) else { return };
     finding.detail += &format!("; {} deleted it (process {})", process.name, process.pid);
     finding.action = remedy(process);
 }

@@ -52,6 +52,11 @@ pub fn host_net(address: IpAddr) -> IpNet {
     IpNet::from(address)
 }
 
+/// The prefix that a text names: a CIDR, masked, or a single address.
+pub fn net_of(text: &str) -> Option<IpNet> {
+    text.parse().map(|net: IpNet| net.trunc()).ok().or_else(|| Some(host_net(text.parse().ok()?)))
+}
+
 /// The one address of a `/32` or `/128`, or `None` for a wider prefix.
 pub fn host_route(net: &IpNet) -> Option<IpAddr> {
     (net.prefix_len() == net.max_prefix_len()).then(|| net.addr())

@@ -29,7 +29,7 @@ mod rule;
 mod selector;
 mod shared;
 
-pub use address::{Family, address_at, address_count, host_net, host_route, ordinal_of};
+pub use address::{Family, address_at, address_count, host_net, host_route, net_of, ordinal_of};
 pub use affinity::{AffinityState, BlockAffinity, BlockOwner};
 pub use bgp::{BgpConfiguration, BgpPeer, NextHopMode, PeerAddress};
 pub use block::{AllocationBlock, Attribute, AttributeKind, Holders, OrdinalSet, SequenceDefect};

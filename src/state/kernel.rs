@@ -139,28 +139,24 @@ impl Kernel {
     }
 
     /// What the dump in progress has not named: it is gone when the dump ends.
-    pub(super) fn unnamed(&self) -> (Vec<Link>, Vec<Route>) {
-        let gone = |seen: &Option<HashSet<u32>>, index| seen.as_ref().is_some_and(|seen| !seen.contains(index));
-        let links = self.links.iter().filter(|(index, _)| gone(&self.seen_links, index));
-        let seen = self.seen_routes.as_ref();
-        let routes = seen.map(|seen| self.routes().filter(|it| !seen.contains(&it.key())).cloned().collect());
-        (links.map(|(_, link)| link.clone()).collect(), routes.unwrap_or_default())
+    pub(super) fn unnamed(&self) -> Unnamed {
+        let links = self
+            .seen_links
+            .as_ref()
+            .map_or_else(Vec::new, |seen| self.links.keys().copied().filter(|index| !seen.contains(index)).collect());
+        let routes = self
+            .seen_routes
+            .as_ref()
+            .map_or_else(Vec::new, |seen| self.routes().map(Route::key).filter(|key| !seen.contains(key)).collect());
+        Unnamed { links, routes }
     }
 
-    pub(super) fn end_dump(&mut self) {
+    /// Forgets what the dump did not name: [`Kernel::unnamed`].
+    pub(super) fn end_dump(&mut self, gone: &Unnamed) {
         pack(&mut self.routes);
-        if let Some(seen) = self.seen_links.take() {
-            let gone: Vec<u32> = self.links.keys().copied().filter(|index| !seen.contains(index)).collect();
-            for index in gone {
-                self.remove_link(index);
-            }
-        }
-        if let Some(seen) = self.seen_routes.take() {
-            let gone: Vec<RouteKey> = self.routes().map(Route::key).filter(|key| !seen.contains(key)).collect();
-            for key in gone {
-                self.remove_route(&key);
-            }
-        }
+        (self.seen_links, self.seen_routes) = (None, None);
+        gone.links.iter().for_each(|index| self.remove_link(*index));
+        gone.routes.iter().for_each(|key| self.remove_route(key));
     }
 
     pub(super) fn put_link(&mut self, link: Link) {
@@ -228,6 +224,13 @@ impl Kernel {
             self.routes.remove(&key.destination);
         }
     }
+}
+
+/// Devices by index and routes by key that a dump did not name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Unnamed {
+    pub(super) links: Vec<u32>,
+    pub(super) routes: Vec<RouteKey>,
 }
 
 /// What the main table's next hops lead to.

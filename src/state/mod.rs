@@ -22,7 +22,7 @@ pub use changes::Changes;
 pub use datastore::{AffinityEntry, Datastore, ReadBlock, UnreadableValue};
 pub use event::{Event, Kind, Object, ObjectId, Side, Unreadable};
 pub use follow::{Follow, Lookup};
-pub use history::{Area, Author, Burst, Entry, Fact, Filter, History, Operation, Process, Program};
+pub use history::{Area, Author, Burst, Entry, Fact, Filter, History, Operation, Process, Program, Subject};
 pub use kernel::Kernel;
 pub use prefix::PrefixMap;
 pub use tunnels::{Table, Tunnels};
@@ -103,14 +103,20 @@ impl State {
             Event::Resync(Side::Kernel) => self.kernel.begin_dump(),
             Event::Resync(Side::Tunnels) => self.tunnels.begin_dump(),
             Event::Synced(Side::Datastore) => {
-                self.datastore.end_list(now);
+                let gone = self.datastore.unnamed();
+                self.record_list(Side::Datastore, |recorder| gone.iter().for_each(|id| recorder.deleted(id)));
+                self.datastore.end_list(gone, now);
                 self.datastore_sync = SyncState::InSync;
             }
             Event::Synced(Side::Kernel) => {
-                self.kernel.end_dump();
+                let gone = self.kernel.unnamed();
+                self.record_list(Side::Kernel, |recorder| recorder.kernel_gone(&gone));
+                self.kernel.end_dump(&gone);
                 self.kernel_sync = SyncState::InSync;
             }
             Event::Synced(Side::Tunnels) => {
+                // A list of entries is short, and repeats those of the kernel's own making.
+                self.record_list(Side::Tunnels, |_| {});
                 self.tunnels.end_dump();
                 self.tunnels_sync = SyncState::InSync;
             }
@@ -173,11 +179,6 @@ impl State {
             Event::Resync(side) if *self.sync(*side) != SyncState::Waiting => {
                 self.listing.insert(*side, self.history.appended());
             }
-            Event::Synced(side) => {
-                let Some(before) = self.listing.remove(side) else { return };
-                self.record_unnamed(*side);
-                self.history.listed(*side, before);
-            }
             event => {
                 let known = |side: Side| *self.sync(side) != SyncState::Waiting;
                 if let Some(side) = history::side_of(event).filter(|side| known(*side)) {
@@ -187,23 +188,12 @@ impl State {
         }
     }
 
-    /// Records what a list has not named and is gone for that.
-    fn record_unnamed(&mut self, side: Side) {
-        match side {
-            Side::Datastore => {
-                for id in self.datastore.unnamed() {
-                    self.recorder(side).deleted(&id);
-                }
-            }
-            Side::Kernel => {
-                let (links, routes) = self.kernel.unnamed();
-                let mut recorder = self.recorder(side);
-                routes.iter().for_each(|route| recorder.route(Some(route), None));
-                links.iter().for_each(|link| recorder.link(Some(link), None));
-            }
-            // A list of entries is short, and repeats those of the kernel's own making.
-            Side::Tunnels => {}
-        }
+    /// Records the end of a list that is not the first of its side, and what is gone for not being named in it.
+    fn record_list(&mut self, side: Side, gone: impl FnOnce(&mut Recorder<'_>)) {
+        let Some(before) = self.listing.get(&side).copied() else { return };
+        gone(&mut self.recorder(side));
+        self.listing.remove(&side);
+        self.history.listed(side, before);
     }
 
     fn recorder(&mut self, side: Side) -> Recorder<'_> {

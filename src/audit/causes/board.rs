@@ -1,13 +1,11 @@
 //! Which finding belongs to which cause. Every finding is claimed at most once: what is claimed is no longer open.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
 use super::{Cause, CauseKind};
 use crate::audit::finding::{Finding, Metric};
 use crate::audit::natural::natural;
-use crate::model::host_net;
+use crate::model::net_of;
 
 /// A finding that no cause has claimed yet.
 #[derive(Clone, Copy)]
@@ -36,8 +34,7 @@ impl<'a> Open<'a> {
 
     /// Its subject as a prefix: a route's destination, a block's CIDR, an address.
     pub(super) fn net(&self) -> Option<IpNet> {
-        let subject = &self.finding.subject;
-        subject.parse().ok().or_else(|| subject.parse::<IpAddr>().ok().map(host_net))
+        net_of(&self.finding.subject)
     }
 }
 

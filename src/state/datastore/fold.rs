@@ -19,13 +19,12 @@ impl Datastore {
         self.seen = something.then(HashSet::new);
     }
 
-    /// Forgets what the list did not name.
-    pub(in crate::state) fn end_list(&mut self, now: Duration) {
+    /// Forgets what the list did not name: [`Datastore::unnamed`].
+    pub(in crate::state) fn end_list(&mut self, gone: Vec<ObjectId>, now: Duration) {
         self.end_own_list();
         self.changes.listed = true;
         self.blocks.pack();
         self.affinities.pack();
-        let gone = self.unnamed();
         if self.seen.take().is_none() {
             return;
         }
@@ -171,7 +170,7 @@ impl Datastore {
     }
 
     /// Whether the very same object is there already: a re-list repeats everything and must not wake a rule.
-    fn holds(&self, object: &Object) -> bool {
+    pub(in crate::state) fn holds(&self, object: &Object) -> bool {
         match object {
             Object::Block(block) => self.block(&block.cidr) == Some(block),
             Object::Affinity(affinity) => self

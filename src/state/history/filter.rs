@@ -5,14 +5,14 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 
 use super::entry::{Area, Entry};
-use crate::model::{Name, host_net, host_route};
+use crate::model::{Name, host_route, net_of};
 
 /// What an entry has to have; every part that is given has to hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
     /// It is about this subject: a name, or addresses that overlap its own. A default route concerns every address, and
     /// is not meant.
-    pub subject: Option<Box<str>>,
+    pub subject: Option<Subject>,
     /// It concerns this host.
     pub host: Option<Name>,
     /// It happened there.
@@ -21,10 +21,25 @@ pub struct Filter {
     pub since: Option<SystemTime>,
 }
 
-/// The addresses that a subject names: a CIDR, or an address.
-pub(super) fn place_of(subject: &str) -> Option<IpNet> {
-    let net: Option<IpNet> = subject.parse().ok();
-    net.map(|net| net.trunc()).or_else(|| Some(host_net(subject.parse().ok()?)))
+/// A name, and the addresses that it stands for if it is an address or a CIDR.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    name: Box<str>,
+    place: Option<IpNet>,
+}
+
+impl Subject {
+    /// Its text.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl<T: Into<Box<str>>> From<T> for Subject {
+    fn from(name: T) -> Subject {
+        let name = name.into();
+        Subject { place: net_of(&name), name }
+    }
 }
 
 impl Filter {
@@ -33,7 +48,7 @@ impl Filter {
         self.area.is_none_or(|area| entry.area == area)
             && self.since.is_none_or(|since| entry.at >= since)
             && self.host.as_ref().is_none_or(|host| concerns(entry, host))
-            && self.subject.as_deref().is_none_or(|subject| is_about(entry, subject))
+            && self.subject.as_ref().is_none_or(|subject| is_about(entry, subject))
     }
 }
 
@@ -41,11 +56,11 @@ fn concerns(entry: &Entry, host: &Name) -> bool {
     entry.host.as_ref() == Some(host) || *entry.subject == **host
 }
 
-fn is_about(entry: &Entry, subject: &str) -> bool {
-    if *entry.subject == *subject || entry.host.as_deref() == Some(subject) {
+fn is_about(entry: &Entry, subject: &Subject) -> bool {
+    if entry.subject == subject.name || entry.host.as_deref() == Some(&*subject.name) {
         return true;
     }
-    let Some(asked) = place_of(subject) else { return false };
+    let Some(asked) = subject.place else { return false };
     let overlaps = |net: &IpNet| net.prefix_len() > 0 && (net.contains(&asked) || asked.contains(net));
     match &entry.burst {
         Some(burst) => burst.places.iter().any(overlaps),

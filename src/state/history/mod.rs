@@ -4,13 +4,14 @@
 //! to see what happened then. Many changes alike within a second become one entry that counts them.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 
 use super::event::{Kind, Side};
-use crate::model::{Name, Protocol};
+use super::prefix::PrefixMap;
+use crate::model::{Name, Protocol, net_of};
 
 mod entry;
 mod facts;
@@ -21,7 +22,7 @@ mod record;
 mod tests;
 
 pub use entry::{Area, Author, Burst, Entry, Fact, Operation, Process};
-pub use filter::Filter;
+pub use filter::{Filter, Subject};
 pub use programs::Program;
 pub(super) use record::{Recorder, side_of};
 
@@ -58,7 +59,7 @@ struct Run {
 #[derive(Debug, Clone, Default)]
 struct Standing {
     subjects: HashSet<Box<str>>,
-    places: BTreeSet<IpNet>,
+    places: PrefixMap<()>,
 }
 
 impl Standing {
@@ -66,13 +67,10 @@ impl Standing {
         if self.subjects.contains(&entry.subject) {
             return true;
         }
-        let Some(place) = entry.place.filter(|place| place.prefix_len() > 0 && !self.places.is_empty()) else {
-            return false;
-        };
-        let within = self.places.range(place..).next().is_some_and(|net| place.contains(net));
-        within
-            || (1..=place.prefix_len())
-                .any(|length| IpNet::new(place.addr(), length).is_ok_and(|net| self.places.contains(&net.trunc())))
+        // A default route concerns every address, and is not meant.
+        entry.place.filter(|place| place.prefix_len() > 0).is_some_and(|place| {
+            self.places.within(&place).next().is_some() || self.places.covering(&place).next().is_some()
+        })
     }
 }
 
@@ -135,7 +133,9 @@ impl History {
         for (subject, host) in faults {
             standing.subjects.insert(subject.into());
             standing.subjects.extend(host.map(|host| host.as_ref().into()));
-            standing.places.extend(filter::place_of(subject));
+            if let Some(place) = net_of(subject).filter(|place| place.prefix_len() > 0) {
+                standing.places.insert(place, ());
+            }
         }
         self.standing = standing;
         self.stale = true;
@@ -286,13 +286,13 @@ impl History {
 
     /// The process that deleted the route to a destination, where it is still gone and neither Calico's nor the kernel.
     pub fn stranger(&self, destination: &IpNet) -> Option<&Process> {
-        let author = self.deleters.get(destination)?;
+        let author = self.deleter(destination)?;
         let Author::Netlink(_, Some(process)) = author else { return None };
         (self.ports.program(author, Protocol::BIRD) == Program::Other).then_some(process)
     }
 
     /// Who deleted the route to a destination, where it is still gone.
-    pub fn deleter(&self, destination: &IpNet) -> Option<&Author> {
+    fn deleter(&self, destination: &IpNet) -> Option<&Author> {
         self.deleters.get(destination)
     }
 

@@ -10,8 +10,9 @@ use super::History;
 use super::entry::{Area, Author, Entry, Fact, Operation};
 use super::facts::{self, Facts};
 use super::filter::subject_of;
-use crate::model::{BlockOwner, Family, Link, Name, Protocol, Route, TunnelKind, host_net};
+use crate::model::{BlockOwner, Family, Link, Name, Protocol, Route, TunnelKind, host_net, net_of};
 use crate::state::event::{Event, Object, ObjectId, Side};
+use crate::state::kernel::Unnamed;
 use crate::state::{Datastore, Kernel, Tunnels};
 
 /// The `what` of a route's entries.
@@ -65,7 +66,7 @@ impl History {
     pub fn fault(&mut self, ended: bool, what: String, subject: &str, host: Option<&Name>, since: Option<SystemTime>) {
         let operation = if ended { Operation::Ended } else { Operation::Began };
         self.append(Entry {
-            place: super::filter::place_of(subject),
+            place: net_of(subject),
             host: host.cloned(),
             since,
             ..entry(Area::Fault, operation, what, subject)
@@ -85,6 +86,7 @@ impl History {
 impl Recorder<'_> {
     /// Records what the event changes, if it changes anything of Calico's.
     pub(in crate::state) fn event(&mut self, event: &Event) {
+        let kernel = self.kernel;
         match event {
             Event::Put(object) => self.put(object),
             Event::Unreadable { id, why, .. } => {
@@ -93,16 +95,10 @@ impl Recorder<'_> {
                 }
             }
             Event::Delete(id) => self.deleted(id),
-            Event::Link(link) => self.link(self.kernel.link_at(link.index).cloned().as_ref(), Some(link)),
-            Event::LinkGone(index) => self.link(self.kernel.link_at(*index).cloned().as_ref(), None),
-            Event::Route(route) => {
-                let before = self.kernel.route_of(&route.key()).cloned();
-                self.route(before.as_ref(), Some(route));
-            }
-            Event::RouteGone(key) => {
-                let before = self.kernel.route_of(key).cloned();
-                self.route(before.as_ref(), None);
-            }
+            Event::Link(link) => self.link(kernel.link_at(link.index), Some(link)),
+            Event::LinkGone(index) => self.link(kernel.link_at(*index), None),
+            Event::Route(route) => self.route(kernel.route_of(&route.key()), Some(route)),
+            Event::RouteGone(key) => self.route(kernel.route_of(key), None),
             Event::Neighbour(new) => {
                 let old = self.tunnels.neighbour(new.device, new.address);
                 // A neighbour's state changes by itself all the time; who it is does not.
@@ -169,17 +165,17 @@ impl Recorder<'_> {
     }
 
     fn put(&mut self, object: &Object) {
+        // A list repeats everything: what is the same costs a comparison.
+        if self.datastore.holds(object) {
+            return;
+        }
         let id = object.id();
         if let Object::Block(block) = object {
             if self.datastore.is_answer(&block.cidr) {
                 return;
             }
             if let Some(known) = self.datastore.block(&block.cidr) {
-                if known != block {
-                    let facts = facts::block_difference(known, block);
-                    self.changed(&id, Operation::Changed, facts);
-                }
-                return;
+                return self.changed(&id, Operation::Changed, facts::block_difference(known, block));
             }
         }
         let before = self.facts_of(&id);
@@ -276,8 +272,15 @@ impl Recorder<'_> {
         self.append(Entry { place, host, facts, ..entry(Area::Datastore, operation, what, subject) });
     }
 
+    /// Devices and routes that a dump did not name.
+    pub(in crate::state) fn kernel_gone(&mut self, gone: &Unnamed) {
+        let kernel = self.kernel;
+        gone.routes.iter().for_each(|key| self.route(kernel.route_of(key), None));
+        gone.links.iter().for_each(|index| self.link(kernel.link_at(*index), None));
+    }
+
     /// A route before and after; either may be absent.
-    pub(in crate::state) fn route(&mut self, before: Option<&Route>, after: Option<&Route>) {
+    fn route(&mut self, before: Option<&Route>, after: Option<&Route>) {
         let Some(route) = after.or(before) else { return };
         if before == after || ![before, after].into_iter().flatten().any(|it| self.concerns_calico(it)) {
             return;
@@ -312,7 +315,7 @@ impl Recorder<'_> {
     }
 
     /// A device before and after.
-    pub(in crate::state) fn link(&mut self, before: Option<&Link>, after: Option<&Link>) {
+    fn link(&mut self, before: Option<&Link>, after: Option<&Link>) {
         let Some(link) = after.or(before) else { return };
         let of = |link: Option<&Link>| link.map(facts::link).unwrap_or_default();
         let differing = facts::difference(&of(before), &of(after));
@@ -337,7 +340,7 @@ impl Recorder<'_> {
         let operation = operation_of(before.is_some(), after.is_some());
         let on = |text: String| format!("{text} dev {device}").into();
         let facts = Box::from([Fact { name: Cow::Borrowed("leads to"), before: before.map(on), after: after.map(on) }]);
-        let place = super::filter::place_of(&subject);
+        let place = net_of(&subject);
         self.append(Entry { place, facts, ..entry(Area::Kernel, operation, what, subject) });
     }
 }

@@ -3,7 +3,7 @@
 use super::html::{Markup, html};
 use super::{Found, View, busy, request};
 use crate::model::rfc3339_millis;
-use crate::state::{Area, Entry};
+use crate::state::{Area, Entry, Subject};
 use crate::web::history::HistoryQuery;
 
 pub(super) fn page(out: &mut Markup, view: &View, query: &Result<HistoryQuery, String>) -> Found {
@@ -56,7 +56,7 @@ fn form(out: &mut Markup, query: &HistoryQuery) {
     html!(
         out,
         "<form action=\"/history\" method=\"get\"><label>Subject <input name=\"subject\" value=\"",
-        text(query.filter.subject.as_deref()),
+        text(query.filter.subject.as_ref().map(Subject::name)),
         "\"></label> <label>Host <input name=\"host\" value=\"",
         text(query.filter.host.as_deref()),
         "\"></label> <label>Kind <select name=\"kind\"><option value=\"\">any</option>"
