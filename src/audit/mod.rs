@@ -12,8 +12,10 @@ pub mod tunnel_addresses;
 
 mod auditor;
 mod bgp;
+mod bird_routes;
 mod cannot_tell;
 mod causes;
+mod derived;
 mod doubts;
 mod expect;
 mod finding;

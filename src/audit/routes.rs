@@ -4,15 +4,14 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::bgp::Sessions;
-use super::cannot_tell::knows_host;
+use super::bird_routes::BirdRoutes;
 use super::causes::RouteFacts;
+use super::derived::{Derived, OwnNode};
 use super::doubts::{Doubts, Urgency};
 use super::expect::Context;
 use super::finding::{Finding, Metric};
@@ -21,11 +20,11 @@ use super::judge::{Difference, Verdict};
 use super::named::NamedHosts;
 use super::now::Now;
 use super::report::{Histogram, RouteClass, RoutesReport};
-use super::setting::{Backend, FelixOverrides, Programmer, Setting};
+use super::setting::{Backend, FelixOverrides, Programmer};
 use super::totals::Totals;
 use super::tunnels::Owners;
 use super::{node_addresses, tunnels, words};
-use crate::model::{EndpointId, Family, IpPool, Link, Name, Protocol, Route, Shared, TABLE_MAIN, TunnelKind, host_net};
+use crate::model::{EndpointId, Family, IpPool, Link, Name, Shared, host_net};
 use crate::state::{Changes, Datastore, Program, State};
 
 /// J29: while BIRD has written nothing here, it may be waiting for a peer: 240 s and its start.
@@ -53,83 +52,6 @@ pub struct TunnelOptions {
     pub felix: FelixOverrides,
 }
 
-/// What is derived from the whole picture, anew when any of it changes.
-#[derive(Debug, Clone)]
-pub(super) struct Derived {
-    pub(super) setting: Setting,
-    pub(super) sessions: Sessions,
-    /// See [`Context::parents`].
-    parents: [Option<Name>; 2],
-    pub(super) bird_meant: bool,
-    own_node: OwnNode,
-    routed_by_others: bool,
-    /// Nodes whose address is questioned, and in which families: what follows from that is not judged (J34).
-    questioned: BTreeMap<Name, BTreeSet<Family>>,
-    /// Nodes' routing addresses.
-    node_addresses: BTreeSet<IpAddr>,
-    /// The families in which the datastore describes no session at all from this Node (J37).
-    no_session: [bool; 2],
-}
-
-impl Derived {
-    /// Judges one destination. Without its Node nothing of this host can be right or wrong (J35), and what follows from a
-    /// Node's questioned address is not told beside it (J34).
-    fn judge(&self, context: &Context<'_>, destination: &IpNet, changed: Option<Duration>) -> Verdict {
-        let mut verdict = context.judge(destination, changed);
-        if self.own_node != OwnNode::There {
-            return verdict.unjudged();
-        }
-        let follows = |difference: &Difference| {
-            difference.host != *context.me && self.is_questioned(&difference.host, Family::of_net(destination))
-        };
-        if verdict.difference.as_deref().is_some_and(follows) {
-            verdict.difference = None;
-        }
-        verdict
-    }
-
-    fn is_questioned(&self, node: &Name, family: Family) -> bool {
-        self.questioned.get(node).is_some_and(|families| families.contains(&family))
-    }
-
-    /// Whether a fault of this host's devices follows from its Node's address (J34): what is compared with the device
-    /// that the address is on.
-    fn follows_from_address(&self, finding: &Finding, me: &Name) -> bool {
-        let family = finding.label("device").and_then(TunnelKind::of_device).map(TunnelKind::family);
-        finding.metric == Metric::TunnelFaults
-            && matches!(finding.label("reason"), Some("wrong_parent" | "mtu_too_high" | "wrong_local_address"))
-            && family.is_some_and(|family| self.is_questioned(me, family))
-    }
-
-    /// What expectations are computed from.
-    fn context<'a>(&'a self, state: &'a State, me: &'a Name, examined: &'a Cell<usize>) -> Context<'a> {
-        Context {
-            datastore: &state.datastore,
-            kernel: &state.kernel,
-            me,
-            node: state.datastore.node(me),
-            setting: &self.setting,
-            parents: &self.parents,
-            sessions: &self.sessions,
-            bird_meant: self.bird_meant,
-            routed_by_others: self.routed_by_others,
-            reads: true,
-            examined,
-        }
-    }
-}
-
-/// Whether this host's Node is there (J35).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OwnNode {
-    /// It is, readable or not.
-    There,
-    /// It is gone, and this host is in use: it was deleted under living pods.
-    Missing,
-    /// Nothing belongs to a host of this name.
-    Unknown,
-}
-
 /// The audit of this host's routes.
 #[derive(Debug, Clone)]
 pub struct RouteAudit {
@@ -143,10 +65,7 @@ pub struct RouteAudit {
     /// Faults of devices, of this host's Node and of ownership.
     host_findings: Vec<Finding>,
     host_standing: Standing<(Metric, String, String)>,
-    /// Main-table destinations with a route of BIRD's.
-    bird_routes: BTreeSet<IpNet>,
-    /// How many of them lie in a pool or block, by family (J24, J29).
-    bird_inside: [BTreeSet<IpNet>; 2],
+    bird: BirdRoutes,
     lookups: BTreeMap<IpNet, EndpointId>,
     doubts: Doubts,
     convergence: BTreeMap<RouteClass, Histogram>,
@@ -175,8 +94,7 @@ impl RouteAudit {
             differing: Standing::default(),
             host_findings: Vec::new(),
             host_standing: Standing::default(),
-            bird_routes: BTreeSet::new(),
-            bird_inside: Default::default(),
+            bird: BirdRoutes::default(),
             lookups: BTreeMap::new(),
             doubts: Doubts::default(),
             // From the start, or a rate would not see the first observation.
@@ -194,24 +112,11 @@ impl RouteAudit {
         let mut everything = first || changes.everything;
         let mut derived = match self.derived.take() {
             Some(derived) if !everything => derived,
-            _ => Derived {
-                setting: Setting::of(&state.datastore, &self.options.node)
-                    .overridden(&self.options.tunnels.felix)
-                    .told(self.options.backend),
-                sessions: Sessions::new(&state.datastore),
-                parents: Default::default(),
-                bird_meant: false,
-                own_node: OwnNode::There,
-                routed_by_others: self.options.backend == Backend::None
-                    || state.datastore.cluster().is_some_and(|cluster| cluster.has_type("canal")),
-                questioned: BTreeMap::new(),
-                node_addresses: BTreeSet::new(),
-                no_session: [false; 2],
-            },
+            _ => Derived::of(state, &self.options.node, self.options.backend, &self.options.tunnels.felix),
         };
         let is_workload = |device: &Name| derived.setting.is_workload_device(device);
         everything |= changes.devices.iter().any(|device| !is_workload(device));
-        derived.own_node = self.own_node(state, &derived.setting);
+        derived.own_node = OwnNode::of(state, &derived.setting, &self.options.node);
         let me = state.datastore.node(&self.options.node);
         let parents = Family::ALL.map(|family| {
             let (link, _) = state.kernel.interface_of(me?.routing_address(family)?)?;
@@ -232,7 +137,7 @@ impl RouteAudit {
             derived.no_session = Family::ALL.map(|family| derived.sessions.has_none(&self.options.node, family));
         }
 
-        let aggregates = self.note_bird_routes(state, changes, everything);
+        let aggregates = self.bird.note(state, changes, everything);
         let bird_meant = self.is_bird_meant(state);
         everything |= bird_meant != derived.bird_meant;
         derived.bird_meant = bird_meant;
@@ -265,54 +170,6 @@ impl RouteAudit {
         self.named.update(&faults);
     }
 
-    /// Keeps track of BIRD's routes; returns those changed destinations that are or were aggregates' (J16).
-    fn note_bird_routes(&mut self, state: &State, changes: &Changes, everything: bool) -> Vec<IpNet> {
-        if everything {
-            // Nobody asks which of them are aggregates: all is looked at again.
-            let of_bird = |route: &&Route| route.protocol == Protocol::BIRD && route.table == TABLE_MAIN;
-            self.bird_routes = state.kernel.routes().filter(of_bird).map(|route| route.destination).collect();
-            for (family, members) in Family::ALL.into_iter().zip(&mut self.bird_inside) {
-                let inside = |net: &&IpNet| Family::of_net(net) == family && is_inside(state, net);
-                *members = self.bird_routes.iter().filter(inside).copied().collect();
-            }
-            return Vec::new();
-        }
-        let mut aggregates = Vec::new();
-        let mut look: BTreeSet<IpNet> = changes.destinations.clone();
-        // A block that comes or goes may take BIRD's routes in or out of what is known.
-        for cidr in &changes.cidrs {
-            look.extend(self.bird_routes.range(cidr..).take_while(|it| cidr.contains(&it.addr())).copied());
-        }
-        for destination in look {
-            let is = state.kernel.has_route_of(&destination, Protocol::BIRD);
-            let was = if is { !self.bird_routes.insert(destination) } else { self.bird_routes.remove(&destination) };
-            if is || was {
-                aggregates.push(destination);
-            }
-            let inside = is && is_inside(state, &destination);
-            let members = &mut self.bird_inside[family_index(&destination)];
-            if inside {
-                members.insert(destination);
-            } else {
-                members.remove(&destination);
-            }
-        }
-        aggregates
-    }
-
-    /// J35.
-    fn own_node(&self, state: &State, setting: &Setting) -> OwnNode {
-        let (datastore, kernel, me) = (&state.datastore, &state.kernel, &self.options.node);
-        if datastore.nodes().contains_key(me) || datastore.is_unreadable_node(me) {
-            return OwnNode::There;
-        }
-        let is_workload = |device: &str| setting.is_workload_device(device);
-        let through = |route: &Route| route.next_hops.iter().any(|hop| hop.device.as_deref().is_some_and(is_workload));
-        let in_use = kernel.links().any(|link| is_workload(&link.name))
-            || !kernel.knows_links() && kernel.main_routes().any(through);
-        if in_use || knows_host(datastore, me) { OwnNode::Missing } else { OwnNode::Unknown }
-    }
-
     /// Whether nothing belongs to a host of this name, as of the last look.
     pub(super) fn is_unknown_host(&self) -> bool {
         self.derived.as_ref().is_some_and(|derived| derived.own_node == OwnNode::Unknown)
@@ -324,7 +181,7 @@ impl RouteAudit {
             Backend::Bird => true,
             Backend::Vxlan | Backend::None => false,
             Backend::Auto => {
-                self.bird_inside.iter().any(|members| !members.is_empty())
+                Family::ALL.into_iter().any(|family| self.bird.writes(family))
                     || state.datastore.cluster().is_some_and(|cluster| cluster.has_type("bgp"))
             }
         }
@@ -435,7 +292,7 @@ impl RouteAudit {
     /// J29.
     fn grace(&self, destination: &IpNet, difference: &Difference) -> Duration {
         let Some(grace) = self.options.grace else { return Duration::ZERO };
-        let silent = self.bird_inside[family_index(destination)].is_empty();
+        let silent = !self.bird.writes(Family::of_net(destination));
         if difference.programmer == Some(Programmer::Bird) && silent { grace.max(BIRD_START) } else { grace }
     }
 
@@ -481,7 +338,7 @@ impl RouteAudit {
             verdicts: &self.verdicts,
             required: &self.totals.required,
             devices: &self.totals.devices,
-            bird_writes: [0, 1].map(|family| !self.bird_inside[family].is_empty()),
+            bird_writes: Family::ALL.map(|family| self.bird.writes(family)),
         }
     }
 
@@ -565,18 +422,6 @@ impl RouteAudit {
         let grace = self.options.grace.unwrap_or(Duration::ZERO);
         let host = self.host_standing.iter().map(|(_, since)| since.monotonic + grace);
         routes.chain(host).filter(|due| *due > now.monotonic).min()
-    }
-}
-
-/// Whether a route's destination lies in a pool or in a block.
-fn is_inside(state: &State, destination: &IpNet) -> bool {
-    state.datastore.pool_of(destination).is_some() || state.datastore.is_in_block(destination)
-}
-
-fn family_index(net: &IpNet) -> usize {
-    match Family::of_net(net) {
-        Family::V4 => 0,
-        Family::V6 => 1,
     }
 }
 
