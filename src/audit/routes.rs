@@ -332,7 +332,7 @@ impl RouteAudit {
         Some(self.derived.as_ref()?.context(state, &self.options.node, &self.examined))
     }
 
-    /// What causes are told by.
+    /// The facts that causes are derived from.
     pub(super) fn facts(&self) -> RouteFacts<'_> {
         RouteFacts {
             verdicts: &self.verdicts,

@@ -123,7 +123,8 @@ pub(super) struct Setting {
     pub wireguard: bool,
     /// Machines of OpenStack run here, to which Neutron gives addresses.
     pub openstack: bool,
-    /// Felix programs floating addresses: it is told to, or the orchestrator is OpenStack (reference 4.5).
+    /// Felix programs floating addresses: `floatingIPs` is Enabled, or the orchestrator is OpenStack
+    /// (`felix/dataplane/linux/endpoint_mgr.go`).
     pub floating_ips: bool,
     /// eBPF: one VXLAN device carries both families, and may have no address.
     pub bpf: bool,
@@ -139,7 +140,7 @@ pub(super) struct Setting {
     pub ownership: Ownership,
     /// A configuration that decides who programs what cannot be read: only VXLAN is certain.
     pub ownership_unknown: bool,
-    /// The backend is told to be without BIRD.
+    /// The configured backend runs no BIRD (`vxlan`, `none`).
     pub without_bird: bool,
     /// The FelixConfiguration that says `vxlanEnabled: false` beside an IPv4 VXLAN pool.
     vxlan_off: Option<Name>,

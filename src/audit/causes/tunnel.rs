@@ -18,7 +18,7 @@ pub(super) fn device(board: &mut Board<'_>, evidence: &Evidence<'_>) {
         let members = board.open_where(|it| match it.finding.metric {
             Metric::TunnelFaults => it.finding.subject == device,
             Metric::TunnelEntryFaults => it.finding.label("device") == Some(device),
-            // A blackhole or a route elsewhere is at fault by itself.
+            // A blackhole, or a route through another device, is a fault of its own.
             Metric::RouteFaults => it.reason() == "linkdown" && it.net().is_some_and(through),
             _ => false,
         });

@@ -58,7 +58,7 @@ impl Known<'_> {
         links
     }
 
-    /// This host, where it has faults that every way from it shares; those of the way's own devices are told there (J36).
+    /// This host's own faults, which affect every path from it (J36). Faults of the path's devices belong to the device link.
     fn near_link(&self, devices: &[Name]) -> Option<Link> {
         let me = self.me()?;
         let shown =

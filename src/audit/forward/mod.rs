@@ -66,9 +66,9 @@ pub enum Outcome<'a> {
 pub struct Decision<'a> {
     /// What becomes of the packet.
     pub outcome: Outcome<'a>,
-    /// The rule that decided; `None` where nothing did, or where rules are not known.
+    /// The rule that decided; `None` where none did.
     pub rule: Option<PolicyRule>,
-    /// Rules before it that ask for what is not known of a packet and lead elsewhere.
+    /// Earlier rules whose selectors cannot be evaluated and that lead elsewhere.
     pub may_apply: Vec<PolicyRule>,
 }
 
@@ -113,7 +113,7 @@ fn matches(rule: &PolicyRule, packet: &Packet) -> Match {
         && rule.to.is_none_or(|net| net.contains(&packet.to))
         && rule.from.is_none_or(|net| net.prefix_len() == 0 || packet.from.is_some_and(|from| net.contains(&from)));
     match (known, rule.selective) {
-        // What is not known can only take matches away; inverted, it can only add some.
+        // An unknown selector can only narrow a match, or widen an inverted one.
         (true, true) => Match::Unknown,
         (false, true) if rule.inverted => Match::Yes,
         (known, _) if known != rule.inverted => Match::Yes,

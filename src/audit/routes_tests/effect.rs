@@ -1,5 +1,5 @@
-//! Effect before form: what leads where it ought to is no fault, whoever wrote it (J32), and one cause is told once
-//! (J13, J19).
+//! Effect before form: a route that leads to the right place is no fault, whoever wrote it (J32). One cause gives one
+//! finding (J13, J19).
 
 use super::*;
 use crate::audit::testing::pool as vxlan_pool;

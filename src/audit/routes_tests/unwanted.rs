@@ -67,7 +67,7 @@ fn j16_a_single_address_of_another_host_is_permitted_to_bird() {
     // Allocated there, or an endpoint has it.
     assert_eq!(pod("10.4.0.73 via 172.18.0.2 dev eth0 proto bird"), [""; 0]);
     assert_eq!(pod("10.4.0.75 via 172.18.0.2 dev eth0 proto bird"), [""; 0]);
-    // It is judged (J20); what is not permitted by its form is so by its effect alone (J32).
+    // A permitted route is judged (J20). Other forms are permitted by their effect alone (J32).
     assert_eq!(pod("10.4.0.73 via 172.18.1.3 dev eth0 proto bird"), ["borrowed/wrong_next_hop 10.4.0.73 h2"]);
     assert_eq!(pod("10.4.0.73 via 172.18.0.254 dev eth0 proto 80"), ["borrowed/stale 10.4.0.73 h1"]);
     assert_eq!(pod("10.4.0.74 via 172.18.0.254 dev eth0 proto bird"), ["borrowed/stale 10.4.0.74 h1"]);
