@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use calico_exporter::source::backoff::Backoff;
 use calico_exporter::source::etcd::{Config, Timeouts, run, snapshot};
-use calico_exporter::state::Event;
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, watch};
 
 use crate::fake_etcd::{FakeEtcd, Message, Pair, Script, event, events};
+use crate::source::said_until_lost;
 
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
@@ -54,23 +53,7 @@ pub(crate) fn frames(input: &[u8]) -> String {
 async fn watched(mut config: Config) -> String {
     let soon = Duration::from_millis(1);
     config.backoff = Backoff::new(soon, soon);
-    let (sender, mut received) = mpsc::channel::<Vec<Event>>(64);
-    let ((_lookups, lookups), (_stop, stopped)) = (mpsc::channel(1), watch::channel(false));
-    let listen = async {
-        let mut said = Vec::new();
-        while let Some(batch) = received.recv().await {
-            said.extend(batch.into_iter().filter(|event| !matches!(event, Event::Synced(_) | Event::Resync(_))));
-            if said.iter().any(|event| matches!(event, Event::Lost(..))) {
-                break;
-            }
-        }
-        said.reverse();
-        format!("{said:?}")
-    };
-    tokio::select! {
-        said = listen => said,
-        () = run(config, sender, lookups, stopped) => unreachable!("nobody has stopped it"),
-    }
+    said_until_lost(|events, lookups, stopped| run(config, events, lookups, stopped)).await
 }
 
 pub(crate) fn frames_seeds() -> Vec<Vec<u8>> {

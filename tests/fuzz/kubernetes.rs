@@ -11,10 +11,9 @@ use calico_exporter::source::backoff::Backoff;
 use calico_exporter::source::kubernetes::objects::{Decoder, Ledger, Reading};
 use calico_exporter::source::kubernetes::settings::Settings;
 use calico_exporter::source::kubernetes::{ApiGroup, Config, Pace, Reader, Resource, run};
-use calico_exporter::state::Event;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
 
+use crate::source::said_until_lost;
 use crate::targets::recorded;
 
 /// Between two answers.
@@ -167,26 +166,7 @@ pub(crate) fn lines(input: &[u8]) -> String {
         };
         Some(format!("{OK}{body}").into_bytes())
     };
-    ask(answers, async |config| {
-        let (events, mut received) = mpsc::channel::<Vec<Event>>(64);
-        let ((_lookups, lookups), (_stop, stopped)) = (mpsc::channel(1), watch::channel(false));
-        let listen = async {
-            let mut said = Vec::new();
-            while let Some(batch) = received.recv().await {
-                said.extend(batch.into_iter().filter(|event| !matches!(event, Event::Synced(_) | Event::Resync(_))));
-                if said.iter().any(|event| matches!(event, Event::Lost(..))) {
-                    break;
-                }
-            }
-            // Why it ended tells more of the way taken than what went well before.
-            said.reverse();
-            format!("{said:?}")
-        };
-        tokio::select! {
-            said = listen => said,
-            () = run(config, events, lookups, stopped) => unreachable!("nobody has stopped it"),
-        }
-    })
+    ask(answers, async |config| said_until_lost(|events, lookups, stopped| run(config, events, lookups, stopped)).await)
 }
 
 pub(crate) fn recorded_lines() -> Vec<Vec<u8>> {

@@ -15,6 +15,7 @@ mod fake_etcd;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod mutate;
+mod source;
 mod targets;
 
 use std::collections::HashSet;
