@@ -41,13 +41,11 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
         .iter()
         .map(|text| text.parse().map_err(|error| ConfigError::Flags(format!("--web.listen-address: {error}"))))
         .collect::<Result<_, _>>()?;
-    if !args.telemetry_path.starts_with('/') {
-        return Err(ConfigError::Flag {
-            flag: "--web.telemetry-path",
-            value: args.telemetry_path.clone(),
-            what: "a path begins with /".to_owned(),
-        });
-    }
+    WebConfig::check_path(&args.telemetry_path).map_err(|what| ConfigError::Flag {
+        flag: "--web.telemetry-path",
+        value: args.telemetry_path.clone(),
+        what: what.to_owned(),
+    })?;
     let failed = |what: &str, error: &dyn std::fmt::Display| ConfigError::Flags(format!("{what}: {error}"));
     let access = args.web_config_file.as_deref().map(Access::load).transpose();
     let access = access.map_err(|error| failed("--web.config.file", &error))?.map(Arc::new);

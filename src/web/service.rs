@@ -31,9 +31,37 @@ use crate::state::Entry;
 pub struct WebConfig {
     /// `--web.telemetry-path`.
     pub telemetry_path: String,
-    /// `--web.max-requests`: more at once are refused. Health is always answered: a probe that fails because many
-    /// scrape would restart what is well.
+    /// `--web.max-requests`: more at once are refused; 0 is no limit. Health is always answered: a probe that fails
+    /// because many scrape would restart what is well.
     pub max_requests: usize,
+}
+
+impl WebConfig {
+    /// Whether a client can ask for this path: it is compared with the path of a request (RFC 3986, 3.3) as it is.
+    ///
+    /// # Errors
+    ///
+    /// Why no request ever has it.
+    pub fn check_path(path: &str) -> Result<(), &'static str> {
+        if !path.starts_with('/') {
+            return Err("a path begins with /");
+        }
+        if path.contains(['?', '#']) {
+            return Err("no request has ? or # in its path: leave out the query and the fragment");
+        }
+        if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+            return Err("clients resolve . and .. before they ask: write the path without them");
+        }
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte);
+        let mut rest = path.bytes();
+        while let Some(byte) = rest.next() {
+            let is_encoded = byte == b'%' && rest.by_ref().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+            if !is_encoded && !is_plain(byte) {
+                return Err("clients send this character percent-encoded: write it so, as in /a%20b");
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Default for WebConfig {
@@ -67,8 +95,9 @@ type Answer = Response<Pieces>;
 impl WebState {
     /// Answers from what `published` last said, and counts requests into `vitals`.
     pub fn new(config: WebConfig, published: watch::Receiver<Arc<Published>>, vitals: Arc<Vitals>) -> WebState {
+        let limit = if config.max_requests == 0 { usize::MAX } else { config.max_requests };
         // A semaphore takes no more, and nobody serves as many.
-        let leave = Arc::new(Semaphore::new(config.max_requests.min(Semaphore::MAX_PERMITS)));
+        let leave = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
         WebState { config, published, scraper: Scraper::new(vitals), leave, inquiry: None, access: None }
     }
 
@@ -369,4 +398,33 @@ fn finish(mut response: Answer) -> Answer {
 fn list(headers: &HeaderMap, name: HeaderName) -> String {
     let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
     lines.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_telemetry_path_that_no_request_has_is_refused() {
+        for path in ["/metrics", "/", "//", "/a/b.c", "/a%20b", "/a:b@c;d=e,f", "/...", "/%3f"] {
+            assert_eq!(WebConfig::check_path(path), Ok(()), "{path}");
+        }
+        for (path, why) in [
+            ("", "begins with /"),
+            ("metrics", "begins with /"),
+            ("/a?b", "? or #"),
+            ("/a#b", "? or #"),
+            ("/a/../b", ". and .."),
+            ("/.", ". and .."),
+            ("/a b", "percent-encoded"),
+            ("/a\n", "percent-encoded"),
+            ("/\u{e9}", "percent-encoded"),
+            ("/100%", "percent-encoded"),
+            ("/%2", "percent-encoded"),
+            ("/%zz", "percent-encoded"),
+        ] {
+            let error = WebConfig::check_path(path).unwrap_err();
+            assert!(error.contains(why), "{path}: {error}");
+        }
+    }
 }

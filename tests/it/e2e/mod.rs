@@ -15,6 +15,7 @@ mod reads_only;
 mod recordings;
 mod routes;
 mod served;
+mod special_values;
 mod start;
 mod stop;
 mod tunnels;

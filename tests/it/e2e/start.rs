@@ -51,6 +51,8 @@ fn bad_flags_are_named_with_their_values() {
         (&["--links.file", "l.json"], &["--links.file", "--routes.file"]),
         (&["--node.name", "a/b", ETCD[0], ETCD[1]], &["--node.name", "a/b"]),
         (&["--web.telemetry-path", "metrics", ETCD[0], ETCD[1]], &["--web.telemetry-path", "metrics"]),
+        (&["--web.telemetry-path", "/a?b", ETCD[0], ETCD[1]], &["--web.telemetry-path", "/a?b"]),
+        (&["--web.telemetry-path", "/a b", ETCD[0], ETCD[1]], &["--web.telemetry-path", "/a b", "%20"]),
         (&["--no-collector.ipam", "--no-collector.routes", ETCD[0], ETCD[1]], &["nothing to do"]),
         (&[FILES[0], FILES[1], ETCD[0], ETCD[1]], &["--etcd.endpoints", "--datastore.file"]),
     ] {
