@@ -11,7 +11,8 @@ use super::cannot_tell::CannotTell;
 use super::causes::{self, Cause, Evidence};
 use super::doubts::Urgency;
 use super::explain::{Explanation, Known, Subject, explain};
-use super::finding::{Finding, Metric};
+use super::fault::{Fault, TunnelReason};
+use super::finding::Finding;
 use super::grace::Standing;
 use super::ipam::{IpamAudit, IpamOptions, undecodable};
 use super::note::Note;
@@ -88,12 +89,12 @@ pub struct Auditor {
     node_addresses: BTreeSet<IpAddr>,
     /// What is wrong with them in the cluster's IPAM.
     addresses: Vec<Finding>,
-    addresses_standing: Standing<(String, String)>,
+    addresses_standing: Standing<(Fault, String)>,
     notes: Vec<Note>,
 }
 
-fn address_key(finding: &Finding) -> (String, String) {
-    (finding.subject.clone(), finding.label("reason").unwrap_or_default().to_owned())
+fn address_key(finding: &Finding) -> (Fault, String) {
+    (finding.fault.clone(), finding.subject.clone())
 }
 
 impl Auditor {
@@ -226,7 +227,7 @@ impl Auditor {
             tunnel_addresses::judge_with(datastore, |address| self.tunnel_users.get(&address))
         };
         if !self.is_ipam_calicos(datastore) {
-            self.addresses.retain(|finding| finding.label("reason") != Some("not_allocated"));
+            self.addresses.retain(|finding| !matches!(finding.fault, Fault::Tunnel(_, TunnelReason::NotAllocated)));
         }
         self.addresses.extend(node_addresses::judge(datastore));
         self.notes = node_addresses::notes(datastore);
@@ -295,9 +296,9 @@ impl Auditor {
         }
         if ipam.is_none() && state.in_sync(Side::Datastore) {
             let unreadable = unreadable(&state.datastore);
-            findings.extend(unreadable.filter(|finding| finding.metric == Metric::UndecodableKeys));
+            findings.extend(unreadable.filter(|finding| matches!(finding.fault, Fault::Undecodable(_))));
         }
-        for finding in findings.iter_mut().filter(|finding| finding.metric == Metric::RouteFaults) {
+        for finding in findings.iter_mut().filter(|finding| matches!(finding.fault, Fault::Route(..))) {
             strangers::name(finding, &state.history);
         }
         findings.sort();

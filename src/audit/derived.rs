@@ -11,7 +11,8 @@ use ipnet::IpNet;
 use super::bgp::Sessions;
 use super::cannot_tell::knows_host;
 use super::expect::Context;
-use super::finding::{Finding, Metric};
+use super::fault::{Fault, TunnelReason};
+use super::finding::Finding;
 use super::judge::{Difference, Verdict};
 use super::setting::{Backend, FelixOverrides, Setting};
 use crate::model::{Family, Name, Route, TunnelKind};
@@ -75,10 +76,14 @@ impl Derived {
     /// Whether a fault of this host's devices follows from its Node's address (J34): what is compared with the device
     /// that the address is on.
     pub(super) fn follows_from_address(&self, finding: &Finding, me: &Name) -> bool {
-        let family = finding.label("device").and_then(TunnelKind::of_device).map(TunnelKind::family);
-        finding.metric == Metric::TunnelFaults
-            && matches!(finding.label("reason"), Some("wrong_parent" | "mtu_too_high" | "wrong_local_address"))
-            && family.is_some_and(|family| self.is_questioned(me, family))
+        let Fault::Tunnel(
+            device,
+            TunnelReason::WrongParent | TunnelReason::MtuTooHigh | TunnelReason::WrongLocalAddress,
+        ) = &finding.fault
+        else {
+            return false;
+        };
+        TunnelKind::of_device(device).is_some_and(|kind| self.is_questioned(me, kind.family()))
     }
 
     /// What expectations are computed from.

@@ -97,8 +97,8 @@ impl Doubts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::fault::RouteReason;
     use crate::audit::judge::Difference;
-    use crate::audit::reasons::RouteReason;
     use crate::audit::report::RouteClass;
     use crate::audit::testing::net;
 

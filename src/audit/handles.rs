@@ -15,13 +15,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use ipnet::IpNet;
 
+use super::fault::{Fault, HandleReason};
 use super::leaks::owner;
-use super::{Candidate, Finding, Metric};
+use super::{Candidate, Finding};
 use crate::model::{AllocationBlock, Attribute, Handle, HandleDigest, Name};
 use crate::state::{Datastore, ObjectId};
-
-/// The reasons of `calico_ipam_handle_faults`.
-pub const REASONS: [&str; 3] = ["no_allocation", "missing_handle", "under_count"];
 
 const WINDOWS_RESERVED: &str = "windows-reserved-ipam-handle";
 
@@ -200,7 +198,7 @@ fn held_by_handle(block: &AllocationBlock) -> Vec<Held<'_>> {
 fn no_allocation(handle: &Name, cidrs: &[IpNet]) -> Candidate {
     let blocks = cidrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let listed = if blocks.is_empty() { "no block".to_owned() } else { format!("block {blocks}") };
-    let finding = Finding::of_reason(Metric::HandleFaults, "no_allocation", handle)
+    let finding = Finding::new(Fault::Handle(HandleReason::NoAllocation), handle)
         .detail(format!("The handle lists {listed}, and no block has an allocation with this handle."))
         .expected("an allocation with this handle, or no such handle", "a handle without allocation")
         // `--from-report` would do it, and would release living IPv6 tunnel addresses as well.
@@ -213,7 +211,7 @@ fn no_allocation(handle: &Name, cidrs: &[IpNet]) -> Candidate {
 }
 
 impl Held<'_> {
-    fn fault(self, reason: &'static str, says: &str, expected: String, actual: String) -> Candidate {
+    fn fault(self, reason: HandleReason, says: &str, expected: String, actual: String) -> Candidate {
         let Held { block, handle, ordinal, attribute, count, .. } = self;
         let handle = handle.map_or("", |handle| handle);
         let addresses = match count {
@@ -226,7 +224,7 @@ impl Held<'_> {
         };
         let release = crate::model::address_at(block, u64::from(ordinal))
             .map(|address| format!(": calicoctl ipam release --ip={address}"));
-        let finding = Finding::of_reason(Metric::HandleFaults, reason, handle)
+        let finding = Finding::new(Fault::Handle(reason), handle)
             .host(attribute.node.clone())
             .detail(format!(
                 "Block {block} has {addresses} allocated{} with this handle, and {says}: \
@@ -243,13 +241,13 @@ impl Held<'_> {
 
     fn missing_handle(self) -> Candidate {
         let expected = "a handle that counts the address".to_owned();
-        self.fault("missing_handle", "there is no such handle", expected, "no such handle".to_owned())
+        self.fault(HandleReason::MissingHandle, "there is no such handle", expected, "no such handle".to_owned())
     }
 
     fn under_count(self, said: Option<i64>) -> Candidate {
         let says = said.map_or_else(|| "does not list the block".to_owned(), |count| format!("counts {count}"));
         let expected = format!("{} or more in block {}", self.count, self.block);
-        self.fault("under_count", &format!("the handle {says}"), expected, says)
+        self.fault(HandleReason::UnderCount, &format!("the handle {says}"), expected, says)
     }
 }
 
@@ -280,7 +278,7 @@ mod tests {
 
     fn found(change: impl FnOnce(&mut Cluster)) -> Vec<String> {
         sample::found(healthy(), change, judge, |it| {
-            format!("{} {} {}", it.label("reason").unwrap(), it.subject, it.host.as_deref().unwrap_or("-"))
+            format!("{} {} {}", it.fault.reason().unwrap(), it.subject, it.host.as_deref().unwrap_or("-"))
         })
     }
 

@@ -18,6 +18,7 @@ mod causes;
 mod derived;
 mod doubts;
 mod expect;
+mod fault;
 mod finding;
 pub mod forward;
 mod grace;
@@ -28,7 +29,7 @@ mod named;
 mod natural;
 mod note;
 mod now;
-mod reasons;
+
 mod report;
 mod routes;
 mod rows;
@@ -55,7 +56,11 @@ pub use bgp::{Reach, Sessions};
 pub use cannot_tell::CannotTell;
 pub use causes::{Cause, CauseKind};
 pub use doubts::Urgency;
-pub use finding::{Candidate, Finding, Labels, Metric};
+pub use fault::{
+    AffinityReason, Alert, BlockReason, EntryReason, Fault, HandleReason, LeakReason, Metric, MismatchReason,
+    NodeReason, OwnerReason, Part, RouteReason, TunnelReason,
+};
+pub use finding::{Candidate, Finding};
 pub use grace::Standing;
 pub use ipam::{
     AddressState, AddressView, BlockContent, BlockView, HostBlocks, IpamAudit, IpamOptions, NO_IPPOOL, NodeFilter,
@@ -66,7 +71,6 @@ pub use named::NAMED_HOSTS;
 pub use natural::natural;
 pub use note::Note;
 pub use now::Now;
-pub use reasons::{Part, RULE_REASONS, RouteReason};
 pub use report::{
     ClassCounts, Encapsulation, EntryCounts, Histogram, HostFigures, IpamReport, PoolFigures, Report, RouteClass,
     RoutesReport, TunnelMode, TunnelModes, TunnelsReport,
@@ -75,4 +79,4 @@ pub use routes::{RouteAudit, RouteOptions, TunnelOptions};
 pub use rows::{RoutePage, RouteRow, RouteState};
 pub use setting::{Backend, FelixOverrides};
 pub use severity::{Counts, Severity};
-pub use tunnel_entries::{Entry, EntryReason, Peer, Tunnel, TunnelAudit, tunnels};
+pub use tunnel_entries::{Entry, Peer, Tunnel, TunnelAudit, tunnels};

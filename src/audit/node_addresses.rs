@@ -14,12 +14,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Finding, Metric, Note};
+use super::fault::{Fault, NodeReason};
+use super::{Finding, Note};
 use crate::model::{BlockOwner, Family, Name, Node, TunnelKind, host_net};
 use crate::state::Datastore;
-
-/// Those reasons of `calico_node_faults` that are judged here.
-pub const REASONS: [&str; 3] = ["address_duplicate", "address_of_tunnel", "address_in_block"];
 
 /// Why an address is no Node's own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,12 +151,12 @@ pub(super) fn listed(names: &[Name]) -> String {
 }
 
 fn finding(datastore: &Datastore, name: &Name, address: IpAddr, question: &Question) -> Finding {
-    let fault = |reason| Finding::of_reason(Metric::NodeFaults, reason, name).host(Some(name.clone()));
+    let fault = |reason| Finding::new(Fault::Node(reason), name).host(Some(name.clone()));
     let detected = "see IP_AUTODETECTION_METHOD (IP6_AUTODETECTION_METHOD) of calico-node";
     match question {
         Question::Duplicate(others) => {
             let who = listed(others);
-            fault("address_duplicate")
+            fault(NodeReason::AddressDuplicate)
                 .detail(format!(
                     "Node {name} has the address {address}, and so has {who}: what is sent to one of them arrives at \
                      another, or nowhere."
@@ -171,7 +169,7 @@ fn finding(datastore: &Datastore, name: &Name, address: IpAddr, question: &Quest
         }
         Question::Tunnel(kind, of) => {
             let whose = if of == name { "its own".to_owned() } else { format!("the one of {of}") };
-            fault("address_of_tunnel")
+            fault(NodeReason::AddressOfTunnel)
                 .detail(format!(
                     "Node {name} has the address {address}, which is a tunnel's: {}, {whose}. Packets to the Node are \
                      sent into the tunnel that they are to carry.",
@@ -183,7 +181,7 @@ fn finding(datastore: &Datastore, name: &Name, address: IpAddr, question: &Quest
         Question::Block(cidr) => {
             let owner = datastore.block(cidr).and_then(|block| block.owner.as_ref()).map(BlockOwner::to_string);
             let owner = owner.map_or_else(String::new, |owner| format!(" of {owner}"));
-            fault("address_in_block")
+            fault(NodeReason::AddressInBlock)
                 .detail(format!(
                     "Node {name} has the address {address}, which lies in block {cidr}{owner}: a host that routes this \
                      block cuts the Node off, by a tunnel in a loop."
@@ -220,7 +218,7 @@ mod tests {
         // Whoever is found is questioned, and the reverse.
         let names: Vec<String> = questioned(cluster.datastore()).keys().map(ToString::to_string).collect();
         assert_eq!(names, found.iter().map(|it| it.subject.clone()).collect::<Vec<_>>());
-        found.iter().map(|it| format!("{} {}", it.label("reason").unwrap(), it.subject)).collect()
+        found.iter().map(|it| format!("{} {}", it.fault.reason().unwrap(), it.subject)).collect()
     }
 
     #[test]

@@ -4,124 +4,62 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use super::causes::Cause;
+use super::fault::Part;
 use super::finding::Finding;
 use super::note::Note;
-use super::reasons::Part;
+use crate::model::label_values;
 use crate::model::{IpPool, Name, PoolClass, TunnelKind};
 use crate::state::{Program, Table};
 
-/// What a route is for (J15).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RouteClass {
-    /// To a pod of this host.
-    LocalWorkload,
-    /// The blackhole that covers a block of this host.
-    LocalBlock,
-    /// To another host's block.
-    RemoteBlock,
-    /// To one address that another host uses from a block that is not its own.
-    Borrowed,
-    /// To another host's tunnel address that no block route covers.
-    TunnelAddress,
-    /// Inside a pool, and not Calico's.
-    Foreign,
-}
-
-impl RouteClass {
-    /// All classes.
-    pub const ALL: [RouteClass; 6] = [
-        RouteClass::LocalWorkload,
-        RouteClass::LocalBlock,
-        RouteClass::RemoteBlock,
-        RouteClass::Borrowed,
-        RouteClass::TunnelAddress,
-        RouteClass::Foreign,
-    ];
-
-    /// The label's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            RouteClass::LocalWorkload => "local_workload",
-            RouteClass::LocalBlock => "local_block",
-            RouteClass::RemoteBlock => "remote_block",
-            RouteClass::Borrowed => "borrowed",
-            RouteClass::TunnelAddress => "tunnel_address",
-            RouteClass::Foreign => "foreign",
-        }
+label_values! {
+    /// What a route is for (J15).
+    pub enum RouteClass {
+        /// To a pod of this host.
+        LocalWorkload = "local_workload",
+        /// The blackhole that covers a block of this host.
+        LocalBlock = "local_block",
+        /// To another host's block.
+        RemoteBlock = "remote_block",
+        /// To one address that another host uses from a block that is not its own.
+        Borrowed = "borrowed",
+        /// To another host's tunnel address that no block route covers.
+        TunnelAddress = "tunnel_address",
+        /// Inside a pool, and not Calico's.
+        Foreign = "foreign",
     }
 }
 
-/// How packets to a destination are wrapped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Encapsulation {
-    /// Through `tunl0`.
-    Ipip,
-    /// Through `vxlan.calico` or `vxlan-v6.calico`.
-    Vxlan,
-    /// Through `wireguard.cali` or `wg-v6.cali`.
-    Wireguard,
-    /// Not wrapped.
-    None,
-}
-
-impl Encapsulation {
-    /// All of them.
-    pub const ALL: [Encapsulation; 4] =
-        [Encapsulation::Ipip, Encapsulation::Vxlan, Encapsulation::Wireguard, Encapsulation::None];
-
-    /// The label's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Encapsulation::Ipip => "ipip",
-            Encapsulation::Vxlan => "vxlan",
-            Encapsulation::Wireguard => "wireguard",
-            Encapsulation::None => "none",
-        }
+label_values! {
+    /// How packets to a destination are wrapped.
+    pub enum Encapsulation {
+        /// Through `tunl0`.
+        Ipip = "ipip",
+        /// Through `vxlan.calico` or `vxlan-v6.calico`.
+        Vxlan = "vxlan",
+        /// Through `wireguard.cali` or `wg-v6.cali`.
+        Wireguard = "wireguard",
+        /// Not wrapped.
+        None = "none",
     }
 }
 
-/// A pool's mode, as configured or as the routes show it (J26).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum TunnelMode {
-    /// IPIP between all hosts.
-    IpipAlways,
-    /// IPIP between subnets.
-    IpipCrossSubnet,
-    /// VXLAN between all hosts.
-    VxlanAlways,
-    /// VXLAN between subnets.
-    VxlanCrossSubnet,
-    /// No tunnel.
-    None,
-    /// Observed only: routes of one pool contradict each other.
-    Mixed,
-    /// Observed only: no remote route to tell by.
-    Unknown,
-}
-
-impl TunnelMode {
-    /// All modes.
-    pub const ALL: [TunnelMode; 7] = [
-        TunnelMode::IpipAlways,
-        TunnelMode::IpipCrossSubnet,
-        TunnelMode::VxlanAlways,
-        TunnelMode::VxlanCrossSubnet,
-        TunnelMode::None,
-        TunnelMode::Mixed,
-        TunnelMode::Unknown,
-    ];
-
-    /// The label's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            TunnelMode::IpipAlways => "ipip_always",
-            TunnelMode::IpipCrossSubnet => "ipip_cross_subnet",
-            TunnelMode::VxlanAlways => "vxlan_always",
-            TunnelMode::VxlanCrossSubnet => "vxlan_cross_subnet",
-            TunnelMode::None => "none",
-            TunnelMode::Mixed => "mixed",
-            TunnelMode::Unknown => "unknown",
-        }
+label_values! {
+    /// A pool's mode, as configured or as the routes show it (J26).
+    pub enum TunnelMode {
+        /// IPIP between all hosts.
+        IpipAlways = "ipip_always",
+        /// IPIP between subnets.
+        IpipCrossSubnet = "ipip_cross_subnet",
+        /// VXLAN between all hosts.
+        VxlanAlways = "vxlan_always",
+        /// VXLAN between subnets.
+        VxlanCrossSubnet = "vxlan_cross_subnet",
+        /// No tunnel.
+        None = "none",
+        /// Observed only: routes of one pool contradict each other.
+        Mixed = "mixed",
+        /// Observed only: no remote route to tell by.
+        Unknown = "unknown",
     }
 }
 

@@ -1,7 +1,6 @@
 //! This host's routes, kept judged: one verdict a destination, and the sums over them. An event costs the
 //! destinations that it touches.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +13,8 @@ use super::causes::RouteFacts;
 use super::derived::{Derived, OwnNode};
 use super::doubts::{Doubts, Urgency};
 use super::expect::Context;
-use super::finding::{Finding, Metric};
+use super::fault::{Fault, RouteReason};
+use super::finding::Finding;
 use super::grace::Standing;
 use super::judge::{Difference, Verdict};
 use super::named::NamedHosts;
@@ -64,7 +64,7 @@ pub struct RouteAudit {
     pub(super) differing: Standing<IpNet>,
     /// Faults of devices, of this host's Node and of ownership.
     host_findings: Vec<Finding>,
-    host_standing: Standing<(Metric, String, String)>,
+    host_standing: Standing<(Fault, String)>,
     bird: BirdRoutes,
     lookups: BTreeMap<IpNet, EndpointId>,
     doubts: Doubts,
@@ -79,7 +79,7 @@ pub struct RouteAudit {
 
 /// Classes that a difference can be of: a foreign route is one of the class of its form (J17).
 fn fault_classes() -> impl Iterator<Item = RouteClass> {
-    RouteClass::ALL.into_iter().filter(|class| !class.reasons().is_empty())
+    RouteClass::ALL.into_iter().filter(|class| RouteReason::of_class(*class).next().is_some())
 }
 
 impl RouteAudit {
@@ -348,11 +348,8 @@ impl RouteAudit {
     }
 
     pub(super) fn finding(&self, net: &IpNet, difference: &Difference) -> Finding {
-        let labels = vec![
-            ("class", Cow::Borrowed(difference.class.as_str())),
-            ("reason", Cow::Borrowed(difference.reason.as_str())),
-        ];
-        let mut finding = Finding::new(Metric::RouteFaults, labels, words::destination(net))
+        let fault = Fault::Route(difference.class, difference.reason);
+        let mut finding = Finding::new(fault, words::destination(net))
             .host(Some(difference.host.clone()))
             .detail(difference.detail.clone())
             .expected(difference.expected.clone(), difference.actual.clone())
@@ -425,6 +422,6 @@ impl RouteAudit {
     }
 }
 
-fn host_key(finding: &Finding) -> (Metric, String, String) {
-    (finding.metric, finding.subject.clone(), finding.label("reason").unwrap_or_default().to_owned())
+fn host_key(finding: &Finding) -> (Fault, String) {
+    (finding.fault.clone(), finding.subject.clone())
 }

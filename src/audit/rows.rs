@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 
 use super::expect::{Context, Expectation, Form};
+use super::fault::RouteReason;
 use super::judge::{Verdict, needed_devices};
 use super::now::Now;
-use super::reasons::RouteReason;
 use super::report::RouteClass;
 use super::routes::RouteAudit;
 use super::words;

@@ -1,13 +1,14 @@
 //! A route that is missing because a program deleted it that is not Calico's: the finding names the program, and the
 //! setting that keeps it away from Calico's routes.
 
+use super::fault::{Fault, RouteReason};
 use super::finding::Finding;
 use crate::model::net_of;
 use crate::state::{History, Process};
 
 /// Adds who deleted the route, where that is known and it was neither Felix nor BIRD.
 pub(super) fn name(finding: &mut Finding, history: &History) {
-    if finding.label("reason") != Some("missing") {
+    if !matches!(finding.fault, Fault::Route(_, RouteReason::Missing)) {
         return;
     }
     let Some(process) = net_of(&finding.subject).and_then(|it| history.stranger(&it)) else { return };
@@ -42,17 +43,16 @@ fn remedy(process: &Process) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
     use std::time::Duration;
 
     use super::*;
-    use crate::audit::Metric;
+    use crate::audit::RouteClass;
     use crate::model::{NextHop, Protocol, Route, RouteType, TABLE_MAIN};
     use crate::state::{Author, Event, Side, State};
 
     fn missing(destination: &str) -> Finding {
-        let labels = vec![("class", Cow::Borrowed("remote_block")), ("reason", Cow::Borrowed("missing"))];
-        Finding::new(Metric::RouteFaults, labels, destination).detail("no route").action("see BIRD")
+        let fault = Fault::Route(RouteClass::RemoteBlock, RouteReason::Missing);
+        Finding::new(fault, destination).detail("no route").action("see BIRD")
     }
 
     fn deleted_by(name: &str) -> Finding {

@@ -33,8 +33,8 @@ pub(crate) fn at(seconds: u64) -> Now {
 
 /// What rules' findings come down to: metric, first label and subject, sorted as they come.
 pub(crate) fn keys(findings: &[Finding]) -> Vec<(&'static str, String, String)> {
-    let label = |finding: &Finding| finding.labels.first().map(|(_, value)| value.to_string()).unwrap_or_default();
-    findings.iter().map(|finding| (finding.metric.name(), label(finding), finding.subject.clone())).collect()
+    let label = |finding: &Finding| finding.fault.values()[0].to_owned();
+    findings.iter().map(|finding| (finding.metric().as_str(), label(finding), finding.subject.clone())).collect()
 }
 
 /// A cluster under construction, and a clock that stands still until it is moved.

@@ -14,17 +14,14 @@
 //! - In a dark CIDR, and where a bad attribute index hides the allocation, nothing follows from the block: neither
 //!   `not_allocated` nor `owned_by_pod` by its allocation. What follows from Nodes and endpoints alone stays (J1).
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::Finding;
+use super::fault::{Fault, TunnelReason};
 use super::leaks::{Holder, Place, owner};
-use super::{Finding, Metric};
 use crate::model::{Attribute, AttributeKind, EndpointId, Family, Mac, Name, TunnelKind, host_net};
 use crate::state::Datastore;
-
-/// Those reasons of `calico_tunnel_faults` that are judged here.
-pub const REASONS: [&str; 4] = ["not_allocated", "owned_by_pod", "duplicate", "duplicate_mac"];
 
 /// One Node's claim to an address for one of its devices.
 type Claim<'a> = (&'a Name, TunnelKind);
@@ -68,12 +65,11 @@ fn duplicate_macs(datastore: &Datastore, family: Family) -> impl Iterator<Item =
     several.map(move |(mac, nodes)| {
         let who = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let kind = TunnelKind::vxlan(family);
-        let labels = vec![("device", Cow::Borrowed(kind.device())), ("reason", Cow::Borrowed("duplicate_mac"))];
         let field = match family {
             Family::V4 => "vxlanTunnelMACAddr",
             Family::V6 => "vxlanTunnelMACAddrV6",
         };
-        Finding::new(Metric::TunnelFaults, labels, mac)
+        Finding::new(Fault::Tunnel(kind.device().into(), TunnelReason::DuplicateMac), mac)
             .host(nodes.first().map(|name| (*name).clone()))
             .detail(format!(
                 "{mac} is the MAC of {} on {who}: each other host sends what is meant for them to one of them alone.",
@@ -113,7 +109,7 @@ fn judge_claim(datastore: &Datastore, address: IpAddr, claim: Claim<'_>, user: O
             format!("allocated{} ({handle})", owner(it))
         }
     };
-    let finding = found("not_allocated", address, claim)
+    let finding = found(TunnelReason::NotAllocated, address, claim)
         .detail(format!(
             "{node} uses {address} on {}, and IPAM does not know it as such: it is {actual}.",
             kind.device()
@@ -137,14 +133,13 @@ fn satisfies(attribute: &Attribute, node: &Name, kind: TunnelKind) -> bool {
         || (attribute.node.as_ref() == Some(node) && attribute.kind_text.as_deref() == Some(kind.attribute()))
 }
 
-fn found(reason: &'static str, address: IpAddr, (node, kind): Claim<'_>) -> Finding {
-    let labels = vec![("device", Cow::Borrowed(kind.device())), ("reason", Cow::Borrowed(reason))];
-    Finding::new(Metric::TunnelFaults, labels, address).host(Some(node.clone()))
+fn found(reason: TunnelReason, address: IpAddr, (node, kind): Claim<'_>) -> Finding {
+    Finding::new(Fault::Tunnel(kind.device().into(), reason), address).host(Some(node.clone()))
 }
 
 fn duplicate(address: IpAddr, first: Claim<'_>, claims: &[Claim<'_>]) -> Finding {
     let who = claims.iter().map(|(node, kind)| format!("{node} ({})", kind.device())).collect::<Vec<_>>().join(", ");
-    found("duplicate", address, first)
+    found(TunnelReason::Duplicate, address, first)
         .detail(format!("{address} is the tunnel address of {who}: packets to one go to another."))
         .expected("one Node and one device", who)
         .action(
@@ -155,7 +150,7 @@ fn duplicate(address: IpAddr, first: Claim<'_>, claims: &[Claim<'_>]) -> Finding
 
 fn owned_by_pod(address: IpAddr, claim: Claim<'_>, how: &str) -> Finding {
     let (node, kind) = claim;
-    found("owned_by_pod", address, claim)
+    found(TunnelReason::OwnedByPod, address, claim)
         .detail(format!("{node} uses {address} on {}, but a pod owns it: {how}.", kind.device()))
         .expected(format!("allocated as {} to {node}", kind.attribute()), how)
         .action(format!("Restart calico-node on {node}: when it starts, it gives the tunnel another address."))
@@ -181,7 +176,7 @@ mod tests {
 
     fn found(change: impl FnOnce(&mut Cluster)) -> Vec<String> {
         sample::found(healthy(), change, judge, |it| {
-            let (reason, device) = (it.label("reason").unwrap(), it.label("device").unwrap());
+            let [device, reason, _] = it.fault.values();
             format!("{reason} {} {device} {}", it.subject, it.host.as_deref().unwrap_or("-"))
         })
     }

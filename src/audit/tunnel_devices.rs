@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use super::fault::TunnelReason;
 use super::finding::Finding;
 use super::setting::Setting;
 use crate::model::{Family, Link, Name, Node, TunnelKind, VxlanDevice};
@@ -36,7 +37,7 @@ pub(super) fn attributes(
 /// eBPF: each packet says where it goes, and one device is enough for both families. In doubt either is believed: the
 /// versions differ in what they make of the setting.
 pub(super) fn is_flow_based(link: &Link, setting: &Setting) -> bool {
-    let is_vxlan = matches!(TunnelKind::of_device(&link.name), Some(TunnelKind::VxlanV4 | TunnelKind::VxlanV6));
+    let is_vxlan = TunnelKind::of_device(&link.name).is_some_and(TunnelKind::is_vxlan);
     is_vxlan && (setting.bpf || link.vxlan.as_ref().is_some_and(|vxlan| vxlan.flow_based))
 }
 
@@ -51,7 +52,7 @@ struct Device<'a> {
 }
 
 impl Device<'_> {
-    fn fault(&self, reason: &'static str) -> Finding {
+    fn fault(&self, reason: TunnelReason) -> Finding {
         Finding::of_tunnel(&self.link.name, reason, self.me)
     }
 
@@ -79,12 +80,24 @@ impl Device<'_> {
         if let (Some(wanted), Some(actual)) = (self.setting.vxlan_vni, vxlan.vni)
             && wanted != actual
         {
-            findings.push(told("wrong_vni", "VNI", "FELIX_VXLANVNI", wanted.to_string(), actual.to_string()));
+            findings.push(told(
+                TunnelReason::WrongVni,
+                "VNI",
+                "FELIX_VXLANVNI",
+                wanted.to_string(),
+                actual.to_string(),
+            ));
         }
         if let (Some(wanted), Some(actual)) = (self.setting.vxlan_port, vxlan.port)
             && wanted != actual
         {
-            findings.push(told("wrong_port", "UDP port", "FELIX_VXLANPORT", wanted.to_string(), actual.to_string()));
+            findings.push(told(
+                TunnelReason::WrongPort,
+                "UDP port",
+                "FELIX_VXLANPORT",
+                wanted.to_string(),
+                actual.to_string(),
+            ));
         }
         findings
     }
@@ -97,7 +110,7 @@ impl Device<'_> {
         let mut findings = Vec::new();
         if let Some(local) = vxlan.local.filter(|local| *local != address) {
             findings.push(
-                self.fault("wrong_local_address")
+                self.fault(TunnelReason::WrongLocalAddress)
                     .detail(format!("tunnel device {name} sends from {local}, which is not this host's address"))
                     .expected(address.to_string(), local.to_string())
                     .action("see Felix's log on this host: it makes the device anew when its address changes"),
@@ -106,7 +119,7 @@ impl Device<'_> {
         if let Some(parent) = vxlan.parent.filter(|parent| *parent != underlay.index) {
             let actual = self.kernel.link_at(parent).map_or_else(|| format!("if{parent}"), |it| it.name.to_string());
             findings.push(
-                self.fault("wrong_parent")
+                self.fault(TunnelReason::WrongParent)
                     .detail(format!(
                         "tunnel device {name} sends through {actual}, and {address} is on {}",
                         underlay.name
@@ -127,7 +140,7 @@ impl Device<'_> {
         self.node.vtep(family)?;
         let (wanted, actual) = (self.node.vxlan_mac(self.me, family), self.link.mac?);
         (wanted != actual).then(|| {
-            self.fault("wrong_mac")
+            self.fault(TunnelReason::WrongMac)
                 .detail(format!(
                     "tunnel device {} has the MAC {actual}, and the other hosts send to {wanted}: it drops what it gets",
                     self.link.name
@@ -145,7 +158,7 @@ impl Device<'_> {
         let parent = self.underlay().map(|(link, _)| link).or_else(parent)?;
         let most = parent.mtu.saturating_sub(self.kind.overhead());
         (self.link.mtu > most).then(|| {
-            self.fault("mtu_too_high")
+            self.fault(TunnelReason::MtuTooHigh)
                 .detail(format!(
                     "tunnel device {} has MTU {}, and of the {} of {} are {} left for it: large packets are lost or \
                      sent twice",

@@ -1,13 +1,13 @@
 //! This host's tunnel devices and their addresses (J13), its Node against its interfaces (J30), who programs which routes (J27), and the
 //! tunnel mode that the routes show (J26).
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::cannot_tell::closest_names;
 use super::expect::Devices;
-use super::finding::{Finding, Metric};
+use super::fault::{Fault, NodeReason, OwnerReason, TunnelReason};
+use super::finding::Finding;
 use super::judge::Evidence;
 use super::node_addresses::listed;
 use super::report::{Encapsulation, TunnelMode, TunnelModes};
@@ -73,7 +73,7 @@ pub(super) fn devices(
 }
 
 fn down(link: &Link, me: &Name) -> Finding {
-    Finding::of_tunnel(&link.name, "down", me)
+    Finding::of_tunnel(&link.name, TunnelReason::Down, me)
         .detail(format!("tunnel device {} is down or has no carrier: no route through it works", link.name))
         .expected("up", if link.admin_up { "no carrier" } else { "down" })
         .action(format!("ip link set {} up, and see why calico-node did not", link.name))
@@ -81,9 +81,11 @@ fn down(link: &Link, me: &Name) -> Finding {
 
 fn missing(names: &[&str], me: &Name, setting: &Setting) -> Finding {
     let name = names.last().copied().unwrap_or_default();
-    let vxlan = |kind: &TunnelKind| matches!(kind, TunnelKind::VxlanV4 | TunnelKind::VxlanV6);
-    let off = TunnelKind::of_device(name).filter(vxlan).and_then(|kind| setting.turned_off(kind.family(), true));
-    let finding = Finding::of_tunnel(name, "missing", me).expected(format!("device {name}"), "no such device");
+    let off = TunnelKind::of_device(name)
+        .filter(|kind| kind.is_vxlan())
+        .and_then(|kind| setting.turned_off(kind.family(), true));
+    let finding =
+        Finding::of_tunnel(name, TunnelReason::Missing, me).expected(format!("device {name}"), "no such device");
     match off {
         Some(off) => finding
             .detail(format!(
@@ -118,9 +120,9 @@ fn device_addresses(link: &Link, wanted: &[IpAddr], me: &Name, setting: &Setting
         (false, false) => return None,
         // eBPF may leave the device without one (`bpfOverlayHostSourceIP`).
         (true, false) if setting.bpf && carried.is_empty() => return None,
-        (true, false) => ("address_missing", "does not carry the Node's tunnel address"),
-        (true, true) => ("address_differs", "carries another address than the Node's tunnel address"),
-        (false, true) => ("address_unexpected", "carries an address beside the Node's tunnel address"),
+        (true, false) => (TunnelReason::AddressMissing, "does not carry the Node's tunnel address"),
+        (true, true) => (TunnelReason::AddressDiffers, "carries another address than the Node's tunnel address"),
+        (false, true) => (TunnelReason::AddressUnexpected, "carries an address beside the Node's tunnel address"),
     };
     Some(
         Finding::of_tunnel(&link.name, reason, me)
@@ -149,11 +151,11 @@ pub(super) fn node(datastore: &Datastore, kernel: &Kernel, me: &Name) -> Vec<Fin
             Some(_) => {}
         }
     }
-    let fault = |reason| Finding::of_reason(Metric::NodeFaults, reason, me).host(Some(me.clone()));
+    let fault = |reason| Finding::new(Fault::Node(reason), me).host(Some(me.clone()));
     let mut findings = Vec::new();
     if !missing.is_empty() {
         findings.push(
-            fault("address_missing")
+            fault(NodeReason::AddressMissing)
                 .detail("no interface of this host has the address by which the other hosts reach it")
                 .expected(missing.join(", "), "on no interface")
                 .action("correct spec.bgp of the Node (calicoctl get node -o yaml) or the interface; see IP_AUTODETECTION_METHOD"),
@@ -162,7 +164,7 @@ pub(super) fn node(datastore: &Datastore, kernel: &Kernel, me: &Name) -> Vec<Fin
     if !differing.is_empty() {
         let (expected, actual): (Vec<String>, Vec<String>) = differing.into_iter().unzip();
         findings.push(
-            fault("prefix_differs")
+            fault(NodeReason::PrefixDiffers)
                 .detail("the Node's prefix length is not the interface's: CrossSubnet takes hosts for near that are far, or the reverse")
                 .expected(expected.join(", "), actual.join(", "))
                 .action("set the prefix length of spec.bgp's address to the interface's and let calico-node detect it again"),
@@ -175,7 +177,7 @@ pub(super) fn node(datastore: &Datastore, kernel: &Kernel, me: &Name) -> Vec<Fin
 pub(super) fn node_missing(datastore: &Datastore, me: &Name) -> Finding {
     let closest = closest_names(me, datastore.nodes().keys());
     let names = if closest.is_empty() { "there is no Node at all".to_owned() } else { listed(&closest) };
-    Finding::of_reason(Metric::NodeFaults, "node_missing", me)
+    Finding::new(Fault::Node(NodeReason::NodeMissing), me)
         .host(Some(me.clone()))
         .detail(format!(
             "There is no Node {me} in the datastore: nothing leads to this host, and nothing of it is judged but this."
@@ -234,15 +236,6 @@ fn family_words(family: Family) -> &'static str {
     }
 }
 
-/// The label `pool_class`.
-pub(super) fn pool_class(class: PoolClass) -> &'static str {
-    match class {
-        PoolClass::Vxlan => "vxlan",
-        PoolClass::Ipip => "ipip",
-        PoolClass::NoEncap | PoolClass::Unrouted => "none",
-    }
-}
-
 /// Who is configured to program which class of pools here; BIRD nothing where the backend is told to be without.
 pub(super) fn owners(setting: &Setting) -> Vec<(&'static str, PoolClass)> {
     let components = [("felix", Programmer::Felix), ("bird", Programmer::Bird)];
@@ -269,22 +262,22 @@ impl Owners<'_> {
     }
 
     /// J27, J37: why nobody or two program a class of pools.
-    fn reason(&self, datastore: &Datastore, me: &Name, class: PoolClass) -> Option<(&'static str, String)> {
+    fn reason(&self, datastore: &Datastore, me: &Name, class: PoolClass) -> Option<(OwnerReason, String)> {
         let felix = self.setting.ownership.programs(Programmer::Felix, class);
         let owns = self.bird_owns(class);
         match (felix, owns && !self.setting.without_bird) {
             (true, true) => {
-                Some(("both", "Felix and BIRD are both configured to program the routes of these pools".to_owned()))
+                Some((OwnerReason::Both, "Felix and BIRD are both configured to program the routes of these pools".to_owned()))
             }
             // A cloud may route what is not encapsulated.
             (false, false) if owns && class == PoolClass::Ipip => Some((
-                "neither",
+                OwnerReason::Neither,
                 "BIRD alone is configured to program the routes of these pools, and calico-node is told to run without \
                  it (--calico.backend)"
                     .to_owned(),
             )),
             (false, false) if self.setting.ownership.explicit && !owns => Some((
-                "neither",
+                OwnerReason::Neither,
                 "neither Felix nor BIRD is configured to program the routes of these pools".to_owned(),
             )),
             (false, true) => {
@@ -295,7 +288,7 @@ impl Owners<'_> {
                 (!families.is_empty()).then(|| {
                     let families = families.join(" and ");
                     (
-                        "no_session",
+                        OwnerReason::NoSession,
                         format!(
                             "BIRD programs the routes of these pools, and the datastore describes no BGP session from \
                              {me} ({families}): the node-to-node mesh does not join it, and no BGPPeer selects it. No \
@@ -337,18 +330,17 @@ pub(super) fn owner_faults(datastore: &Datastore, me: &Name, owners: &Owners<'_>
             continue;
         }
         let Some((reason, detail)) = owners.reason(datastore, me, class) else { continue };
-        let name = pool_class(class);
-        let labels = vec![("pool_class", Cow::Borrowed(name)), ("reason", Cow::Borrowed(reason))];
-        let finding = Finding::new(Metric::OwnerFaults, labels, name).detail(format!("{detail} ({name})"));
+        let name = class.as_str();
+        let finding = Finding::new(Fault::Owner(class, reason), name).detail(format!("{detail} ({name})"));
         findings.push(match reason {
-            "no_session" => finding.expected("a BGP session to another Node or to a router", "none").action(
+            OwnerReason::NoSession => finding.expected("a BGP session to another Node or to a router", "none").action(
                 "turn the mesh on (nodeToNodeMeshEnabled of BGPConfiguration default), or write a BGPPeer that selects \
                  this Node",
             ),
-            "both" => finding
+            OwnerReason::Both => finding
                 .expected("one of felix, bird", "felix and bird")
                 .action("make programClusterRoutes of FelixConfiguration and BGPConfiguration complementary"),
-            _ => finding.expected("one of felix, bird", "none").action(
+            OwnerReason::Neither => finding.expected("one of felix, bird", "none").action(
                 "make programClusterRoutes of FelixConfiguration and BGPConfiguration complementary, and \
                  --calico.backend what calico-node's CALICO_NETWORKING_BACKEND is",
             ),

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use ipnet::IpNet;
 
 use super::expect::{Context, Device, Expectation, Form, Gateway};
-use super::reasons::RouteReason;
+use super::fault::RouteReason;
 use super::report::{Encapsulation, RouteClass};
 use super::setting::{Programmer, Setting};
 use crate::model::{AllocationBlock, Family, Protocol, Route, RouteType, host_route, ordinal_of, rfc3339};

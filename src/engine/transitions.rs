@@ -65,11 +65,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::audit::Metric;
+    use crate::audit::{Fault, MismatchReason};
     use crate::state::{Area, Entry, Filter, Operation};
 
     fn finding(subject: &str) -> Finding {
-        Finding::of_reason(Metric::MismatchedAddresses, "neither", subject).host(Some("h1".into()))
+        Finding::new(Fault::Mismatch(MismatchReason::Neither), subject).host(Some("h1".into()))
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The help text is a sentence that says what is counted and what a value other than 0 means. `docs/metrics.md` is made
 //! from this list (`docs`).
 
-use crate::audit::{CauseKind, Encapsulation, Metric, RouteClass, TunnelMode};
+use crate::audit::{CauseKind, Encapsulation, Metric, RouteClass, RouteReason, TunnelMode};
 use crate::state::{Kind as ObjectKind, Program, Table};
 
 /// What a series is.
@@ -125,7 +125,11 @@ fn classes() -> Vec<&'static str> {
 
 /// A foreign route is a fault of the class of its form (J17).
 fn fault_classes() -> Vec<&'static str> {
-    RouteClass::ALL.into_iter().filter(|class| !class.reasons().is_empty()).map(RouteClass::as_str).collect()
+    RouteClass::ALL
+        .into_iter()
+        .filter(|class| RouteReason::of_class(*class).next().is_some())
+        .map(RouteClass::as_str)
+        .collect()
 }
 
 fn tables() -> Vec<&'static str> {
@@ -195,21 +199,21 @@ series! {
         "Blocks of one IP version that a host may claim, as configured.";
     STRICT_AFFINITY = Gauge "calico_ipam_strict_affinity" by Ipam {}
         "Whether hosts are forbidden to borrow addresses, as configured: 1 or 0.";
-    MISMATCHED = Gauge "calico_ipam_mismatched_addresses" by Ipam { reason: || Metric::MismatchedAddresses.reasons().to_vec() }
+    MISMATCHED = Gauge "calico_ipam_mismatched_addresses" by Ipam { reason: || Metric::MismatchedAddresses.reasons() }
         "Addresses on which a block's two lists disagree. `allocated_and_unallocated` will be handed out a second time while in use, `neither` will never be handed out again, `duplicate` stands twice in the list of free ones.";
-    HOST_MISMATCHED = Gauge "calico_host_mismatched_addresses" by Ipam { host: open, reason: || Metric::MismatchedAddresses.reasons().to_vec() }
+    HOST_MISMATCHED = Gauge "calico_host_mismatched_addresses" by Ipam { host: open, reason: || Metric::MismatchedAddresses.reasons() }
         "Addresses on which a block's two lists disagree, by the host that owns the block; only where there are any.";
-    INVALID_BLOCKS = Gauge "calico_ipam_invalid_blocks" by Ipam { reason: || Metric::InvalidBlocks.reasons().to_vec() }
+    INVALID_BLOCKS = Gauge "calico_ipam_invalid_blocks" by Ipam { reason: || Metric::InvalidBlocks.reasons() }
         "Blocks whose content contradicts itself, its key, its pool or another block.";
-    AFFINITY_FAULTS = Gauge "calico_ipam_affinity_faults" by Ipam { reason: || Metric::AffinityFaults.reasons().to_vec() }
+    AFFINITY_FAULTS = Gauge "calico_ipam_affinity_faults" by Ipam { reason: || Metric::AffinityFaults.reasons() }
         "Affinity keys and blocks that contradict each other about who owns a block, and those that stand half claimed or half released.";
-    HANDLE_FAULTS = Gauge "calico_ipam_handle_faults" by Leaks { reason: || Metric::HandleFaults.reasons().to_vec() }
+    HANDLE_FAULTS = Gauge "calico_ipam_handle_faults" by Leaks { reason: || Metric::HandleFaults.reasons() }
         "IPAM handles that disagree with the blocks about what is allocated under them.";
-    LEAKED = Gauge "calico_ipam_leaked_addresses" by Leaks { ippool: open, reason: || Metric::LeakedAddresses.reasons().to_vec() }
+    LEAKED = Gauge "calico_ipam_leaked_addresses" by Leaks { ippool: open, reason: || Metric::LeakedAddresses.reasons() }
         "Addresses that are allocated and used by nobody, used and not allocated, or used by another than IPAM says.";
     TUNNEL_MODE = Gauge "calico_tunnel_mode" by Routes { ippool: open, mode: modes, source: || MODE_SOURCES.to_vec() }
         "The encapsulation of an IP pool, always 1: as configured, and as the routes to other hosts show it. `mixed` and `unknown` are only observed.";
-    TUNNEL_FAULTS = Gauge "calico_tunnel_faults" by Routes { device: open, reason: || Metric::TunnelFaults.reasons().to_vec() }
+    TUNNEL_FAULTS = Gauge "calico_tunnel_faults" by Routes { device: open, reason: || Metric::TunnelFaults.reasons() }
         "Tunnel devices and tunnel addresses that are not what the node says. A missing device stands for all its routes; one with another VNI, port or MAC carries nothing. `not_allocated`, `owned_by_pod`, `duplicate` and `duplicate_mac` come from the IPAM collector and cover every node; `rule_missing` comes from the tunnels collector and means that traffic leaves unencrypted.";
     TUNNEL_ENTRIES = Gauge "calico_tunnel_entries" by Tunnels { device: open, table: tables }
         "Permanent entries of a VXLAN tunnel device that the kernel has: neighbours (who has which tunnel address) and forwarding entries (which host has which MAC).";
@@ -217,13 +221,13 @@ series! {
         "Entries that a VXLAN tunnel device ought to have, one for each other node with a tunnel. 0 while the device is missing or down.";
     TUNNEL_ENTRIES_PENDING = Gauge "calico_tunnel_entries_pending" by Tunnels { device: open, table: tables }
         "Entries of a VXLAN tunnel device that have differed for less than the grace period.";
-    TUNNEL_ENTRY_FAULTS = Gauge "calico_tunnel_entry_faults" by Tunnels { device: open, table: tables, reason: || Metric::TunnelEntryFaults.reasons().to_vec() }
+    TUNNEL_ENTRY_FAULTS = Gauge "calico_tunnel_entry_faults" by Tunnels { device: open, table: tables, reason: || Metric::TunnelEntryFaults.reasons() }
         "Entries of a VXLAN tunnel device that have differed from what the datastore says for longer than the grace period. To a node whose entry is missing or wrong nothing gets through, however right its routes are; a stale one is left over and mostly harmless.";
     TUNNEL_ENTRY_FAULTS_IN_USE = Gauge "calico_tunnel_entry_faults_in_use" by Tunnels { device: open, table: tables }
         "Of the entries that are missing or wrong, those that a route of the main table needs now: traffic is being lost.";
     TUNNEL_ENTRY_CONVERGENCE = Histogram "calico_tunnel_entry_convergence_seconds" by Tunnels { table: tables }
         "How long a difference between the datastore and an entry of a tunnel device lasted until it was settled.";
-    NODE_FAULTS = Gauge "calico_node_faults" by Routes { reason: || Metric::NodeFaults.reasons().to_vec() }
+    NODE_FAULTS = Gauge "calico_node_faults" by Routes { reason: || Metric::NodeFaults.reasons() }
         "What is wrong with Nodes: of this host's, that it is gone (`node_missing`: nothing else of this host is judged) or differs from its interfaces (`prefix_differs` silently turns CrossSubnet into tunnels for all hosts or for none); of all of them, by the IPAM collector, that an address is another Node's, a tunnel's, or lies in a block.";
     WORKLOAD_DEVICES_WITHOUT_ENDPOINT = Gauge "calico_workload_devices_without_endpoint" by Routes {}
         "Workload devices of this host that are up, with neither a route nor an endpoint: what a pod's network left behind.";
@@ -231,9 +235,9 @@ series! {
         "Destinations of Calico that the kernel's main table has a route for.";
     ROUTES_EXPECTED = Gauge "calico_routes_expected" by Routes { class: classes, encapsulation: encapsulations }
         "Destinations of Calico that the datastore gives this host, whether the kernel has them or not.";
-    ROUTE_FAULTS = Gauge "calico_route_faults" by Routes { class: fault_classes, reason: || Metric::RouteFaults.reasons().to_vec() }
+    ROUTE_FAULTS = Gauge "calico_route_faults" by Routes { class: fault_classes, reason: || Metric::RouteFaults.reasons() }
         "Destinations whose route has differed from what the datastore says for longer than the grace period.";
-    HOST_ROUTE_FAULTS = Gauge "calico_host_route_faults" by Routes { host: open, class: fault_classes, reason: || Metric::RouteFaults.reasons().to_vec() }
+    HOST_ROUTE_FAULTS = Gauge "calico_host_route_faults" by Routes { host: open, class: fault_classes, reason: || Metric::RouteFaults.reasons() }
         "Route faults by the host that the route leads to; only where there are any. An exporter names the 32 hosts with most, the rest are `others`. Summed over all exporters, a host that many others cannot reach stands out.";
     ROUTES_PENDING = Gauge "calico_routes_pending" by Routes { class: fault_classes }
         "Destinations whose route has differed for less than the grace period. A busy cluster always has some.";
@@ -243,7 +247,7 @@ series! {
         "Routes to Calico's destinations that the kernel gained and lost, by the program that asked for it: fast growth is flapping, and `other` a program that is not Calico's.";
     ROUTES_OWNER = Gauge "calico_cluster_routes_owner" by Routes { component: || COMPONENTS.to_vec(), pool_class: || POOL_CLASSES.to_vec() }
         "Which component is configured to program the routes of a class of pools, always 1.";
-    OWNER_FAULTS = Gauge "calico_cluster_routes_owner_faults" by Routes { pool_class: || vec!["ipip", "none"], reason: || Metric::OwnerFaults.reasons().to_vec() }
+    OWNER_FAULTS = Gauge "calico_cluster_routes_owner_faults" by Routes { pool_class: || vec!["ipip", "none"], reason: || Metric::OwnerFaults.reasons() }
         "Classes of pools whose routes two components are configured to program, or none.";
     BUILD_INFO = Info "calico_exporter_build_info" by Exporter { version: open, revision: open, arch: open }
         "The running program, always 1.";
@@ -312,7 +316,7 @@ mod tests {
     fn a_metric_and_its_series_agree() {
         for metric in Metric::ALL {
             let series = of(metric);
-            assert_eq!(series.name, metric.name());
+            assert_eq!(series.name, metric.as_str());
             assert!(
                 series.labels.iter().map(|label| label.name).eq(metric.labels().iter().copied()),
                 "{}",

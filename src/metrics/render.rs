@@ -6,12 +6,12 @@ use std::fmt;
 use super::catalogue::{self as c, Series};
 use super::exposition::unix;
 use super::exposition::{Exposition, Value};
-use crate::audit::node_addresses;
 use crate::audit::{
-    CauseKind, Encapsulation, EntryCounts, HostFigures, IpamReport, Metric, PoolFigures, RULE_REASONS, Report,
-    RouteClass, RoutesReport, TunnelMode, TunnelsReport,
+    AffinityReason, BlockReason, CauseKind, Encapsulation, EntryCounts, EntryReason, Fault, HandleReason, HostFigures,
+    IpamReport, LeakReason, Metric, MismatchReason, NodeReason, OwnerReason, PoolFigures, Report, RouteClass,
+    RouteReason, RoutesReport, TunnelMode, TunnelReason, TunnelsReport,
 };
-use crate::model::PoolClass;
+use crate::model::{PoolClass, TunnelKind};
 use crate::state::{Kind as ObjectKind, Program};
 
 /// Writes all series of a report. Those of a part that has not reported are absent, not 0.
@@ -253,54 +253,41 @@ fn owners(routes: &RoutesReport, out: &mut dyn Exposition) -> fmt::Result {
     let owners: BTreeSet<_> = routes
         .owners
         .iter()
-        .filter_map(|(component, class)| {
-            let class = match class {
-                PoolClass::Ipip => "ipip",
-                PoolClass::Vxlan => "vxlan",
-                PoolClass::NoEncap => "none",
-                PoolClass::Unrouted => return None,
-            };
-            Some([*component, class])
-        })
+        .filter(|(_, class)| *class != PoolClass::Unrouted)
+        .map(|(component, class)| [*component, class.as_str()])
         .collect();
     out.series(&c::ROUTES_OWNER, &mut |samples| {
         owners.iter().try_for_each(|labels| samples.sample(labels, Value::Whole(1)))
     })
 }
 
-/// The values of a finding's labels, in the catalogue's order; no metric of findings has more than three.
-type LabelValues<'a> = [&'a str; 3];
-
 /// The host that faults of hosts without a name of their own are counted under.
 const OTHERS: &str = "others";
 
-/// How many findings there are with given labels.
+/// How many findings there are of each fault.
 #[derive(Default)]
 struct Counts<'a> {
-    totals: BTreeMap<(Metric, LabelValues<'a>), u64>,
-    hosts: BTreeMap<(Metric, &'a str, LabelValues<'a>), u64>,
+    totals: BTreeMap<Fault, u64>,
+    hosts: BTreeMap<(Metric, &'a str, &'a Fault), u64>,
 }
 
 impl<'a> Counts<'a> {
     fn of(report: &'a Report) -> Counts<'a> {
         let mut counts = Counts::default();
-        counts.preset(Metric::UndecodableKeys, ObjectKind::ALL.map(|kind| [kind.as_str(), "", ""]));
+        counts.preset(ObjectKind::ALL.map(Fault::Undecodable));
         if let Some(ipam) = &report.ipam {
-            for metric in [Metric::MismatchedAddresses, Metric::InvalidBlocks, Metric::AffinityFaults] {
-                counts.preset(metric, metric.reasons().iter().map(|reason| [*reason, "", ""]));
-            }
-            counts.preset(Metric::NodeFaults, node_addresses::REASONS.map(|reason| [reason, "", ""]));
+            counts.preset(MismatchReason::ALL.map(Fault::Mismatch));
+            counts.preset(BlockReason::ALL.map(Fault::Block));
+            counts.preset(AffinityReason::ALL.map(Fault::Affinity));
+            counts.preset(NodeReason::ALL.into_iter().filter(|reason| reason.is_of_cluster()).map(Fault::Node));
             if report.leaks {
-                let reasons = Metric::HandleFaults.reasons();
-                counts.preset(Metric::HandleFaults, reasons.iter().map(|reason| [*reason, "", ""]));
+                counts.preset(HandleReason::ALL.map(Fault::Handle));
                 for pool in ipam.pools.keys() {
-                    let reasons = Metric::LeakedAddresses.reasons();
-                    counts.preset(Metric::LeakedAddresses, reasons.iter().map(|reason| [pool.as_ref(), *reason, ""]));
+                    counts.preset(LeakReason::ALL.map(|reason| Fault::Leak(pool.clone(), reason)));
                 }
             }
             for kind in ipam.pools.values().filter_map(|figures| figures.pool.as_ref()?.tunnel()) {
-                let reasons = kind.address_reasons().iter();
-                counts.preset(Metric::TunnelFaults, reasons.map(|reason| [kind.device(), *reason, ""]));
+                counts.preset(TunnelReason::of_address(kind).map(of_device(kind)));
             }
         }
         if let Some(routes) = &report.routes {
@@ -308,70 +295,62 @@ impl<'a> Counts<'a> {
         }
         if let Some(tunnels) = &report.tunnels {
             for (device, table) in tunnels.entries.keys() {
-                let reasons = Metric::TunnelEntryFaults.reasons().iter();
-                counts.preset(Metric::TunnelEntryFaults, reasons.map(|reason| [device, table.as_str(), *reason]));
+                counts.preset(EntryReason::ALL.map(|reason| Fault::Entry(device.clone(), *table, reason)));
             }
             for kind in &tunnels.rules {
-                counts.preset(Metric::TunnelFaults, RULE_REASONS.map(|reason| [kind.device(), reason, ""]));
+                counts.preset(TunnelReason::of_rules().map(of_device(*kind)));
             }
         }
         for finding in &report.findings {
-            let mut labels = [""; 3];
-            for (value, label) in labels.iter_mut().zip(finding.metric.labels()) {
-                *value = finding.label(label).unwrap_or_default();
-            }
-            *counts.totals.entry((finding.metric, labels)).or_default() += 1;
+            *counts.totals.entry(finding.fault.clone()).or_default() += 1;
             if let Some(host) = &finding.host {
-                let named = finding.metric != Metric::RouteFaults
+                let named = finding.metric() != Metric::RouteFaults
                     || report.routes.as_ref().is_none_or(|routes| routes.named.contains(host));
                 let host = if named { host } else { OTHERS };
-                *counts.hosts.entry((finding.metric, host, labels)).or_default() += 1;
+                *counts.hosts.entry((finding.metric(), host, &finding.fault)).or_default() += 1;
             }
         }
         counts
     }
 
     fn preset_routes(&mut self, routes: &RoutesReport) {
-        let of_host = Metric::NodeFaults.reasons().iter().filter(|reason| !node_addresses::REASONS.contains(reason));
-        self.preset(Metric::NodeFaults, of_host.map(|reason| [*reason, "", ""]));
+        self.preset(NodeReason::ALL.into_iter().filter(|reason| !reason.is_of_cluster()).map(Fault::Node));
         for class in RouteClass::ALL {
-            // Where borrowed addresses without route are not known, some of them may be found missing all the same.
-            let told = |reason: &&&str| !(routes.partial && class == RouteClass::Borrowed && **reason == "missing");
-            let reasons = class.reasons().iter().filter(told);
-            self.preset(Metric::RouteFaults, reasons.map(|reason| [class.as_str(), *reason, ""]));
+            // Borrowed addresses without a route are not known then, though some may be found missing all the same.
+            let known = |reason: &RouteReason| {
+                !(routes.partial && (class, *reason) == (RouteClass::Borrowed, RouteReason::Missing))
+            };
+            self.preset(RouteReason::of_class(class).filter(known).map(|reason| Fault::Route(class, reason)));
         }
         for modes in routes.tunnel_modes.values() {
             let pool_class = match modes.configured {
-                TunnelMode::IpipAlways | TunnelMode::IpipCrossSubnet => Some("ipip"),
-                TunnelMode::None => Some("none"),
+                TunnelMode::IpipAlways | TunnelMode::IpipCrossSubnet => Some(PoolClass::Ipip),
+                TunnelMode::None => Some(PoolClass::NoEncap),
                 TunnelMode::VxlanAlways | TunnelMode::VxlanCrossSubnet | TunnelMode::Mixed | TunnelMode::Unknown => {
                     None
                 }
             };
             // Only where there is such a pool (J27).
             if let Some(class) = pool_class {
-                self.preset(
-                    Metric::OwnerFaults,
-                    Metric::OwnerFaults.reasons().iter().map(|reason| [class, *reason, ""]),
-                );
+                self.preset(OwnerReason::ALL.map(|reason| Fault::Owner(class, reason)));
             }
         }
         for kind in &routes.devices {
-            self.preset(Metric::TunnelFaults, kind.device_reasons().iter().map(|reason| [kind.device(), *reason, ""]));
+            self.preset(TunnelReason::of_device(*kind).map(of_device(*kind)));
         }
     }
 
-    fn preset(&mut self, metric: Metric, labels: impl IntoIterator<Item = LabelValues<'a>>) {
-        for labels in labels {
-            self.totals.entry((metric, labels)).or_default();
+    fn preset(&mut self, faults: impl IntoIterator<Item = Fault>) {
+        for fault in faults {
+            self.totals.entry(fault).or_default();
         }
     }
 
     fn write(&self, metric: Metric, out: &mut dyn Exposition) -> fmt::Result {
         let labels = metric.labels().len();
         out.series(c::of(metric), &mut |samples| {
-            for ((_, values), count) in self.totals.iter().filter(|((of, _), _)| *of == metric) {
-                samples.sample(&values[..labels], (*count).into())?;
+            for (fault, count) in self.totals.iter().filter(|(fault, _)| fault.metric() == metric) {
+                samples.sample(&fault.values()[..labels], (*count).into())?;
             }
             Ok(())
         })
@@ -380,10 +359,16 @@ impl<'a> Counts<'a> {
     fn write_by_host(&self, metric: Metric, series: &'static Series, out: &mut dyn Exposition) -> fmt::Result {
         let labels = metric.labels().len();
         out.series(series, &mut |samples| {
-            for ((_, host, [first, second, third]), count) in self.hosts.iter().filter(|((of, ..), _)| *of == metric) {
+            for ((_, host, fault), count) in self.hosts.iter().filter(|((of, ..), _)| *of == metric) {
+                let [first, second, third] = fault.values();
                 samples.sample(&[*host, first, second, third][..=labels], (*count).into())?;
             }
             Ok(())
         })
     }
+}
+
+/// A fault of a kind's device.
+fn of_device(kind: TunnelKind) -> impl Fn(TunnelReason) -> Fault {
+    move |reason| Fault::Tunnel(kind.device().into(), reason)
 }

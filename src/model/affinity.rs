@@ -5,6 +5,7 @@ use std::fmt;
 use ipnet::IpNet;
 
 use super::Name;
+use super::label_values::label_values;
 
 /// Who a block is affine to: the `affinity` of a block's value and the type and name in an affinity's key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,26 +48,16 @@ impl fmt::Display for BlockOwner {
     }
 }
 
-/// How far a claim or a release has come. An absent or empty `state` is confirmed: old data has none
-/// (`libcalico-go/lib/ipam/ipam.go`, `getBlockFromAffinity`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum AffinityState {
-    /// The block is the host's.
-    Confirmed,
-    /// The key was written, the block may not be yet. confd ignores it.
-    Pending,
-    /// The block is being released. confd still exports it.
-    PendingDeletion,
-}
-
-impl AffinityState {
-    /// As Calico writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            AffinityState::Confirmed => "confirmed",
-            AffinityState::Pending => "pending",
-            AffinityState::PendingDeletion => "pendingDeletion",
-        }
+label_values! {
+    /// How far a claim or a release has come. An absent or empty `state` is confirmed: old data has none
+    /// (`libcalico-go/lib/ipam/ipam.go`, `getBlockFromAffinity`).
+    pub enum AffinityState {
+        /// The block is the host's.
+        Confirmed = "confirmed",
+        /// The key was written, the block may not be yet. confd ignores it.
+        Pending = "pending",
+        /// The block is being released. confd still exports it.
+        PendingDeletion = "pendingDeletion",
     }
 }
 

@@ -56,6 +56,11 @@ pub enum TunnelKind {
 }
 
 impl TunnelKind {
+    /// Whether packets are wrapped in VXLAN.
+    pub fn is_vxlan(self) -> bool {
+        matches!(self, TunnelKind::VxlanV4 | TunnelKind::VxlanV6)
+    }
+
     /// All of them.
     pub const ALL: [TunnelKind; 5] =
         [TunnelKind::Ipip, TunnelKind::VxlanV4, TunnelKind::VxlanV6, TunnelKind::WireguardV4, TunnelKind::WireguardV6];

@@ -40,6 +40,17 @@ pub enum PoolClass {
     Unrouted,
 }
 
+impl PoolClass {
+    /// The label `pool_class`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PoolClass::Vxlan => "vxlan",
+            PoolClass::Ipip => "ipip",
+            PoolClass::NoEncap | PoolClass::Unrouted => "none",
+        }
+    }
+}
+
 /// An IP pool with the defaults of `convertIpPoolFromStorage` filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IpPool {

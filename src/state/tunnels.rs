@@ -5,27 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::changes::Changes;
+use crate::model::label_values;
 use crate::model::{Family, FdbEntry, Mac, Neighbour, PolicyRule};
 
-/// A table of the kernel's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Table {
-    /// Who has which address: ARP and NDP.
-    Neighbours,
-    /// Where a frame for whom is sent: a VXLAN device's forwarding database.
-    Fdb,
-}
-
-impl Table {
-    /// Both tables.
-    pub const ALL: [Table; 2] = [Table::Neighbours, Table::Fdb];
-
-    /// The label's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Table::Neighbours => "neighbour",
-            Table::Fdb => "fdb",
-        }
+label_values! {
+    /// A table of the kernel's.
+    pub enum Table {
+        /// Who has which address: ARP and NDP.
+        Neighbours = "neighbour",
+        /// Where a frame for whom is sent: a VXLAN device's forwarding database.
+        Fdb = "fdb",
     }
 }
 

@@ -1,8 +1,8 @@
 //! The findings as JSON: one form for `/api/v1/findings` and `check --output json`.
 
-use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use crate::audit::{Cause, Finding};
+use crate::audit::{Cause, Fault, Finding};
 use crate::metrics::InSync;
 use crate::model::rfc3339;
 
@@ -84,10 +84,10 @@ struct Named<'a> {
 impl Serialize for Named<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // Destructured, so that a field that is added must be thought of here.
-        let Finding { metric, labels, subject, host, since, detail, expected, actual, action } = self.finding;
+        let Finding { fault, subject, host, since, detail, expected, actual, action } = self.finding;
         let mut finding = serializer.serialize_struct("Finding", 11)?;
-        finding.serialize_field("metric", metric.name())?;
-        finding.serialize_field("labels", &Labels(labels))?;
+        finding.serialize_field("metric", fault.metric().as_str())?;
+        finding.serialize_field("labels", &Labels(fault))?;
         finding.serialize_field("subject", subject)?;
         finding.serialize_field("host", &host.as_deref())?;
         finding.serialize_field("since", &since.and_then(rfc3339))?;
@@ -101,39 +101,32 @@ impl Serialize for Named<'_> {
     }
 }
 
-struct Labels<'a>(&'a crate::audit::Labels);
+/// The labels of a fault's series.
+struct Labels<'a>(&'a Fault);
 
 impl Serialize for Labels<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut labels = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in self.0 {
-            labels.serialize_entry(name, value)?;
-        }
-        labels.end()
+        serializer.collect_map(self.0.labels())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::audit::{CauseKind, Metric, Severity};
+    use crate::audit::{BlockReason, CauseKind, MismatchReason, RouteClass, RouteReason, Severity};
 
     const IN_SYNC: InSync = InSync { datastore: true, kernel: false };
 
     #[test]
     fn fields_are_those_of_the_contract_in_its_order() {
-        let mut finding = Finding::new(
-            Metric::RouteFaults,
-            vec![("class", Cow::Borrowed("remote_block")), ("reason", Cow::Borrowed("missing"))],
-            "10.204.1.64/26",
-        )
-        .host(Some("h1".into()))
-        .detail("no \"route\"\n")
-        .expected("via 172.16.0.2", "none")
-        .action("look at BIRD");
+        let fault = Fault::Route(RouteClass::RemoteBlock, RouteReason::Missing);
+        let mut finding = Finding::new(fault, "10.204.1.64/26")
+            .host(Some("h1".into()))
+            .detail("no \"route\"\n")
+            .expected("via 172.16.0.2", "none")
+            .action("look at BIRD");
         finding.since = Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_900));
         let cause = Cause {
             kind: CauseKind::HostUnreachable,
@@ -153,8 +146,8 @@ mod tests {
 
     #[test]
     fn order_does_not_depend_on_how_they_were_found() {
-        let one = Finding::of_reason(Metric::InvalidBlocks, "overlap", "10.0.0.0/26");
-        let other = Finding::of_reason(Metric::MismatchedAddresses, "neither", "10.0.0.1");
+        let one = Finding::new(Fault::Block(BlockReason::Overlap), "10.0.0.0/26");
+        let other = Finding::new(Fault::Mismatch(MismatchReason::Neither), "10.0.0.1");
         let json = findings_json("h1", IN_SYNC, &[one.clone(), other.clone()], &[]);
         assert_eq!(json, findings_json("h1", IN_SYNC, &[other, one], &[]));
         assert!(json.contains(r#""host":null,"since":null,"#), "{json}");

@@ -73,7 +73,7 @@ pub(crate) fn lines(findings: &[Finding]) -> Vec<String> {
     findings
         .iter()
         .map(|it| {
-            let labels: Vec<&str> = it.labels.iter().map(|(_, value)| value.as_ref()).collect();
+            let labels: Vec<&str> = it.fault.labels().map(|(_, value)| value).collect();
             format!("{} {} → {}", labels.join("/"), it.subject, it.host.as_deref().unwrap_or("-"))
         })
         .collect()
@@ -128,7 +128,7 @@ fn each_route_taken_out_is_one_missing_route() {
         }
         let found = findings("h1", &datastore, &with_route(&kernel, route, None));
         assert_eq!(found.len(), 1, "{}: {:#?}", route.destination, lines(&found));
-        assert_eq!(found[0].label("reason"), Some("missing"), "{}", route.destination);
+        assert_eq!(found[0].fault.reason(), Some("missing"), "{}", route.destination);
         tried += 1;
     }
     assert_eq!(tried, 34, "every route of a pool in h1.routes.txt");
@@ -144,7 +144,7 @@ fn each_remote_route_redirected_moved_or_turned_unreachable_is_one_fault() {
         let one = |to: Route| {
             let found = findings("h1", &datastore, &with_route(&kernel, route, Some(to)));
             assert_eq!(found.len(), 1, "{}: {:#?}", route.destination, lines(&found));
-            found[0].label("reason").unwrap().to_owned()
+            found[0].fault.reason().unwrap().to_owned()
         };
         let hop = &route.next_hops[0];
         let redirected = |gateway: &str| {
@@ -198,7 +198,7 @@ fn a_block_taken_out_with_its_key_leaves_its_route_stale() {
         // Pods' routes stay expected or lead to their pods (J32): an endpoint without allocation is a leak, not a
         // route's fault.
         let [stale] = &found[..] else { panic!("{}: {:#?}", block.cidr, lines(&found)) };
-        assert_eq!((stale.label("reason"), stale.subject.as_str()), (Some("stale"), &*block.cidr.to_string()));
+        assert_eq!((stale.fault.reason(), stale.subject.as_str()), (Some("stale"), &*block.cidr.to_string()));
         blocks += 1;
     }
     assert_eq!(blocks, 17);

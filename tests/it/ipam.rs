@@ -202,7 +202,7 @@ fn a_block_of_an_old_calico_and_an_ordinal_that_came_back() {
     // Allocations may be wrong after an accident; what is free is what `unallocated` says.
     let (findings, host) = look(&format!("{free},8"));
     assert_eq!(findings.len(), 1);
-    assert_eq!(findings[0].label("reason"), Some("allocated_and_unallocated"));
+    assert_eq!(findings[0].fault.reason(), Some("allocated_and_unallocated"));
     assert_eq!((findings[0].subject.as_str(), findings[0].host.as_deref()), ("111.10.238.200", Some("k8s02")));
     assert_eq!((host.allocated, host.free), (1, 63));
     assert_eq!(ratio(host.size(), host.free), 0.015625);

@@ -51,7 +51,7 @@ fn what_a_recording_misses_is_named() {
             let Event::Put(object) = event else { continue };
             let without = || fold(&events.iter().filter(|other| *other != event).cloned().collect::<Vec<_>>());
             let found = |datastore: &Datastore| -> Vec<String> {
-                judge(datastore).iter().map(|it| format!("{} {}", it.label("reason").unwrap(), it.subject)).collect()
+                judge(datastore).iter().map(|it| format!("{} {}", it.fault.reason().unwrap(), it.subject)).collect()
             };
             match &**object {
                 Object::Handle(handle) => {

@@ -5,7 +5,10 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use calico_exporter::audit::{Finding, HostFigures, IpamReport, Metric, Report, RoutesReport};
+use calico_exporter::audit::{
+    Fault, Finding, HandleReason, HostFigures, IpamReport, LeakReason, Metric, MismatchReason, Report, RouteClass,
+    RouteReason, RoutesReport, TunnelReason,
+};
 use calico_exporter::metrics::catalogue::{ALL, Collector, Kind};
 use calico_exporter::metrics::{Format, Published, Scraper, SourceStatus, Vitals, docs_page, render};
 use calico_exporter::model::TunnelKind;
@@ -14,7 +17,7 @@ use flate2::read::GzDecoder;
 use proptest::prelude::*;
 
 use crate::exposition::{Exposition, parse};
-use crate::sample::{at, figures, finding, pool, published, report, signs};
+use crate::sample::{at, figures, pool, published, report, signs};
 use crate::support::same_as_file;
 
 fn text_of(published: &Arc<Published>, format: Format) -> String {
@@ -69,7 +72,7 @@ fn documentation_is_the_catalogue() {
 #[test]
 fn the_sample_shows_every_series_of_the_catalogue() {
     let mut report = report();
-    report.findings.push(finding(Metric::HandleFaults, &["under_count"], "k8s-pod-network.abc"));
+    report.findings.push(Finding::new(Fault::Handle(HandleReason::UnderCount), "k8s-pod-network.abc"));
     let shown = scrape(&published(report));
     for series in ALL {
         assert!(shown.types.contains_key(series.name), "{} is not shown", series.name);
@@ -123,15 +126,15 @@ fn gauges_of_faults_are_the_findings() {
     let shown = scrape(&published(report.clone()));
     for metric in Metric::ALL {
         let mut counts: BTreeMap<_, f64> = BTreeMap::new();
-        for finding in report.findings.iter().filter(|finding| finding.metric == metric) {
-            *counts.entry(finding.labels.clone()).or_default() += 1.0;
+        for finding in report.findings.iter().filter(|finding| finding.metric() == metric) {
+            *counts.entry(&finding.fault).or_default() += 1.0;
         }
-        for (labels, count) in &counts {
-            let labels: Vec<_> = labels.iter().map(|(name, value)| (*name, value.as_ref())).collect();
-            assert_eq!(shown.value(metric.name(), &labels), Some(*count), "{} {labels:?}", metric.name());
+        for (fault, count) in &counts {
+            let labels: Vec<_> = fault.labels().collect();
+            assert_eq!(shown.value(metric.as_str(), &labels), Some(*count), "{} {labels:?}", metric.as_str());
         }
         // All others are 0.
-        assert_eq!(shown.sum(metric.name()), counts.values().sum::<f64>(), "{}", metric.name());
+        assert_eq!(shown.sum(metric.as_str()), counts.values().sum::<f64>(), "{}", metric.as_str());
     }
     assert_eq!(shown.value("calico_host_mismatched_addresses", &[("host", "h2"), ("reason", "neither")]), Some(2.0));
     assert_eq!(shown.sum("calico_host_mismatched_addresses"), 2.0, "one has no host");
@@ -146,7 +149,7 @@ fn a_healthy_cluster_has_every_reason_at_0_and_no_fault_by_host() {
     let shown = scrape(&published(report));
     for metric in [Metric::MismatchedAddresses, Metric::InvalidBlocks, Metric::AffinityFaults, Metric::NodeFaults] {
         for reason in metric.reasons() {
-            assert_eq!(shown.value(metric.name(), &[("reason", reason)]), Some(0.0), "{} {reason}", metric.name());
+            assert_eq!(shown.value(metric.as_str(), &[("reason", reason)]), Some(0.0), "{} {reason}", metric.as_str());
         }
     }
     for labels in [
@@ -158,9 +161,11 @@ fn a_healthy_cluster_has_every_reason_at_0_and_no_fault_by_host() {
     }
     let never = [("class", "local_block"), ("reason", "multipath")];
     assert_eq!(shown.value("calico_route_faults", &never), None, "a blackhole has no next hop");
-    let ipip = [TunnelKind::Ipip.device_reasons(), TunnelKind::Ipip.address_reasons()].concat();
-    for reason in Metric::TunnelFaults.reasons() {
-        let zero = ipip.contains(reason).then_some(0.0);
+    let ipip: Vec<_> =
+        TunnelReason::of_device(TunnelKind::Ipip).chain(TunnelReason::of_address(TunnelKind::Ipip)).collect();
+    for reason in TunnelReason::ALL {
+        let zero = ipip.contains(&reason).then_some(0.0);
+        let reason = reason.as_str();
         assert_eq!(shown.value("calico_tunnel_faults", &[("device", "tunl0"), ("reason", reason)]), zero, "{reason}");
     }
     let rule = [("device", "wireguard.cali"), ("reason", "rule_missing")];
@@ -170,7 +175,7 @@ fn a_healthy_cluster_has_every_reason_at_0_and_no_fault_by_host() {
         assert_eq!(shown.value("calico_tunnel_entry_faults", &labels), Some(0.0));
     }
     for reason in Metric::LeakedAddresses.reasons() {
-        let labels = [("ippool", "main"), ("reason", *reason)];
+        let labels = [("ippool", "main"), ("reason", reason)];
         assert_eq!(shown.value("calico_ipam_leaked_addresses", &labels), Some(0.0));
     }
     let names = shown.names();
@@ -192,7 +197,8 @@ fn what_one_side_of_the_routes_has_the_other_has_too() {
 fn faults_by_host_add_up_although_most_hosts_have_no_series() {
     let missing = |host: usize| {
         let host = format!("h{host}");
-        finding(Metric::RouteFaults, &["remote_block", "missing"], &host).host(Some(host.as_str().into()))
+        Finding::new(Fault::Route(RouteClass::RemoteBlock, RouteReason::Missing), &host)
+            .host(Some(host.as_str().into()))
     };
     let named = (0..32).map(|host| format!("h{host}").into()).collect();
     let findings = (0..5000).map(missing).collect();
@@ -313,9 +319,9 @@ fn hostile() -> Report {
     let hosts = names.map(|name| ((name.into(), name.into()), HostFigures { free: 64, ..HostFigures::default() }));
     let mut findings = Vec::new();
     for name in names {
-        findings.push(finding(Metric::LeakedAddresses, &[name, "two_endpoints"], name));
-        findings.push(finding(Metric::TunnelFaults, &[name, "down"], name));
-        findings.push(finding(Metric::MismatchedAddresses, &["neither"], name).host(Some(name.into())));
+        findings.push(Finding::new(Fault::Leak(name.into(), LeakReason::TwoEndpoints), name));
+        findings.push(Finding::new(Fault::Tunnel(name.into(), TunnelReason::Down), name));
+        findings.push(Finding::new(Fault::Mismatch(MismatchReason::Neither), name).host(Some(name.into())));
     }
     Report {
         ipam: Some(IpamReport { pools: pools.into(), hosts: hosts.into(), ..IpamReport::default() }),
@@ -355,10 +361,9 @@ fn any_report() -> impl Strategy<Value = Report> {
         borrowed,
         ..HostFigures::default()
     });
-    let leak = (name(), 0..Metric::LeakedAddresses.reasons().len(), proptest::option::of(name())).prop_map(
+    let leak = (name(), proptest::sample::select(&LeakReason::ALL), proptest::option::of(name())).prop_map(
         |(ippool, reason, host)| {
-            let labels = vec![("ippool", ippool.into()), ("reason", Metric::LeakedAddresses.reasons()[reason].into())];
-            Finding::new(Metric::LeakedAddresses, labels, "10.0.0.1").host(host.map(Into::into))
+            Finding::new(Fault::Leak(ippool.into(), reason), "10.0.0.1").host(host.map(Into::into))
         },
     );
     let ipam = (

@@ -1,13 +1,13 @@
 //! A report with something of everything, made by hand.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use calico_exporter::audit::{
-    Cause, CauseKind, Encapsulation, EntryCounts, Finding, Histogram, HostFigures, IpamReport, Metric, PoolFigures,
-    Report, RouteClass, RoutesReport, Severity, TunnelMode, TunnelModes, TunnelsReport,
+    AffinityReason, BlockReason, Cause, CauseKind, Encapsulation, EntryCounts, EntryReason, Fault, Finding, Histogram,
+    HostFigures, IpamReport, LeakReason, MismatchReason, NodeReason, OwnerReason, PoolFigures, Report, RouteClass,
+    RouteReason, RoutesReport, Severity, TunnelMode, TunnelModes, TunnelReason, TunnelsReport,
 };
 use calico_exporter::metrics::{Build, Process, Published, SourceStatus, VitalSigns};
 use calico_exporter::model::{EncapMode, IpPool, Name, PoolClass, TunnelKind};
@@ -47,11 +47,6 @@ pub(crate) fn figures(pool: Option<IpPool>) -> PoolFigures {
         addresses_without_node: 1,
         cooldown_oldest: Some(at(1_700_000_000)),
     }
-}
-
-pub(crate) fn finding(metric: Metric, values: &[&'static str], subject: &str) -> Finding {
-    let labels = metric.labels().iter().copied().zip(values.iter().map(|value| Cow::Borrowed(*value))).collect();
-    Finding::new(metric, labels, subject)
 }
 
 fn ipam() -> IpamReport {
@@ -143,23 +138,24 @@ fn tunnels() -> TunnelsReport {
 /// Everything at once.
 pub(crate) fn report() -> Report {
     let h2: Name = "h2".into();
+    let entry = |table, reason| Fault::Entry("vxlan.calico".into(), table, reason);
     let mut findings = vec![
-        finding(Metric::UndecodableKeys, &["block"], "/calico/ipam/v2/assignment/ipv4/block/10.204.9.0-26"),
-        finding(Metric::MismatchedAddresses, &["neither"], "10.204.0.1").host(Some(h2.clone())),
-        finding(Metric::MismatchedAddresses, &["neither"], "10.204.0.2").host(Some(h2.clone())),
-        finding(Metric::MismatchedAddresses, &["duplicate"], "10.9.0.2"),
-        finding(Metric::InvalidBlocks, &["overlap"], "10.204.0.0/26"),
-        finding(Metric::AffinityFaults, &["two_hosts"], "10.204.0.64/26"),
-        finding(Metric::LeakedAddresses, &["main", "two_endpoints"], "10.204.0.5"),
-        finding(Metric::TunnelFaults, &["tunl0", "down"], "tunl0"),
-        finding(Metric::TunnelEntryFaults, &["vxlan.calico", "neighbour", "missing"], "10.204.2.64")
+        Finding::new(Fault::Undecodable(Kind::Block), "/calico/ipam/v2/assignment/ipv4/block/10.204.9.0-26"),
+        Finding::new(Fault::Mismatch(MismatchReason::Neither), "10.204.0.1").host(Some(h2.clone())),
+        Finding::new(Fault::Mismatch(MismatchReason::Neither), "10.204.0.2").host(Some(h2.clone())),
+        Finding::new(Fault::Mismatch(MismatchReason::Duplicate), "10.9.0.2"),
+        Finding::new(Fault::Block(BlockReason::Overlap), "10.204.0.0/26"),
+        Finding::new(Fault::Affinity(AffinityReason::TwoHosts), "10.204.0.64/26"),
+        Finding::new(Fault::Leak("main".into(), LeakReason::TwoEndpoints), "10.204.0.5"),
+        Finding::new(Fault::Tunnel("tunl0".into(), TunnelReason::Down), "tunl0"),
+        Finding::new(entry(Table::Neighbours, EntryReason::Missing), "10.204.2.64").host(Some(h2.clone())),
+        Finding::new(entry(Table::Fdb, EntryReason::Stale), "66:00:00:00:00:01"),
+        Finding::new(Fault::Node(NodeReason::PrefixDiffers), "h1"),
+        Finding::new(Fault::Route(RouteClass::RemoteBlock, RouteReason::Missing), "10.204.1.64/26")
             .host(Some(h2.clone())),
-        finding(Metric::TunnelEntryFaults, &["vxlan.calico", "fdb", "stale"], "66:00:00:00:00:01"),
-        finding(Metric::NodeFaults, &["prefix_differs"], "h1"),
-        finding(Metric::RouteFaults, &["remote_block", "missing"], "10.204.1.64/26").host(Some(h2.clone())),
-        finding(Metric::RouteFaults, &["remote_block", "missing"], "10.204.2.64/26").host(Some(h2)),
-        finding(Metric::RouteFaults, &["borrowed", "stale"], "10.204.3.1"),
-        finding(Metric::OwnerFaults, &["ipip", "both"], "ipip"),
+        Finding::new(Fault::Route(RouteClass::RemoteBlock, RouteReason::Missing), "10.204.2.64/26").host(Some(h2)),
+        Finding::new(Fault::Route(RouteClass::Borrowed, RouteReason::Stale), "10.204.3.1"),
+        Finding::new(Fault::Owner(PoolClass::Ipip, OwnerReason::Both), "ipip"),
     ];
     findings.sort();
     Report {

@@ -67,7 +67,7 @@ fn what_was_planted_is_found_and_nothing_else() {
     assert!(auditor.look(&mut state, NOW));
     let found = auditor.report(&state, NOW).findings;
     let mut found: Vec<_> =
-        found.iter().map(|it| (it.metric.name(), it.label("reason").unwrap(), it.subject.as_str())).collect();
+        found.iter().map(|it| (it.metric().as_str(), it.fault.reason().unwrap(), it.subject.as_str())).collect();
     found.sort_unstable();
     let planted = shape.planted();
     let planted: Vec<_> = planted.iter().map(|it| (it.metric, it.reason, it.subject.as_str())).collect();

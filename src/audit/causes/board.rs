@@ -3,7 +3,8 @@
 use ipnet::IpNet;
 
 use super::{Cause, CauseKind};
-use crate::audit::finding::{Finding, Metric};
+use crate::audit::fault::{Fault, Metric};
+use crate::audit::finding::Finding;
 use crate::audit::natural::natural;
 use crate::model::net_of;
 
@@ -15,17 +16,12 @@ pub(super) struct Open<'a> {
 }
 
 impl<'a> Open<'a> {
-    /// Whether it is of the series, with one of the reasons.
-    pub(super) fn is(&self, metric: Metric, reasons: &[&str]) -> bool {
-        self.finding.metric == metric && reasons.contains(&self.reason())
+    pub(super) fn fault(&self) -> &'a Fault {
+        &self.finding.fault
     }
 
     pub(super) fn is_of(&self, metric: Metric) -> bool {
-        self.finding.metric == metric
-    }
-
-    pub(super) fn reason(&self) -> &'a str {
-        self.finding.label("reason").unwrap_or_default()
+        self.finding.metric() == metric
     }
 
     pub(super) fn host(&self) -> Option<&'a str> {
@@ -98,12 +94,13 @@ impl<'a> Board<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::HandleReason;
 
     #[test]
     fn what_is_claimed_is_not_open_and_nothing_is_no_cause() {
         let findings = [
-            Finding::of_reason(Metric::HandleFaults, "no_allocation", "a"),
-            Finding::of_reason(Metric::HandleFaults, "no_allocation", "b"),
+            Finding::new(Fault::Handle(HandleReason::NoAllocation), "a"),
+            Finding::new(Fault::Handle(HandleReason::NoAllocation), "b"),
         ];
         let draft = |subject: &str| Draft {
             kind: CauseKind::HandlesLeftOver,

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::board::{Board, Draft, Open};
 use super::{CauseKind, Evidence, PATTERN, count};
-use crate::audit::finding::Metric;
+use crate::audit::fault::{Fault, RouteReason};
 
 /// One cause a program that was seen to delete [`PATTERN`] routes or more that are still missing. Before BIRD or Felix is
 /// called silent: who deleted a route is known for certain.
 pub(super) fn by_stranger(board: &mut Board<'_>, evidence: &Evidence<'_>) {
     let mut programs: BTreeMap<String, Vec<Open<'_>>> = BTreeMap::new();
-    for open in board.open().filter(|it| it.is(Metric::RouteFaults, &["missing"])) {
+    for open in board.open().filter(|it| matches!(it.fault(), Fault::Route(_, RouteReason::Missing))) {
         let stranger = open.net().and_then(|net| evidence.state.history.stranger(&net));
         if let Some(process) = stranger {
             programs.entry(process.name.to_string()).or_default().push(open);

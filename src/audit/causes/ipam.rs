@@ -6,7 +6,10 @@ use ipnet::IpNet;
 
 use super::board::{Board, Draft, Open};
 use super::{CauseKind, Evidence, PATTERN, count};
-use crate::audit::finding::Metric;
+use crate::audit::fault::{
+    AffinityReason, BlockReason, Fault, HandleReason, LeakReason, Metric, RouteReason, TunnelReason,
+};
+use crate::audit::ipam::NO_IPPOOL;
 use crate::model::{Family, Name};
 use crate::state::Datastore;
 
@@ -20,11 +23,12 @@ pub(super) fn lost(board: &mut Board<'_>, evidence: &Evidence<'_>) {
     }
     let keys = datastore.affinities().count();
     let members = board.open_where(|it| {
-        it.is(Metric::AffinityFaults, &["without_block"])
-            || it.is(Metric::HandleFaults, &["no_allocation"])
-            || it.is(Metric::LeakedAddresses, &["in_use_not_allocated"])
-            || it.is(Metric::TunnelFaults, &["not_allocated"])
-            || it.is(Metric::RouteFaults, &["stale"]) && it.net().is_some_and(|net| datastore.pool_of(&net).is_some())
+        matches!(it.fault(), Fault::Affinity(AffinityReason::WithoutBlock))
+            || matches!(it.fault(), Fault::Handle(HandleReason::NoAllocation))
+            || matches!(it.fault(), Fault::Leak(_, LeakReason::InUseNotAllocated))
+            || matches!(it.fault(), Fault::Tunnel(_, TunnelReason::NotAllocated))
+            || matches!(it.fault(), Fault::Route(_, RouteReason::Stale))
+                && it.net().is_some_and(|net| datastore.pool_of(&net).is_some())
     });
     let used = members.iter().filter(|it| it.is_of(Metric::LeakedAddresses)).count();
     let mut shown = vec![format!("{} and no block", count(keys, "affinity key", "affinity keys"))];
@@ -55,9 +59,13 @@ pub(super) fn pools(board: &mut Board<'_>, evidence: &Evidence<'_>) {
     let mut orphans: BTreeMap<IpNet, Vec<(Open<'_>, IpNet)>> = BTreeMap::new();
     for open in board.open().filter(|it| it.is_of(Metric::InvalidBlocks)) {
         let Some(net) = open.net() else { continue };
-        match (open.reason(), datastore.pool_of(&net)) {
-            ("wrong_block_size", Some(pool)) => sizes.entry(&pool.name).or_default().push((open, net)),
-            ("outside_any_pool", None) => orphans.entry(gap_around(datastore, net)).or_default().push((open, net)),
+        match (open.fault(), datastore.pool_of(&net)) {
+            (Fault::Block(BlockReason::WrongBlockSize), Some(pool)) => {
+                sizes.entry(&pool.name).or_default().push((open, net))
+            }
+            (Fault::Block(BlockReason::OutsideAnyPool), None) => {
+                orphans.entry(gap_around(datastore, net)).or_default().push((open, net))
+            }
             _ => {}
         }
     }
@@ -73,11 +81,9 @@ fn resized<'a>(board: &mut Board<'a>, datastore: &Datastore, pool: &Name, blocks
     let touches = |net: &IpNet| blocks.iter().any(|(_, block)| block.contains(net) || net.contains(block));
     let mut members: Vec<Open<'_>> = blocks.iter().map(|(open, _)| *open).collect();
     // New blocks of the new size lie over the old ones.
-    members.extend(
-        board
-            .open()
-            .filter(|it| it.is(Metric::InvalidBlocks, &["overlap"]) && it.net().is_some_and(|net| touches(&net))),
-    );
+    members.extend(board.open().filter(|it| {
+        matches!(it.fault(), Fault::Block(BlockReason::Overlap)) && it.net().is_some_and(|net| touches(&net))
+    }));
     let size = datastore.pools().get(pool).map_or(0, |it| it.block_size);
     let sizes: BTreeSet<String> = blocks.iter().map(|(_, net)| format!("/{}", net.prefix_len())).collect();
     let sizes: Vec<String> = sizes.into_iter().collect();
@@ -104,9 +110,9 @@ fn orphaned<'a>(board: &mut Board<'a>, datastore: &Datastore, gap: IpNet, blocks
     let inside = |net: &IpNet| std::iter::successors(Some(*net), IpNet::supernet).any(|it| cidrs.contains(&it));
     let mut members: Vec<Open<'_>> = blocks.iter().map(|(open, _)| *open).collect();
     members.extend(board.open().filter(|it| {
-        let follows = match it.finding.metric {
+        let follows = match it.finding.metric() {
             Metric::RouteFaults => true,
-            Metric::LeakedAddresses => it.finding.label("ippool") == Some("no_ippool"),
+            Metric::LeakedAddresses => matches!(it.fault(), Fault::Leak(pool, _) if &**pool == NO_IPPOOL),
             _ => false,
         };
         follows && it.net().is_some_and(|net| inside(&net))
@@ -172,7 +178,7 @@ fn gap_around(datastore: &Datastore, block: IpNet) -> IpNet {
 
 /// Handles without allocation come from releases that broke off: harmless, and many at a time.
 pub(super) fn handles(board: &mut Board<'_>) {
-    let members = board.open_where(|it| it.is(Metric::HandleFaults, &["no_allocation"]));
+    let members = board.open_where(|it| matches!(it.fault(), Fault::Handle(HandleReason::NoAllocation)));
     if members.len() < PATTERN {
         return;
     }

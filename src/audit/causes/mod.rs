@@ -6,11 +6,12 @@
 
 use std::time::SystemTime;
 
+use crate::audit::fault::Part;
 use crate::model::Name;
+use crate::model::label_values;
 use crate::state::State;
 
 use super::finding::Finding;
-use super::reasons::Part;
 use super::severity::Severity;
 use board::Board;
 
@@ -29,62 +30,33 @@ pub(super) use programmer::{Required, RouteFacts};
 /// every host at once; single routes and handles are lost one or two at a time.
 const PATTERN: usize = 3;
 
-/// What is behind findings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum CauseKind {
-    /// This host has no Node (J35).
-    NodeMissing,
-    /// A tunnel device of this host is missing or down.
-    TunnelDevice,
-    /// Another program deletes Calico's routes.
-    RoutesDeleted,
-    /// BIRD or Felix has programmed none of its routes here.
-    ProgrammerSilent,
-    /// Affinity keys stand and no block does.
-    IpamDataLost,
-    /// Another host has no Node, and its data is still there.
-    NodeGone,
-    /// Blocks lie in no pool, or have another size than their pool's.
-    PoolChanged,
-    /// Routes of a pool have the encapsulation of its former mode.
-    ModeNotRolledOut,
-    /// No right route leads to another host.
-    HostUnreachable,
-    /// IPAM handles outlived their allocations.
-    HandlesLeftOver,
+label_values! {
+    /// What is behind findings.
+    pub enum CauseKind {
+        /// This host has no Node (J35).
+        NodeMissing = "node_missing",
+        /// A tunnel device of this host is missing or down.
+        TunnelDevice = "tunnel_device",
+        /// Another program deletes Calico's routes.
+        RoutesDeleted = "routes_deleted",
+        /// BIRD or Felix has programmed none of its routes here.
+        ProgrammerSilent = "programmer_silent",
+        /// Affinity keys stand and no block does.
+        IpamDataLost = "ipam_data_lost",
+        /// Another host has no Node, and its data is still there.
+        NodeGone = "node_gone",
+        /// Blocks lie in no pool, or have another size than their pool's.
+        PoolChanged = "pool_changed",
+        /// Routes of a pool have the encapsulation of its former mode.
+        ModeNotRolledOut = "mode_not_rolled_out",
+        /// No right route leads to another host.
+        HostUnreachable = "host_unreachable",
+        /// IPAM handles outlived their allocations.
+        HandlesLeftOver = "handles_left_over",
+    }
 }
 
 impl CauseKind {
-    /// All of them, in the order in which they are looked for (J45).
-    pub const ALL: [CauseKind; 10] = [
-        CauseKind::NodeMissing,
-        CauseKind::TunnelDevice,
-        CauseKind::RoutesDeleted,
-        CauseKind::ProgrammerSilent,
-        CauseKind::IpamDataLost,
-        CauseKind::NodeGone,
-        CauseKind::PoolChanged,
-        CauseKind::ModeNotRolledOut,
-        CauseKind::HostUnreachable,
-        CauseKind::HandlesLeftOver,
-    ];
-
-    /// The label's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            CauseKind::NodeMissing => "node_missing",
-            CauseKind::TunnelDevice => "tunnel_device",
-            CauseKind::RoutesDeleted => "routes_deleted",
-            CauseKind::ProgrammerSilent => "programmer_silent",
-            CauseKind::IpamDataLost => "ipam_data_lost",
-            CauseKind::NodeGone => "node_gone",
-            CauseKind::PoolChanged => "pool_changed",
-            CauseKind::ModeNotRolledOut => "mode_not_rolled_out",
-            CauseKind::HostUnreachable => "host_unreachable",
-            CauseKind::HandlesLeftOver => "handles_left_over",
-        }
-    }
-
     /// The alert that is about it, and the section of the runbook.
     pub fn alert(self) -> &'static str {
         match self {

@@ -6,21 +6,24 @@ use ipnet::IpNet;
 
 use super::board::{Board, Draft, Open};
 use super::{CauseKind, Evidence, count};
-use crate::audit::finding::Metric;
+use crate::audit::fault::{AffinityReason, EntryReason, Fault, LeakReason, Metric, NodeReason, RouteReason};
 use crate::audit::leaks;
 use crate::model::{Name, host_route, ordinal_of};
 use crate::state::Datastore;
 
 /// What IPAM finds because a host has no Node.
 fn is_of_absent(open: &Open<'_>, host: &str) -> bool {
-    let reasons = open.is_of(Metric::AffinityFaults) || open.is(Metric::LeakedAddresses, &["on_unknown_host"]);
+    let reasons =
+        open.is_of(Metric::AffinityFaults) || matches!(open.fault(), Fault::Leak(_, LeakReason::OnUnknownHost));
     reasons && open.host() == Some(host)
 }
 
 /// This host has no Node (J35): nothing else of it is judged, and IPAM's findings about it follow.
 pub(super) fn missing(board: &mut Board<'_>, evidence: &Evidence<'_>) {
     let Some(me) = evidence.node else { return };
-    let Some(fault) = board.open().find(|it| it.is(Metric::NodeFaults, &["node_missing"])) else { return };
+    let Some(fault) = board.open().find(|it| matches!(it.fault(), Fault::Node(NodeReason::NodeMissing))) else {
+        return;
+    };
     let members = board.open_where(|it| it.at == fault.at || is_of_absent(it, me));
     let beside = members.len() - 1;
     let mut shown = vec![fault.finding.actual.clone()];
@@ -43,7 +46,8 @@ pub(super) fn missing(board: &mut Board<'_>, evidence: &Evidence<'_>) {
 pub(super) fn gone(board: &mut Board<'_>, evidence: &Evidence<'_>) {
     let datastore = &evidence.state.datastore;
     let named = |it: &Open<'_>| {
-        it.is(Metric::AffinityFaults, &["unknown_host"]) || it.is(Metric::LeakedAddresses, &["on_unknown_host"])
+        matches!(it.fault(), Fault::Affinity(AffinityReason::UnknownHost))
+            || matches!(it.fault(), Fault::Leak(_, LeakReason::OnUnknownHost))
     };
     let hosts: BTreeSet<&str> = board.open().filter(named).filter_map(|it| it.host()).collect();
     if hosts.is_empty() {
@@ -51,10 +55,10 @@ pub(super) fn gone(board: &mut Board<'_>, evidence: &Evidence<'_>) {
     }
     let mut members: BTreeMap<&str, Vec<Open<'_>>> = hosts.iter().map(|host| (*host, Vec::new())).collect();
     for open in board.open() {
-        let host = match open.finding.metric {
-            Metric::AffinityFaults => open.host().filter(|host| is_of_absent(&open, host)).map(str::to_owned),
-            Metric::LeakedAddresses if named(&open) => open.host().map(str::to_owned),
-            Metric::RouteFaults | Metric::TunnelEntryFaults if open.reason() == "stale" => {
+        let host = match open.fault() {
+            Fault::Affinity(_) => open.host().filter(|host| is_of_absent(&open, host)).map(str::to_owned),
+            Fault::Leak(..) if named(&open) => open.host().map(str::to_owned),
+            Fault::Route(_, RouteReason::Stale) | Fault::Entry(_, _, EntryReason::Stale) => {
                 holder(datastore, open.net()).map(|name| name.to_string())
             }
             _ => None,

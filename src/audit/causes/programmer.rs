@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::board::{Board, Draft, Open};
 use super::{CauseKind, Evidence, PATTERN, count};
 use crate::audit::expect::Devices;
-use crate::audit::finding::Metric;
+use crate::audit::fault::{EntryReason, Fault, RouteReason};
 use crate::audit::judge::Verdict;
 use crate::audit::report::RouteClass;
 use crate::audit::setting::Programmer;
@@ -78,12 +78,14 @@ pub(super) fn silent(board: &mut Board<'_>, evidence: &Evidence<'_>) {
         for family in Family::ALL {
             let of = (programmer, family);
             let missing = board.open_where(|it| {
-                it.is(Metric::RouteFaults, &["missing"])
+                matches!(it.fault(), Fault::Route(_, RouteReason::Missing))
                     && it.net().is_some_and(|net| {
                         Family::of_net(&net) == family && routes.programmer(&net) == Some(programmer)
                     })
             });
-            let far = |it: &&Open<'_>| !matches!(it.finding.label("class"), Some("local_workload" | "local_block"));
+            let far = |it: &&Open<'_>| {
+                !matches!(it.fault(), Fault::Route(RouteClass::LocalWorkload | RouteClass::LocalBlock, _))
+            };
             let (all, all_far) = (routes.required(of, false), routes.required(of, true));
             let missing_far = missing.iter().filter(far).count();
             if !is_nearly_all(missing.len(), all) && !is_nearly_all(missing_far, all_far) {
@@ -95,8 +97,8 @@ pub(super) fn silent(board: &mut Board<'_>, evidence: &Evidence<'_>) {
                 let device = TunnelKind::ALL.into_iter().filter(|kind| kind.family() == family).map(TunnelKind::device);
                 let devices: Vec<&str> = device.collect();
                 members.extend(board.open().filter(|it| {
-                    it.is(Metric::TunnelEntryFaults, &["missing"])
-                        && it.finding.label("device").is_some_and(|device| devices.contains(&device))
+                    matches!(it.fault(), Fault::Entry(_, _, EntryReason::Missing))
+                        && it.fault().device().is_some_and(|device| devices.contains(&&**device))
                 }));
             }
             let mut shown = vec![format!(

@@ -6,15 +6,15 @@ use ipnet::IpNet;
 
 use super::board::{Board, Draft, Open};
 use super::{CauseKind, Evidence, count};
-use crate::audit::finding::Metric;
+use crate::audit::fault::{Fault, Metric, RouteReason};
 use crate::model::AffinityState;
 
 /// Whether a finding says that traffic to the host does not arrive.
 fn cuts_off(open: &Open<'_>) -> bool {
-    match open.finding.metric {
+    match open.fault() {
         // What is stale or foreign leads somewhere that nobody asked for; the host it names is this one.
-        Metric::RouteFaults => !matches!(open.reason(), "stale" | "foreign"),
-        Metric::TunnelEntryFaults => matches!(open.reason(), "missing" | "wrong"),
+        Fault::Route(_, reason) => !matches!(reason, RouteReason::Stale | RouteReason::Foreign),
+        Fault::Entry(_, _, reason) => reason.loses_traffic(),
         _ => false,
     }
 }
@@ -56,8 +56,11 @@ pub(super) fn unreachable(board: &mut Board<'_>, evidence: &Evidence<'_>) {
         }
         let mut shown = Vec::new();
         if faults > 0 {
-            let reasons: BTreeSet<&str> =
-                members.iter().filter(|it| it.is_of(Metric::RouteFaults)).map(Open::reason).collect();
+            let reasons: BTreeSet<&str> = members
+                .iter()
+                .filter(|it| it.is_of(Metric::RouteFaults))
+                .filter_map(|it| it.fault().reason())
+                .collect();
             let reasons: Vec<&str> = reasons.into_iter().collect();
             shown.push(format!(
                 "{} at fault: {}",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::board::{Board, Draft, Open};
 use super::{CauseKind, Evidence, PATTERN, count};
-use crate::audit::finding::Metric;
+use crate::audit::fault::{Fault, RouteReason};
 use crate::audit::report::Encapsulation;
 use crate::audit::setting::device_encapsulation;
 use crate::model::Name;
@@ -15,7 +15,7 @@ use crate::state::Kernel;
 pub(super) fn former_mode(board: &mut Board<'_>, evidence: &Evidence<'_>) {
     let datastore = &evidence.state.datastore;
     let mut pools: BTreeMap<&Name, Vec<(Open<'_>, Encapsulation)>> = BTreeMap::new();
-    for open in board.open().filter(|it| it.is(Metric::RouteFaults, &["wrong_encapsulation"])) {
+    for open in board.open().filter(|it| matches!(it.fault(), Fault::Route(_, RouteReason::WrongEncapsulation))) {
         let Some(net) = open.net() else { continue };
         let Some(pool) = datastore.pool_of(&net) else { continue };
         let Some(route) = evidence.state.kernel.route(&net) else { continue };

@@ -4,22 +4,25 @@ use ipnet::IpNet;
 
 use super::board::{Board, Draft};
 use super::{CauseKind, Evidence, count};
-use crate::audit::finding::Metric;
+use crate::audit::fault::{Fault, Metric, RouteReason, TunnelReason};
 
 /// One cause a device: its other faults, the entries of its tables and the routes through it follow.
 pub(super) fn device(board: &mut Board<'_>, evidence: &Evidence<'_>) {
-    let faults = board.open_where(|it| it.is(Metric::TunnelFaults, &["missing", "down"]));
+    let faults =
+        board.open_where(|it| matches!(it.fault(), Fault::Tunnel(_, TunnelReason::Missing | TunnelReason::Down)));
     for fault in faults {
         let device = fault.finding.subject.as_str();
         let through = |net: IpNet| {
             let route = evidence.state.kernel.route(&net);
             route.is_some_and(|it| it.next_hops.iter().any(|hop| hop.device.as_deref() == Some(device)))
         };
-        let members = board.open_where(|it| match it.finding.metric {
+        let members = board.open_where(|it| match it.finding.metric() {
             Metric::TunnelFaults => it.finding.subject == device,
-            Metric::TunnelEntryFaults => it.finding.label("device") == Some(device),
+            Metric::TunnelEntryFaults => it.fault().device().map(|it| &**it) == Some(device),
             // A blackhole, or a route through another device, is a fault of its own.
-            Metric::RouteFaults => it.reason() == "linkdown" && it.net().is_some_and(through),
+            Metric::RouteFaults => {
+                matches!(it.fault(), Fault::Route(_, RouteReason::Linkdown)) && it.net().is_some_and(through)
+            }
             _ => false,
         });
         let mut shown = vec![format!("expected {}, found: {}", fault.finding.expected, fault.finding.actual)];

@@ -6,14 +6,15 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 
 use super::{Known, Link, LinkKind};
-use crate::audit::finding::{Finding, Metric};
+use crate::audit::fault::{AffinityReason, BlockReason, Fault, LeakReason};
+use crate::audit::finding::Finding;
 use crate::audit::ipam::{AddressState, BlockContent, BlockView, judge_cidr, view_of};
 use crate::audit::routes::RouteAudit;
 use crate::audit::setting::tunnel_class;
 use crate::audit::{node_addresses, tunnels, words};
 use crate::model::{
-    AllocationBlock, Attribute, AttributeKind, BlockOwner, EndpointId, Family, IpPool, Name, WorkloadEndpoint,
-    host_net, host_route,
+    AllocationBlock, Attribute, AttributeKind, BlockOwner, EndpointId, Family, IpPool, Name, PoolClass,
+    WorkloadEndpoint, host_net, host_route,
 };
 use crate::state::{Kind, ObjectId};
 
@@ -22,14 +23,20 @@ const MOST_KEYS: usize = 64;
 
 /// The link that a finding about a block or an address belongs to.
 fn link_of(finding: &Finding) -> LinkKind {
-    match (finding.metric, finding.label("reason").unwrap_or_default()) {
-        (Metric::InvalidBlocks, "outside_any_pool") => LinkKind::Pool,
-        (Metric::AffinityFaults, "unknown_host" | "over_block_limit") => LinkKind::Host,
-        (Metric::LeakedAddresses, "on_unknown_host") => LinkKind::Host,
-        (Metric::LeakedAddresses, "in_use_not_allocated") => LinkKind::Address,
-        (Metric::LeakedAddresses, _) => LinkKind::Endpoint,
-        (Metric::MismatchedAddresses | Metric::HandleFaults | Metric::TunnelFaults, _) => LinkKind::Address,
-        _ => LinkKind::Block,
+    match finding.fault {
+        Fault::Block(BlockReason::OutsideAnyPool) => LinkKind::Pool,
+        Fault::Affinity(AffinityReason::UnknownHost | AffinityReason::OverBlockLimit) => LinkKind::Host,
+        Fault::Leak(_, LeakReason::OnUnknownHost) => LinkKind::Host,
+        Fault::Leak(_, LeakReason::InUseNotAllocated) => LinkKind::Address,
+        Fault::Leak(..) => LinkKind::Endpoint,
+        Fault::Mismatch(_) | Fault::Handle(_) | Fault::Tunnel(..) => LinkKind::Address,
+        Fault::Undecodable(_)
+        | Fault::Block(_)
+        | Fault::Affinity(_)
+        | Fault::Entry(..)
+        | Fault::Node(_)
+        | Fault::Route(..)
+        | Fault::Owner(..) => LinkKind::Block,
     }
 }
 
@@ -83,7 +90,7 @@ impl Known<'_> {
     /// J27, J37: both or nobody programs the pool's routes, or nobody carries them.
     pub(super) fn owner_faults(&self, pool: &IpPool) -> Vec<Finding> {
         let Some(routes) = self.routes else { return Vec::new() };
-        let class = tunnels::pool_class(pool.class());
+        let class = pool.class().as_str();
         let faults = routes.current_owner_faults(&self.state.datastore);
         faults.into_iter().filter(|finding| finding.subject == class).collect()
     }
@@ -161,7 +168,7 @@ impl Known<'_> {
         };
         let handle = attribute.and_then(|it| it.handle.as_deref());
         if let Some(handle) = handle {
-            findings.extend(self.about(handle).filter(|it| it.metric == Metric::HandleFaults).cloned());
+            findings.extend(self.about(handle).filter(|it| matches!(it.fault, Fault::Handle(_))).cloned());
         }
         let resting = attribute.is_some_and(|it| it.kind == AttributeKind::Cooldown);
         let link = link.actual(allocation_words(block, ordinal, attribute)).by(findings);
@@ -227,7 +234,7 @@ impl Known<'_> {
     fn tunnel_words(&self, address: IpAddr) -> Option<String> {
         self.state.datastore.nodes().iter().find_map(|(name, node)| {
             let (kind, _) = node.tunnels.iter().find(|(_, it)| **it == address)?;
-            let what = tunnel_class(*kind).map_or("WireGuard", |class| tunnels::pool_class(class));
+            let what = tunnel_class(*kind).map_or("WireGuard", PoolClass::as_str);
             Some(format!("{} address of Node {name} ({what})", kind.device()))
         })
     }
@@ -237,8 +244,7 @@ impl Known<'_> {
         let link = Link::new(LinkKind::Host, name).wanted("a Node of this name with an address to route to");
         let here = self.me() == Some(name);
         // Nodes' addresses are asked about now, without waiting for the IPAM collector or its grace period (J34).
-        let of_address =
-            |finding: &Finding| finding.label("reason").is_some_and(|it| node_addresses::REASONS.contains(&it));
+        let of_address = |finding: &Finding| matches!(finding.fault, Fault::Node(reason) if reason.is_of_cluster());
         let mut findings: Vec<Finding> = node_addresses::judge(datastore);
         findings.retain(|finding| finding.subject == **name);
         findings.extend(self.about(name).filter(|finding| !of_address(finding)).cloned());
@@ -252,7 +258,7 @@ impl Known<'_> {
             findings.extend(unknown);
         }
         if here {
-            findings.extend(self.near_end().filter(|it| it.metric == Metric::NodeFaults).cloned());
+            findings.extend(self.near_end().filter(|it| matches!(it.fault, Fault::Node(_))).cloned());
         }
         if datastore.is_unreadable_node(name) {
             return link.actual("a Node that cannot be read").fault("the Node's value cannot be read");
@@ -296,15 +302,15 @@ impl Known<'_> {
         let me = self.me();
         let own = self.routes.into_iter().flat_map(RouteAudit::host_findings);
         let of_ipam = self.findings.iter().filter(move |it| it.host.as_ref() == me);
-        let mut seen: Vec<(Metric, &str, Option<&str>)> = Vec::new();
+        let mut seen: Vec<(&Fault, &str)> = Vec::new();
         own.chain(of_ipam)
-            .filter(move |it| match it.metric {
-                Metric::TunnelFaults => it.host.as_ref() == me,
-                Metric::NodeFaults => me.is_some_and(|me| it.subject == **me),
+            .filter(move |it| match it.fault {
+                Fault::Tunnel(..) => it.host.as_ref() == me,
+                Fault::Node(_) => me.is_some_and(|me| it.subject == **me),
                 _ => false,
             })
             .filter(move |it| {
-                let key = (it.metric, it.subject.as_str(), it.label("reason"));
+                let key = (&it.fault, it.subject.as_str());
                 let new = !seen.contains(&key);
                 seen.push(key);
                 new

@@ -10,6 +10,7 @@ use super::expect::Context;
 use super::finding::Finding;
 use super::routes::RouteAudit;
 use super::tunnel_entries::TunnelAudit;
+use crate::model::label_values;
 use crate::model::{AllocationBlock, Attribute, Name, host_net};
 use crate::state::{Side, State};
 
@@ -22,68 +23,41 @@ mod verdict;
 pub use subject::{Subject, SubjectError};
 pub use verdict::{Verdict, words};
 
-/// What a link is about, in the order of the chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LinkKind {
-    /// The pool and its mode.
-    Pool,
-    /// The block, its owner, its fill.
-    Block,
-    /// The address in its block.
-    Address,
-    /// The endpoint that uses it.
-    Endpoint,
-    /// The host that it is on.
-    Host,
-    /// The route from this host.
-    Path,
-    /// The tunnel's neighbour entry.
-    Neighbour,
-    /// The tunnel's forwarding entry.
-    Fdb,
-    /// The device that the route leaves through.
-    Device,
-    /// A local pod's device.
-    WorkloadDevice,
-}
-
-impl LinkKind {
-    /// As people and programs call it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            LinkKind::Pool => "pool",
-            LinkKind::Block => "block",
-            LinkKind::Address => "address",
-            LinkKind::Endpoint => "endpoint",
-            LinkKind::Host => "host",
-            LinkKind::Path => "path",
-            LinkKind::Neighbour => "neighbour",
-            LinkKind::Fdb => "fdb",
-            LinkKind::Device => "device",
-            LinkKind::WorkloadDevice => "workload_device",
-        }
+label_values! {
+    /// What a link is about, in the order of the chain.
+    pub enum LinkKind {
+        /// The pool and its mode.
+        Pool = "pool",
+        /// The block, its owner, its fill.
+        Block = "block",
+        /// The address in its block.
+        Address = "address",
+        /// The endpoint that uses it.
+        Endpoint = "endpoint",
+        /// The host that it is on.
+        Host = "host",
+        /// The route from this host.
+        Path = "path",
+        /// The tunnel's neighbour entry.
+        Neighbour = "neighbour",
+        /// The tunnel's forwarding entry.
+        Fdb = "fdb",
+        /// The device that the route leaves through.
+        Device = "device",
+        /// A local pod's device.
+        WorkloadDevice = "workload_device",
     }
 }
 
-/// How a link stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LinkState {
-    /// What is there is what is wanted.
-    Ok,
-    /// It is not known here, or nothing is wanted.
-    CannotTell,
-    /// It is not.
-    Fault,
-}
-
-impl LinkState {
-    /// As people and programs call it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            LinkState::Ok => "ok",
-            LinkState::CannotTell => "cannot_tell",
-            LinkState::Fault => "fault",
-        }
+label_values! {
+    /// How a link stands.
+    pub enum LinkState {
+        /// What is there is what is wanted.
+        Ok = "ok",
+        /// It is not known here, or nothing is wanted.
+        CannotTell = "cannot_tell",
+        /// It is not.
+        Fault = "fault",
     }
 }
 

@@ -9,7 +9,8 @@ use ipnet::IpNet;
 use super::ipam::is_single;
 use super::{Known, Link, LinkKind, LinkState};
 use crate::audit::expect::{Context, Expectation, Form, Gateway, Need};
-use crate::audit::finding::{Finding, Metric};
+use crate::audit::fault::{Fault, OwnerReason};
+use crate::audit::finding::Finding;
 use crate::audit::forward::{self, Outcome, Packet};
 use crate::audit::judge::needed_devices;
 use crate::audit::report::{Encapsulation, RouteClass};
@@ -61,8 +62,7 @@ impl Known<'_> {
     /// This host's own faults, which affect every path from it (J36). Faults of the path's devices belong to the device link.
     fn near_link(&self, devices: &[Name]) -> Option<Link> {
         let me = self.me()?;
-        let shown =
-            |it: &&Finding| it.label("device").is_none_or(|device| !devices.iter().any(|name| **name == *device));
+        let shown = |it: &&Finding| it.fault.device().is_none_or(|device| !devices.contains(device));
         let findings: Vec<Finding> = self.near_end().filter(shown).cloned().collect();
         let link = Link::new(LinkKind::Host, me).wanted("this host without faults of its own");
         (!findings.is_empty()).then(|| link.actual("this host, where the way begins").by(findings))
@@ -127,7 +127,10 @@ impl Known<'_> {
         let pool =
             context.datastore.pool_of(&net).filter(|_| away && wanted.expectation.programmer == Programmer::Bird);
         let found = pool.map(|pool| self.owner_faults(pool)).unwrap_or_default();
-        found.into_iter().filter(|it| matches!(it.label("reason"), Some("no_session" | "neither"))).collect()
+        found
+            .into_iter()
+            .filter(|it| matches!(it.fault, Fault::Owner(_, OwnerReason::NoSession | OwnerReason::Neither)))
+            .collect()
     }
 
     /// What the audit has against the routes of a prefix: its own, its block's, and the one that is taken.
@@ -192,9 +195,7 @@ impl Known<'_> {
     ) -> Link {
         let names: Vec<&str> = devices.iter().map(AsRef::as_ref).collect();
         let link = Link::new(LinkKind::Device, names.join(" or ")).wanted("a device that is up");
-        let of_device = |it: &&Finding| {
-            it.metric == Metric::TunnelFaults && it.label("device").is_some_and(|device| names.contains(&device))
-        };
+        let of_device = |it: &&Finding| matches!(&it.fault, Fault::Tunnel(device, _) if devices.contains(device));
         let findings: Vec<Finding> = findings.filter(of_device).cloned().collect();
         if !context.kernel.knows_links() {
             return link.actual("not known").by(findings).cannot_tell("devices were not read: see --links.file");

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::audit::finding::{Finding, Metric};
+use crate::audit::fault::{AffinityReason, Fault};
+use crate::audit::finding::Finding;
 use crate::model::{AffinityState, AllocationBlock, BlockOwner, Family, Name};
 use crate::state::{AffinityEntry, Datastore};
 
@@ -60,8 +61,8 @@ impl<'a> Claims<'a> {
         }
     }
 
-    fn finding(&self, reason: &'static str, owner: Option<&BlockOwner>) -> Finding {
-        Finding::of_reason(Metric::AffinityFaults, reason, self.cidr).host(owner.and_then(BlockOwner::host).cloned())
+    fn finding(&self, reason: AffinityReason, owner: Option<&BlockOwner>) -> Finding {
+        Finding::new(Fault::Affinity(reason), self.cidr).host(owner.and_then(BlockOwner::host).cloned())
     }
 
     /// The readable block, where nothing that cannot be read stands between it and its keys.
@@ -99,7 +100,7 @@ fn without_block(claims: &Claims<'_>) -> impl Iterator<Item = Finding> {
     let absent = matches!(claims.block, Seen::Absent) && !claims.unreadable_key;
     claims.keys.iter().filter(move |_| absent).map(|(owner, entry)| {
         claims
-            .finding("without_block", Some(owner))
+            .finding(AffinityReason::WithoutBlock, Some(owner))
             .detail(format!("{owner} claims {}, and there is no such block.", claims.cidr))
             .expected(
                 format!("block {} affine to {owner}, or no key", claims.cidr),
@@ -119,7 +120,7 @@ fn block_without_affinity<'a>(claims: &Claims<'a>) -> Option<Finding> {
     let claimed = claims.keys.iter().any(|(claimant, _)| *claimant == owner);
     (!claimed).then(|| {
         claims
-            .finding("block_without_affinity", Some(owner))
+            .finding(AffinityReason::BlockWithoutAffinity, Some(owner))
             .detail(format!("{} belongs to {owner}, which has no affinity key for it.", claims.cidr))
             .expected(format!("an affinity key of {owner}"), "no such key")
             .action(
@@ -138,7 +139,7 @@ fn block_not_affine<'a>(claims: &Claims<'a>) -> impl Iterator<Item = Finding> {
         (actual.as_ref() != Some(*owner)).then(|| {
             let actual = actual.as_ref().map_or("nobody".to_owned(), BlockOwner::to_string);
             claims
-                .finding("block_not_affine", Some(owner))
+                .finding(AffinityReason::BlockNotAffine, Some(owner))
                 .detail(format!("{owner} has a confirmed key for {}, which belongs to {actual}.", claims.cidr))
                 .expected(format!("affinity {owner}"), format!("affinity {actual}"))
                 .action(format!(
@@ -157,7 +158,7 @@ fn two_hosts(claims: &Claims<'_>) -> Option<Finding> {
             Seen::Absent | Seen::Unreadable => None,
         };
         claims
-            .finding("two_hosts", owner)
+            .finding(AffinityReason::TwoHosts, owner)
             .detail(format!("{} is claimed by {}: each announces it.", claims.cidr, owners.join(" and ")))
             .expected("one key that is not pending", owners.join(", "))
             .action("Compare with the block's own affinity, and delete the other keys.")
@@ -170,7 +171,7 @@ fn unknown_host(claims: &Claims<'_>, knows: &dyn Fn(&Name) -> bool) -> impl Iter
         let host = owner.host()?;
         (!knows(host)).then(|| {
             claims
-                .finding("unknown_host", Some(owner))
+                .finding(AffinityReason::UnknownHost, Some(owner))
                 .detail(format!("{host} claims {} and there is no Node of that name.", claims.cidr))
                 .expected(format!("Node {host}"), format!("no such Node, {}", key(entry)))
                 .action(format!("If {host} is gone for good, release it: `calicoctl delete node {host}`, or its keys."))
@@ -184,7 +185,7 @@ fn empty_without_affinity(claims: &Claims<'_>) -> Option<Finding> {
     let block = claims.block()?;
     (block.owner.is_none() && block.allocated.is_empty()).then(|| {
         claims
-            .finding("empty_without_affinity", None)
+            .finding(AffinityReason::EmptyWithoutAffinity, None)
             .detail(format!("{} belongs to nobody and is empty: nothing releases it.", claims.cidr))
             .expected("no block", "an empty block without affinity")
             .action(format!("Delete block {}: no host claims it and nobody uses it.", claims.cidr))
@@ -197,8 +198,8 @@ fn stuck(claims: &Claims<'_>) -> impl Iterator<Item = Aged> {
     claims.keys.iter().filter_map(|(owner, entry)| {
         let (reason, what, expected) = match entry.state {
             AffinityState::Confirmed => return None,
-            AffinityState::Pending => ("stuck_pending", "claim", "confirmed"),
-            AffinityState::PendingDeletion => ("stuck_pending_deletion", "release", "no key"),
+            AffinityState::Pending => (AffinityReason::StuckPending, "claim", "confirmed"),
+            AffinityState::PendingDeletion => (AffinityReason::StuckPendingDeletion, "release", "no key"),
         };
         let finding = claims
             .finding(reason, Some(owner))
@@ -220,7 +221,7 @@ pub(super) fn over_block_limit(host: &Name, family: Family, keys: u64, limit: u3
         Family::V6 => "IPv6",
     };
     (keys > u64::from(limit)).then(|| {
-        Finding::of_reason(Metric::AffinityFaults, "over_block_limit", host)
+        Finding::new(Fault::Affinity(AffinityReason::OverBlockLimit), host)
             .host(Some(host.clone()))
             .detail(format!("{host} has {keys} {family} blocks; the limit is {limit}. It can claim no more."))
             .expected(format!("at most {limit} {family} blocks"), format!("{keys}"))

@@ -4,7 +4,8 @@
 
 use ipnet::IpNet;
 
-use crate::audit::finding::{Finding, Metric};
+use crate::audit::fault::{BlockReason, Fault, MismatchReason};
+use crate::audit::finding::Finding;
 use crate::model::{AllocationBlock, Attribute, IpPool, SequenceDefect, address_at};
 
 /// What a block is judged against.
@@ -22,9 +23,9 @@ pub(super) fn mismatches(block: &AllocationBlock) -> impl Iterator<Item = Findin
     allocated_and_unallocated(block).chain(neither(block)).chain(duplicate(block))
 }
 
-fn mismatch(block: &AllocationBlock, ordinal: u32, reason: &'static str) -> Option<Finding> {
+fn mismatch(block: &AllocationBlock, ordinal: u32, reason: MismatchReason) -> Option<Finding> {
     let address = address_at(&block.cidr, u64::from(ordinal))?;
-    Some(Finding::of_reason(Metric::MismatchedAddresses, reason, address).host(block.host().cloned()))
+    Some(Finding::new(Fault::Mismatch(reason), address).host(block.host().cloned()))
 }
 
 /// I5: the allocator hands out what `unallocated` lists without a look at `allocations`.
@@ -33,7 +34,7 @@ fn allocated_and_unallocated(block: &AllocationBlock) -> impl Iterator<Item = Fi
         |(ordinal, attribute)| {
             let holder = holder(attribute);
             Some(
-            mismatch(block, ordinal, "allocated_and_unallocated")?
+            mismatch(block, ordinal, MismatchReason::AllocatedAndUnallocated)?
                 .detail(format!(
                     "Ordinal {ordinal} of {} belongs to {holder}, and the allocator will hand it out again.",
                     block.cidr
@@ -57,7 +58,7 @@ fn neither(block: &AllocationBlock) -> impl Iterator<Item = Finding> + '_ {
         .filter(|ordinal| !block.allocated.contains(*ordinal) && !block.unallocated.contains(*ordinal))
         .filter_map(|ordinal| {
             Some(
-                mismatch(block, ordinal, "neither")?
+                mismatch(block, ordinal, MismatchReason::Neither)?
                     .detail(format!("Ordinal {ordinal} of {} is in neither list: lost to the allocator.", block.cidr))
                     .expected("in `allocations` or in `unallocated`", "in neither list")
                     .action(format!(
@@ -73,7 +74,7 @@ fn neither(block: &AllocationBlock) -> impl Iterator<Item = Finding> + '_ {
 fn duplicate(block: &AllocationBlock) -> impl Iterator<Item = Finding> + '_ {
     block.duplicates.iter().filter_map(|ordinal| {
         Some(
-            mismatch(block, *ordinal, "duplicate")?
+            mismatch(block, *ordinal, MismatchReason::Duplicate)?
                 .detail(format!(
                     "`unallocated` of {} lists ordinal {ordinal} more than once: it will be handed out twice.",
                     block.cidr
@@ -106,8 +107,8 @@ pub(super) fn defects<'a>(
     .flatten()
 }
 
-fn defect(block: &AllocationBlock, reason: &'static str) -> Finding {
-    Finding::of_reason(Metric::InvalidBlocks, reason, block.cidr).host(block.host().cloned())
+fn defect(block: &AllocationBlock, reason: BlockReason) -> Finding {
+    Finding::new(Fault::Block(reason), block.cidr).host(block.host().cloned())
 }
 
 /// I2: Calico's components crash on such an index.
@@ -115,7 +116,7 @@ fn bad_attribute_index(block: &AllocationBlock) -> Option<Finding> {
     let (ordinal, index) = block.bad_indices.first()?;
     let known = block.attributes_len;
     Some(
-        defect(block, "bad_attribute_index")
+        defect(block, BlockReason::BadAttributeIndex)
             .detail(format!(
                 "Ordinal {ordinal} points to attribute {index}, and there are {known}{}. Components that load the \
                  block may crash.",
@@ -130,7 +131,7 @@ fn bad_attribute_index(block: &AllocationBlock) -> Option<Finding> {
 fn unreferenced_attribute(block: &AllocationBlock) -> Option<Finding> {
     let index = block.unreferenced.first()?;
     Some(
-        defect(block, "unreferenced_attribute")
+        defect(block, BlockReason::UnreferencedAttribute)
             .detail(format!("No ordinal points to attribute {index}{}.", more(block.unreferenced.len())))
             .expected("every attribute in use", format!("attribute {index} is used by no ordinal"))
             .action("Calico prunes it when it next writes the block. Watch whether it comes back."),
@@ -141,7 +142,7 @@ fn unreferenced_attribute(block: &AllocationBlock) -> Option<Finding> {
 fn unallocated_out_of_range(block: &AllocationBlock) -> Option<Finding> {
     let ordinal = block.out_of_range.first()?;
     Some(
-        defect(block, "unallocated_out_of_range")
+        defect(block, BlockReason::UnallocatedOutOfRange)
             .detail(format!("`unallocated` lists {ordinal}{}.", more(block.out_of_range.len())))
             .expected(format!("ordinals 0 to {}", block.size().saturating_sub(1)), format!("{ordinal}"))
             .action("Run `calicoctl ipam check`, and take the number out of `unallocated`."),
@@ -152,7 +153,7 @@ fn unallocated_out_of_range(block: &AllocationBlock) -> Option<Finding> {
 fn wrong_length(block: &AllocationBlock) -> Option<Finding> {
     let size = super::reserved::size(&block.cidr);
     (block.allocations_len as u128 != size).then(|| {
-        defect(block, "wrong_length")
+        defect(block, BlockReason::WrongLength)
             .detail(format!("`allocations` has {} entries for {size} addresses.", block.allocations_len))
             .expected(format!("{size} entries"), format!("{} entries", block.allocations_len))
             .action("Calico's tools may crash on it. Restore the block, or drain it and delete it.")
@@ -169,7 +170,7 @@ fn sequence_number(block: &AllocationBlock) -> Option<Finding> {
         }
     };
     Some(
-        defect(block, "sequence_number")
+        defect(block, BlockReason::SequenceNumber)
             .detail(format!("`sequenceNumberForAllocation` is not possible: {actual}{}.", more(defects.len())))
             .expected("ordinals of the block, numbers below `sequenceNumber`", actual)
             .action("Releases that carry this number may miss. Correct the entry or take it out."),
@@ -180,7 +181,7 @@ fn sequence_number(block: &AllocationBlock) -> Option<Finding> {
 fn overlap(block: &AllocationBlock, around: &Surroundings<'_>) -> Option<Finding> {
     let other = around.overlaps?;
     Some(
-        defect(block, "overlap")
+        defect(block, BlockReason::Overlap)
             .detail(format!("{} and {other} share addresses: one may be handed out from both.", block.cidr))
             .expected("no other block over these addresses", format!("block {other}"))
             .action("Run `calicoctl ipam show --show-blocks`. Drain one of the two and delete it."),
@@ -191,7 +192,7 @@ fn overlap(block: &AllocationBlock, around: &Surroundings<'_>) -> Option<Finding
 fn wrong_block_size(block: &AllocationBlock, around: &Surroundings<'_>) -> Option<Finding> {
     let pool = around.pool.filter(|pool| pool.block_size != block.cidr.prefix_len())?;
     Some(
-        defect(block, "wrong_block_size")
+        defect(block, BlockReason::WrongBlockSize)
             .detail(format!("{} lies in pool {}, whose blocks are /{}.", block.cidr, pool.name, pool.block_size))
             .expected(format!("/{}", pool.block_size), format!("/{}", block.cidr.prefix_len()))
             .action("The pool was made anew with another block size. Drain the block, then delete it."),
@@ -202,7 +203,7 @@ fn wrong_block_size(block: &AllocationBlock, around: &Surroundings<'_>) -> Optio
 /// it may be that one (J1).
 fn outside_any_pool(block: &AllocationBlock, around: &Surroundings<'_>) -> Option<Finding> {
     (around.pool.is_none() && around.pools_known).then(|| {
-        defect(block, "outside_any_pool")
+        defect(block, BlockReason::OutsideAnyPool)
             .detail(format!(
                 "No pool contains {}; {} of its addresses are given out.",
                 block.cidr,

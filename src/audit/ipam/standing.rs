@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::affinity::{Age, Aged};
-use crate::audit::finding::{Finding, Labels, Metric};
+use crate::audit::fault::Fault;
+use crate::audit::finding::Finding;
 use crate::audit::now::Now;
 use crate::model::Name;
 
@@ -19,11 +20,11 @@ pub(super) struct Standing {
     waits: bool,
 }
 
-type Identity<'a> = (Metric, &'a Labels, &'a str, &'a Option<Name>);
+type Identity<'a> = (&'a Fault, &'a str, Option<&'a Name>);
 
 impl Standing {
     fn identity(&self) -> Identity<'_> {
-        identity(&self.finding)
+        self.finding.identity()
     }
 
     /// When it becomes a finding; `None` where it is one already.
@@ -38,10 +39,6 @@ impl Standing {
     }
 }
 
-fn identity(finding: &Finding) -> Identity<'_> {
-    (finding.metric, &finding.labels, &finding.subject, &finding.host)
-}
-
 /// What stands now: a difference that stood before keeps its age, though its words may have changed.
 pub(super) fn settle(before: &[Standing], found: Vec<Aged>, now: Now) -> Vec<Standing> {
     if found.is_empty() {
@@ -51,7 +48,7 @@ pub(super) fn settle(before: &[Standing], found: Vec<Aged>, now: Now) -> Vec<Sta
     found
         .into_iter()
         .map(|(finding, age)| {
-            let seen = before.get(&identity(&finding)).map(|it| (it.since, it.wall));
+            let seen = before.get(&finding.identity()).map(|it| (it.since, it.wall));
             let (since, wall) = match age {
                 Age::Since(since) => match seen {
                     Some(seen) if seen.0 == since => seen,

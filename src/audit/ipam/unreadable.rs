@@ -1,8 +1,7 @@
 //! Values that cannot be read (J1, J2): each is a finding, and nothing else follows from what it would have said.
 
-use std::borrow::Cow;
-
-use crate::audit::finding::{Finding, Metric};
+use crate::audit::fault::{BlockReason, Fault};
+use crate::audit::finding::Finding;
 use crate::model::BlockOwner;
 use crate::state::{Datastore, ObjectId, Unreadable, UnreadableValue};
 
@@ -19,7 +18,7 @@ pub fn unreadable(datastore: &Datastore) -> impl Iterator<Item = Finding> + '_ {
 fn of(id: &ObjectId, value: &UnreadableValue) -> Finding {
     match (id, &value.why) {
         (ObjectId::Block(key), Unreadable::CidrDiffers(named)) => {
-            Finding::of_reason(Metric::InvalidBlocks, "cidr_differs_from_key", key)
+            Finding::new(Fault::Block(BlockReason::CidrDiffersFromKey), key)
                 .detail(format!(
                     "The block stored as {key} says that it is {named}. Calico and this audit cannot use it."
                 ))
@@ -43,12 +42,12 @@ pub(in crate::audit) fn undecodable(id: &ObjectId, value: &UnreadableValue) -> F
         ObjectId::Affinity(BlockOwner::Host(name), _) | ObjectId::Node(name) => Some(name.clone()),
         _ => None,
     };
-    let kind = id.kind().as_str();
+    let kind = id.kind();
     // A key of etcd's is a path; an API object is named by its kind first.
     let tool = if value.key.starts_with('/') { "etcdctl get" } else { "kubectl get" };
-    Finding::new(Metric::UndecodableKeys, vec![("kind", Cow::Borrowed(kind))], &value.key)
+    Finding::new(Fault::Undecodable(kind), &value.key)
         .host(host)
         .detail(format!("The value cannot be read. Calico drops it from its lists as if it did not exist ({why})."))
-        .expected(format!("a {kind} as Calico writes it"), why)
+        .expected(format!("a {} as Calico writes it", kind.as_str()), why)
         .action(format!("Read {} with `{tool}`, and restore the object or delete it.", value.key))
 }

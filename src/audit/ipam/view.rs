@@ -6,51 +6,27 @@ use ipnet::IpNet;
 
 use super::block::holder;
 use super::reserved::Reserved;
+use crate::model::label_values;
 use crate::model::{AffinityState, AllocationBlock, AttributeKind, BlockOwner, Name, address_at};
 use crate::state::Datastore;
 
-/// What an address of a block is. The allocator trusts `unallocated`, and so does this (J3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum AddressState {
-    /// In `unallocated`: the next one who asks may get it.
-    Free,
-    /// Given to somebody on the block's own host.
-    Allocated,
-    /// Given to somebody on another host (J31).
-    Borrowed,
-    /// Released and still resting.
-    Cooldown,
-    /// In `unallocated`, and a reservation keeps it from being given out (J5).
-    Reserved,
-    /// In both lists, or listed twice: it will be handed out twice (J3).
-    Mismatched,
-    /// In neither list: nobody will ever get it (J3).
-    Lost,
-}
-
-impl AddressState {
-    /// All of them.
-    pub const ALL: [AddressState; 7] = [
-        AddressState::Free,
-        AddressState::Allocated,
-        AddressState::Borrowed,
-        AddressState::Cooldown,
-        AddressState::Reserved,
-        AddressState::Mismatched,
-        AddressState::Lost,
-    ];
-
-    /// As people call it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            AddressState::Free => "free",
-            AddressState::Allocated => "allocated",
-            AddressState::Borrowed => "borrowed",
-            AddressState::Cooldown => "cooldown",
-            AddressState::Reserved => "reserved",
-            AddressState::Mismatched => "mismatched",
-            AddressState::Lost => "lost",
-        }
+label_values! {
+    /// What an address of a block is. The allocator trusts `unallocated`, and so does this (J3).
+    pub enum AddressState {
+        /// In `unallocated`: the next one who asks may get it.
+        Free = "free",
+        /// Given to somebody on the block's own host.
+        Allocated = "allocated",
+        /// Given to somebody on another host (J31).
+        Borrowed = "borrowed",
+        /// Released and still resting.
+        Cooldown = "cooldown",
+        /// In `unallocated`, and a reservation keeps it from being given out (J5).
+        Reserved = "reserved",
+        /// In both lists, or listed twice: it will be handed out twice (J3).
+        Mismatched = "mismatched",
+        /// In neither list: nobody will ever get it (J3).
+        Lost = "lost",
     }
 }
 

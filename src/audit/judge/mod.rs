@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::expect::{Context, Device, Devices, Expectation, Form, Gateway, Need};
-use super::reasons::RouteReason;
 use super::report::{Encapsulation, RouteClass};
 use super::setting::{Programmer, device_encapsulation};
 use super::words;
+use crate::audit::fault::RouteReason;
 use crate::model::{EndpointId, Family, Name, NextHop, Protocol, Route, RouteType};
 
 mod effect;

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{Difference, Verdict, is_link_local};
 use crate::audit::expect::Context;
-use crate::audit::reasons::RouteReason;
+use crate::audit::fault::RouteReason;
 use crate::audit::report::RouteClass;
 use crate::audit::words;
 use crate::model::{Node, Protocol, Route, RouteType, host_route};

@@ -20,10 +20,11 @@
 //! - Of blocks that overlap, the most specific readable one that gives the address to somebody decides about it; in a
 //!   dark CIDR nothing does.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::{Candidate, Finding, Metric};
+use super::ipam::NO_IPPOOL;
+use super::{Candidate, Finding};
+use crate::audit::fault::{Fault, LeakReason};
 use crate::model::{Name, host_net};
 use crate::state::{Datastore, ObjectId};
 
@@ -39,47 +40,6 @@ pub(crate) use holder::{Holder, Place};
 pub(crate) use uses::Uses;
 use uses::{Users, needs_allocation};
 pub(crate) use words::{is_used, owner};
-
-/// Why an address has a finding, in the order in which they are judged (J10).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeakReason {
-    /// The allocation's node has no Node.
-    OnUnknownHost,
-    /// No endpoint has the address.
-    AllocatedNotInUse,
-    /// None of its endpoints is on the allocation's node.
-    OnAnotherNode,
-    /// Its only endpoint is another container than its handle names.
-    HandleDiffers,
-    /// Several endpoints have it.
-    TwoEndpoints,
-    /// An endpoint has it, and it may be given to somebody else.
-    InUseNotAllocated,
-}
-
-impl LeakReason {
-    /// All reasons, in J10's order.
-    pub const ALL: [LeakReason; 6] = [
-        LeakReason::OnUnknownHost,
-        LeakReason::AllocatedNotInUse,
-        LeakReason::OnAnotherNode,
-        LeakReason::HandleDiffers,
-        LeakReason::TwoEndpoints,
-        LeakReason::InUseNotAllocated,
-    ];
-
-    /// The label's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            LeakReason::OnUnknownHost => "on_unknown_host",
-            LeakReason::AllocatedNotInUse => "allocated_not_in_use",
-            LeakReason::OnAnotherNode => "on_another_node",
-            LeakReason::HandleDiffers => "handle_differs",
-            LeakReason::TwoEndpoints => "two_endpoints",
-            LeakReason::InUseNotAllocated => "in_use_not_allocated",
-        }
-    }
-}
 
 /// The leaks and conflicts of a datastore that lists its endpoints (J10–J12), sorted; they are judged at once (J6).
 /// Where endpoints are not listed there is nothing to judge by: see [`super::sweep::Sweep`].
@@ -142,12 +102,8 @@ fn judge_address(datastore: &Datastore, uses: &Uses, address: IpAddr, place: Pla
     }
     let users = uses.of(address, place.block.map(|block| &block.cidr), place.ordinal);
     let reason = reason(datastore, uses, address, place, users)?;
-    let pool = datastore.pool_of(&host_net(address)).map_or(Cow::Borrowed("no_ippool"), |pool| {
-        let name: &str = &pool.name;
-        Cow::Owned(name.to_owned())
-    });
-    let labels = vec![("ippool", pool), ("reason", Cow::Borrowed(reason.as_str()))];
-    let finding = Finding::new(Metric::LeakedAddresses, labels, address).host(host(reason, place, users));
+    let pool = datastore.pool_of(&host_net(address)).map_or_else(|| NO_IPPOOL.into(), |pool| pool.name.clone());
+    let finding = Finding::new(Fault::Leak(pool, reason), address).host(host(reason, place, users));
     Some(words::candidate(finding, reason, address, place, users))
 }
 

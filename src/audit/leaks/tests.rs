@@ -30,7 +30,7 @@ fn healthy() -> Cluster {
 /// Applies `change` to the healthy cluster and names what follows: reason, subject, pool, host.
 fn found(change: impl FnOnce(&mut Cluster)) -> Vec<String> {
     sample::found(healthy(), change, judge, |it| {
-        let (reason, pool) = (it.label("reason").unwrap(), it.label("ippool").unwrap());
+        let [pool, reason, _] = it.fault.values();
         format!("{reason} {} {pool} {}", it.subject, it.host.as_deref().unwrap_or("-"))
     })
 }

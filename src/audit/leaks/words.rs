@@ -3,9 +3,10 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
+use super::Holder;
 use super::holder::Place;
 use super::uses::{User, Users};
-use super::{Holder, LeakReason};
+use crate::audit::fault::LeakReason;
 use crate::audit::{Candidate, Finding};
 use crate::model::Attribute;
 

@@ -1,6 +1,7 @@
 //! Whether so many hosts with so many pods each would fit, and what would run out first.
 
 use super::{Picture, PoolPicture, tunnels_of};
+use crate::model::label_values;
 use crate::model::{BlockOwner, Family, Labels, Name, PoolClass, TunnelKind};
 
 /// Hosts that may join, all alike.
@@ -19,50 +20,29 @@ impl Newcomers {
     pub const MOST_HOSTS: u64 = 1_000_000;
 }
 
-/// Whether they fit, from good to bad.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fit {
-    /// They do, whichever blocks they get.
-    Yes,
-    /// They do if they get the right blocks: some are reserved in part, and which host gets which is chance.
-    Depends,
-    /// They do not.
-    No,
-}
-
-impl Fit {
-    /// As people call it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Fit::Yes => "yes",
-            Fit::Depends => "depends",
-            Fit::No => "no",
-        }
+label_values! {
+    /// Whether they fit, from good to bad.
+    pub enum Fit {
+        /// They do, whichever blocks they get.
+        Yes = "yes",
+        /// They do if they get the right blocks: some are reserved in part, and which host gets which is chance.
+        Depends = "depends",
+        /// They do not.
+        No = "no",
     }
 }
 
-/// What runs out first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shortage {
-    /// No pool of the family selects such a host.
-    NoPool,
-    /// No block is left, and affinity is strict.
-    Blocks,
-    /// A host would need more blocks than it may have.
-    BlockLimit,
-    /// Every address is used.
-    Addresses,
-}
-
-impl Shortage {
-    /// As people call it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Shortage::NoPool => "no_pool",
-            Shortage::Blocks => "blocks",
-            Shortage::BlockLimit => "block_limit",
-            Shortage::Addresses => "addresses",
-        }
+label_values! {
+    /// What runs out first.
+    pub enum Shortage {
+        /// No pool of the family selects such a host.
+        NoPool = "no_pool",
+        /// No block is left, and affinity is strict.
+        Blocks = "blocks",
+        /// A host would need more blocks than it may have.
+        BlockLimit = "block_limit",
+        /// Every address is used.
+        Addresses = "addresses",
     }
 }
 

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use super::ipam::reserved::Reserved;
+use crate::model::label_values;
 use crate::model::{
     AllocationBlock, Attribute, AttributeKind, BlockOwner, Family, IpPool, Name, Node, Selector, TunnelKind, address_at,
 };
@@ -41,59 +42,35 @@ pub struct PlanQuestion {
     pub sizes: bool,
 }
 
-/// Why a pool gives nothing out by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closed {
-    /// `disabled`, being deleted, or not allocatable.
-    Disabled,
-    /// `assignmentMode: Manual`: only on request.
-    Manual,
-    /// For Services alone.
-    LoadBalancer,
-    /// Its blocks would be larger than the pool is.
-    BlockTooLarge,
-    /// Its node selector cannot be read.
-    Selector,
-}
-
-impl Closed {
-    /// As people call it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Closed::Disabled => "disabled",
-            Closed::Manual => "manual",
-            Closed::LoadBalancer => "load_balancer",
-            Closed::BlockTooLarge => "block_too_large",
-            Closed::Selector => "unreadable_selector",
-        }
+label_values! {
+    /// Why a pool gives nothing out by itself.
+    pub enum Closed {
+        /// `disabled`, being deleted, or not allocatable.
+        Disabled = "disabled",
+        /// `assignmentMode: Manual`: only on request.
+        Manual = "manual",
+        /// For Services alone.
+        LoadBalancer = "load_balancer",
+        /// Its blocks would be larger than the pool is.
+        BlockTooLarge = "block_too_large",
+        /// Its node selector cannot be read.
+        Selector = "unreadable_selector",
     }
 }
 
-/// What ends the growth of a pool's pods on the hosts that are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bound {
-    /// Every address is used.
-    Addresses,
-    /// No block is left to claim, and nobody borrows: affinity is strict, or all hosts have reached their limit.
-    Blocks,
-    /// The hosts have as many blocks as they may have.
-    BlockLimit,
-    /// It gives nothing out.
-    Closed,
-    /// It selects no host.
-    NoHost,
-}
-
-impl Bound {
-    /// As people call it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Bound::Addresses => "addresses",
-            Bound::Blocks => "blocks",
-            Bound::BlockLimit => "block_limit",
-            Bound::Closed => "closed",
-            Bound::NoHost => "no_host",
-        }
+label_values! {
+    /// What ends the growth of a pool's pods on the hosts that are there.
+    pub enum Bound {
+        /// Every address is used.
+        Addresses = "addresses",
+        /// No block is left to claim, and nobody borrows: affinity is strict, or all hosts have reached their limit.
+        Blocks = "blocks",
+        /// The hosts have as many blocks as they may have.
+        BlockLimit = "block_limit",
+        /// It gives nothing out.
+        Closed = "closed",
+        /// It selects no host.
+        NoHost = "no_host",
     }
 }
 

@@ -304,7 +304,7 @@ impl Host {
 }
 
 fn told(finding: &Finding) -> String {
-    let labels: Vec<&str> = finding.labels.iter().map(|(_, value)| value.as_ref()).collect();
+    let labels: Vec<&str> = finding.fault.labels().map(|(_, value)| value).collect();
     format!("{} {} {}", labels.join("/"), finding.subject, finding.host.as_deref().unwrap_or("-"))
 }
 

@@ -1,6 +1,7 @@
 //! What is there and expected by nobody: J16, J17, and what cannot be read (J1).
 
 use super::*;
+use crate::audit::fault::Metric;
 
 #[test]
 fn j16_stale_is_what_is_calicos_and_expected_by_nobody() {
@@ -105,7 +106,7 @@ fn j25_where_endpoints_are_not_known_what_may_be_a_floating_address_counts_as_ex
         }
         let (audit, state) = host.audit(None);
         let report = audit.report(&state, at(0));
-        assert!(audit.findings(at(0)).iter().all(|it| it.metric != Metric::RouteFaults), "{line}");
+        assert!(audit.findings(at(0)).iter().all(|it| it.metric() != Metric::RouteFaults), "{line}");
         assert_eq!(report.actual, report.expected, "{line}");
         report.actual.get(&(RouteClass::LocalWorkload, Encapsulation::None)).copied().unwrap_or(0)
     };

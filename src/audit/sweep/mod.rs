@@ -12,10 +12,10 @@ use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 
-use super::finding::Labels;
 use super::handles::Objects;
 use super::leaks::Uses;
-use super::{Candidate, Finding, Metric, leaks};
+use super::{Candidate, Finding, leaks};
+use crate::audit::fault::Fault;
 use crate::model::{AllocationBlock, EndpointId, Handle, WorkloadEndpoint};
 use crate::state::{Datastore, Event, Object, ObjectId, UnreadableValue};
 
@@ -133,8 +133,8 @@ pub struct Persistence {
     first_seen: BTreeMap<Key, Duration>,
 }
 
-/// Metric, labels (the reason among them), subject, and which allocation it was.
-type Key = (Metric, Labels, String, u64);
+/// The fault, its subject, and which allocation it was.
+type Key = (Fault, String, u64);
 
 impl Persistence {
     /// The findings among `candidates` that an earlier sweep saw at least `grace` ago, and every sweep since. What was
@@ -150,7 +150,7 @@ impl Persistence {
         let mut seen = BTreeMap::new();
         let mut settled = Vec::new();
         for Candidate { mut finding, identity, .. } in candidates {
-            let key = (finding.metric, finding.labels.clone(), finding.subject.clone(), identity);
+            let key = (finding.fault.clone(), finding.subject.clone(), identity);
             let earlier = self.first_seen.remove(&key);
             let first = earlier.unwrap_or(now);
             seen.insert(key, first);

@@ -104,7 +104,7 @@ fn judge(datastore: &Datastore) -> Vec<Finding> {
 }
 
 fn lines(findings: &[Finding]) -> BTreeSet<String> {
-    findings.iter().map(|it| format!("{} {}", it.label("reason").unwrap(), it.subject)).collect()
+    findings.iter().map(|it| format!("{} {}", it.fault.reason().unwrap(), it.subject)).collect()
 }
 
 /// Breaks one thing; says what follows.
@@ -310,7 +310,7 @@ proptest! {
         let followed = cluster.watched_in(&Detail::Rules("h1".into())).datastore;
         let names = |datastore: &Datastore| -> Vec<_> {
             let found = tunnel_addresses::judge_with(datastore, |address| swept.tunnel_users.get(&address));
-            found.into_iter().map(|it| (it.labels, it.subject, it.host)).collect()
+            found.into_iter().map(|it| (it.fault, it.subject, it.host)).collect()
         };
         prop_assert_eq!(names(&followed), names(&watched));
     }

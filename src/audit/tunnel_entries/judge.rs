@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::peers::{Peer, Tunnel};
+use crate::audit::fault::EntryReason;
 use crate::model::{EntryState, Mac};
 use crate::state::{Kernel, Table, Tunnels};
 
@@ -30,36 +31,6 @@ impl Entry {
             Entry::Neighbour(address) => address.to_string(),
             Entry::Fdb(mac) => mac.to_string(),
         }
-    }
-}
-
-/// Why an entry is a fault; the label `reason` of `calico_tunnel_entry_faults`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum EntryReason {
-    /// It ought to be there: nothing is, or the kernel asked and nobody answered.
-    Missing,
-    /// It leads elsewhere.
-    Wrong,
-    /// It is there for good, and no Node asks for it.
-    Stale,
-    /// It is right, and the kernel may drop it.
-    NotPermanent,
-}
-
-impl EntryReason {
-    /// The label's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            EntryReason::Missing => "missing",
-            EntryReason::Wrong => "wrong",
-            EntryReason::Stale => "stale",
-            EntryReason::NotPermanent => "not_permanent",
-        }
-    }
-
-    /// Whether nothing arrives because of it.
-    pub fn loses_traffic(self) -> bool {
-        matches!(self, EntryReason::Missing | EntryReason::Wrong)
     }
 }
 

@@ -9,17 +9,17 @@
 //! - A tunnel whose device is missing or down, or of which this host's own end is not complete, expects no entry; what is
 //!   on it is not judged, and its figures are 0.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::finding::{Finding, Metric};
+use super::finding::Finding;
 use super::grace::Standing;
 use super::now::Now;
 use super::report::{EntryCounts, Histogram, TunnelsReport};
 use super::routes::RouteOptions;
 use super::setting::Setting;
+use crate::audit::fault::{EntryReason, Fault};
 use crate::model::{Family, Mac, Name, TunnelKind};
 use crate::state::{Changes, Kind, State, Table};
 
@@ -30,7 +30,7 @@ mod rules;
 mod tests;
 mod words;
 
-pub use judge::{Entry, EntryReason};
+pub use judge::Entry;
 use judge::{Verdict, judge};
 pub use peers::{Peer, Tunnel, tunnels};
 
@@ -237,14 +237,10 @@ impl TunnelAudit {
 
     fn finding(&self, state: &State, tunnel: &Tunnel, key: Key, reason: EntryReason) -> Finding {
         let (_, entry) = key;
-        let labels = vec![
-            ("device", Cow::Owned(tunnel.device.to_string())),
-            ("table", Cow::Borrowed(entry.table().as_str())),
-            ("reason", Cow::Borrowed(reason.as_str())),
-        ];
+        let fault = Fault::Entry(tunnel.device.clone(), entry.table(), reason);
         let owner = judge::owners(tunnel, entry).first().map(|peer| peer.node.clone());
         let used = judge::is_used(tunnel, &state.kernel, entry);
-        let mut finding = Finding::new(Metric::TunnelEntryFaults, labels, entry.subject())
+        let mut finding = Finding::new(fault, entry.subject())
             .host(Some(owner.unwrap_or_else(|| self.options.node.clone())))
             .detail(words::detail(tunnel, entry, reason, used))
             .expected(words::expected(tunnel, entry), words::actual(tunnel, &state.tunnels, entry))

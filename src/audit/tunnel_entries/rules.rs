@@ -1,6 +1,7 @@
 //! The policy rule that sends what is to be encrypted to WireGuard's table (`felix/wireguard/wireguard.go`): without it
 //! the main table's routes hold, and packets leave as they are.
 
+use crate::audit::fault::TunnelReason;
 use crate::audit::finding::Finding;
 use crate::audit::setting::Setting;
 use crate::model::{Family, Name, Node, PolicyRule, RuleAction, TABLE_MAIN, TunnelKind};
@@ -87,7 +88,7 @@ fn is_for_all(rule: &PolicyRule) -> bool {
 fn missing(rules: &[PolicyRule], me: &Name, kind: TunnelKind) -> Finding {
     let device = kind.device();
     let actual: Vec<String> = rules.iter().map(ToString::to_string).collect();
-    Finding::of_tunnel(device, "rule_missing", me)
+    Finding::of_tunnel(device, TunnelReason::RuleMissing, me)
         .detail(format!(
             "no policy rule sends packets to the table of {device} before the main table is asked: they leave unencrypted"
         ))

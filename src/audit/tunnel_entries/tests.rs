@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::super::testing::{Cluster, address, at, node, pool};
 use super::super::{AuditOptions, Auditor, Backend, Report, RouteOptions, TunnelOptions};
 use super::*;
+use crate::audit::fault::Metric;
 use crate::model::{EntryState, FdbEntry, Link, Mac, Neighbour, TunnelKind};
 use crate::state::{Event, Object, ObjectId, Side};
 
@@ -100,8 +101,8 @@ fn counts(report: &Report, table: Table) -> EntryCounts {
 }
 
 fn entry_faults(report: &Report) -> Vec<String> {
-    let of = report.findings.iter().filter(|it| it.metric == Metric::TunnelEntryFaults);
-    of.map(|it| format!("{} {}", it.label("reason").unwrap_or_default(), it.subject)).collect()
+    let of = report.findings.iter().filter(|it| it.metric() == Metric::TunnelEntryFaults);
+    of.map(|it| format!("{} {}", it.fault.reason().unwrap_or_default(), it.subject)).collect()
 }
 
 #[test]
@@ -121,7 +122,7 @@ fn a_difference_is_pending_until_its_grace_is_over_and_its_end_is_observed() {
     let report = look(&mut auditor, &mut cluster);
     assert_eq!(auditor.judged().tunnels, 0);
     assert_eq!(counts(&report, Table::Fdb), EntryCounts { actual: 2, pending: 0, ..full });
-    let finding = report.findings.iter().find(|it| it.metric == Metric::TunnelEntryFaults).unwrap();
+    let finding = report.findings.iter().find(|it| it.metric() == Metric::TunnelEntryFaults).unwrap();
     assert_eq!((&*finding.subject, finding.since), (&*entry(2).mac.to_string(), Some(at(10).wall)));
     cluster.seconds = 140;
     cluster.event(Event::Fdb(entry(2)));
@@ -165,7 +166,7 @@ fn while_the_picture_is_lost_the_last_report_stands_and_the_routes_go_on() {
         (entry_faults(&before), counts(&before, Table::Neighbours))
     );
     cluster.event(device(false));
-    assert!(look(&mut auditor, &mut cluster).findings.iter().any(|it| it.label("reason") == Some("down")));
+    assert!(look(&mut auditor, &mut cluster).findings.iter().any(|it| it.fault.reason() == Some("down")));
     cluster.event(device(true)).event(Event::Synced(Side::Tunnels));
     assert_eq!(look(&mut auditor, &mut cluster).findings, []);
 }

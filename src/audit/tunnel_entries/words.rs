@@ -1,7 +1,8 @@
 //! Words for entries: written as `ip neigh` and `bridge fdb` print them.
 
-use super::judge::{Entry, EntryReason, owners};
+use super::judge::{Entry, owners};
 use super::peers::{Peer, Tunnel};
+use crate::audit::fault::EntryReason;
 use crate::model::EntryState;
 use crate::state::Tunnels;
 

@@ -8,7 +8,7 @@ use super::terminal::Terminal;
 use crate::audit::{Cause, Counts, Finding, Limit, Report, Severity, limits, natural};
 use crate::config::Sources;
 use crate::model::rfc3339;
-use crate::web::runbook_of;
+use crate::web::{runbook_of, runbook_url};
 
 /// Rows of a list, where all of them are not asked for.
 const ROWS: usize = 5;
@@ -139,10 +139,10 @@ impl Text<'_> {
         let mut findings: Vec<&Finding> = self.report.unexplained().collect();
         // The order of series stays; the rows of one are in the order in which people count.
         findings.sort_by(|a, b| {
-            let by_series = (a.severity(), a.metric, &a.labels).cmp(&(b.severity(), b.metric, &b.labels));
+            let by_series = (a.severity(), &a.fault).cmp(&(b.severity(), &b.fault));
             by_series.then_with(|| natural(&a.subject, &b.subject))
         });
-        for group in findings.chunk_by(|a, b| a.metric == b.metric && a.labels == b.labels) {
+        for group in findings.chunk_by(|a, b| a.fault == b.fault) {
             let first = group[0];
             let pad = INDENT - first.severity().as_str().len();
             let (severity, series) = (self.terminal.severity(first.severity()), printable(&first.series()));
@@ -155,7 +155,7 @@ impl Text<'_> {
             if !first.action.is_empty() {
                 self.line(text, "do", &first.action);
             }
-            self.line(text, "runbook", &runbook_of(first.alert()));
+            self.line(text, "runbook", &runbook_url(first));
         }
     }
 

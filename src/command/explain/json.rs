@@ -44,6 +44,6 @@ fn link(link: &Link) -> Value {
 /// What identifies a finding (`docs/findings.md`).
 fn finding(finding: &Finding) -> Value {
     let labels: Map<String, Value> =
-        finding.labels.iter().map(|(name, value)| ((*name).to_owned(), json!(value.as_ref()))).collect();
-    json!({"metric": finding.metric.name(), "labels": labels, "subject": finding.subject, "host": finding.host.as_deref()})
+        finding.fault.labels().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+    json!({"metric": finding.metric().as_str(), "labels": labels, "subject": finding.subject, "host": finding.host.as_deref()})
 }

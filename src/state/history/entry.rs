@@ -6,70 +6,42 @@ use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 
+use crate::model::label_values;
 use crate::model::{Name, Protocol};
 
-/// Where a change happened. The filter `kind` of the history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Area {
-    /// A finding became a fault or ended.
-    Fault,
-    /// An object of Calico's was written or deleted.
-    Datastore,
-    /// A route, device, neighbour, forwarding entry or policy rule changed.
-    Kernel,
-    /// A source was lost, came back or was listed again.
-    Source,
-}
-
-impl Area {
-    /// All of them.
-    pub const ALL: [Area; 4] = [Area::Fault, Area::Datastore, Area::Kernel, Area::Source];
-
-    /// The filter's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Area::Fault => "fault",
-            Area::Datastore => "datastore",
-            Area::Kernel => "kernel",
-            Area::Source => "source",
-        }
+label_values! {
+    /// Where a change happened. The filter `kind` of the history.
+    pub enum Area {
+        /// A finding became a fault or ended.
+        Fault = "fault",
+        /// An object of Calico's was written or deleted.
+        Datastore = "datastore",
+        /// A route, device, neighbour, forwarding entry or policy rule changed.
+        Kernel = "kernel",
+        /// A source was lost, came back or was listed again.
+        Source = "source",
     }
 }
 
-/// What happened to the subject.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Operation {
-    /// It was not there before.
-    Added,
-    /// It was there and is different now.
-    Changed,
-    /// It is not there any more.
-    Deleted,
-    /// A finding outlived its grace period.
-    Began,
-    /// A fault ended.
-    Ended,
-    /// A source stopped being current.
-    Lost,
-    /// A source is current again.
-    Recovered,
-    /// A source was listed in full.
-    Listed,
-}
-
-impl Operation {
-    /// The JSON's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Operation::Added => "added",
-            Operation::Changed => "changed",
-            Operation::Deleted => "deleted",
-            Operation::Began => "began",
-            Operation::Ended => "ended",
-            Operation::Lost => "lost",
-            Operation::Recovered => "recovered",
-            Operation::Listed => "listed",
-        }
+label_values! {
+    /// What happened to the subject.
+    pub enum Operation {
+        /// It was not there before.
+        Added = "added",
+        /// It was there and is different now.
+        Changed = "changed",
+        /// It is not there any more.
+        Deleted = "deleted",
+        /// A finding outlived its grace period.
+        Began = "began",
+        /// A fault ended.
+        Ended = "ended",
+        /// A source stopped being current.
+        Lost = "lost",
+        /// A source is current again.
+        Recovered = "recovered",
+        /// A source was listed in full.
+        Listed = "listed",
     }
 }
 

@@ -4,34 +4,23 @@ use std::collections::HashMap;
 
 use super::entry::Author;
 use crate::model::Protocol;
+use crate::model::label_values;
 
-/// A program that changes routes, as far as it matters here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Program {
-    /// BIRD.
-    Bird,
-    /// Felix, and the CNI plugin, which writes a pod's route first.
-    Felix,
-    /// The kernel, where a device or an address comes or goes.
-    Kernel,
-    /// Anybody else.
-    Other,
+label_values! {
+    /// A program that changes routes, as far as it matters here.
+    pub enum Program {
+        /// BIRD.
+        Bird = "bird",
+        /// Felix, and the CNI plugin, which writes a pod's route first.
+        Felix = "felix",
+        /// The kernel, where a device or an address comes or goes.
+        Kernel = "kernel",
+        /// Anybody else.
+        Other = "other",
+    }
 }
 
 impl Program {
-    /// All of them.
-    pub const ALL: [Program; 4] = [Program::Bird, Program::Felix, Program::Kernel, Program::Other];
-
-    /// The label's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Program::Bird => "bird",
-            Program::Felix => "felix",
-            Program::Kernel => "kernel",
-            Program::Other => "other",
-        }
-    }
-
     /// The program of a process' name (`/proc/PID/comm`, 15 bytes at most).
     fn of_process(name: &str) -> Program {
         match name {

@@ -32,7 +32,7 @@ pub(super) fn link(out: &mut Markup, subject: &str) {
 pub(super) fn target(finding: &Finding, node: &Name) -> String {
     let subject = &finding.subject;
     let host = || finding.host.as_ref().unwrap_or(node).to_string();
-    match finding.metric {
+    match finding.metric() {
         Metric::HandleFaults | Metric::OwnerFaults => host(),
         Metric::TunnelFaults if subject.parse::<IpAddr>().is_err() => host(),
         // A block's or a claim's key ends in its CIDR.
@@ -93,7 +93,7 @@ fn write(out: &mut Markup, explained: &Explanation) {
         html!(out, "<p><b>Do:</b> ", verdict.cause, "</p>\n");
     }
     if let Some(finding) = &verdict.finding {
-        html!(out, "<p><a href=\"", runbook_url(finding), "\">runbook: ", finding.alert(), "</a></p>\n");
+        html!(out, "<p><a href=\"", runbook_url(finding), "\">runbook: ", finding.alert().as_str(), "</a></p>\n");
     }
     out.raw("</section>\n");
     let stale =

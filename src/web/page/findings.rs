@@ -1,7 +1,7 @@
 //! What is wrong, in groups: one for each series that counts it.
 
 use super::html::{Markup, html};
-use super::runbook::{RUNBOOK, kind};
+use super::runbook::RUNBOOK;
 use super::words::{moment, plain};
 use super::{FEW_ROWS, Found, ROWS, View, causes, explain, history, host_link, part, status, turn};
 use crate::audit::Finding;
@@ -18,13 +18,9 @@ struct Group<'a> {
     shown: Vec<&'a Finding>,
 }
 
-fn same_series(a: &Finding, b: &Finding) -> bool {
-    a.metric == b.metric && a.labels == b.labels
-}
-
 /// A few of every series, so that one that has many hides no other.
 fn few<'a>(findings: &[&'a Finding]) -> Vec<Group<'a>> {
-    let chunks: Vec<&[&Finding]> = findings.chunk_by(|a, b| same_series(a, b)).collect();
+    let chunks: Vec<&[&Finding]> = findings.chunk_by(|a, b| a.fault == b.fault).collect();
     let each = match chunks.len() {
         1 => FEW_ROWS,
         2..=4 => FEW_ROWS / 2,
@@ -77,8 +73,8 @@ pub(super) fn page(out: &mut Markup, view: &View, page: usize) -> Found {
     status::headline(out, view);
     let (page, shown) = part(findings, page);
     turn(out, "/findings", page, findings.len());
-    for chunk in shown.chunk_by(same_series) {
-        let total = findings.iter().filter(|it| same_series(it, &chunk[0])).count();
+    for chunk in shown.chunk_by(|a, b| a.fault == b.fault) {
+        let total = findings.iter().filter(|it| it.fault == chunk[0].fault).count();
         let group = Group { index: 0, total, shown: chunk.iter().collect() };
         write_group(out, view, &chunk[0], &group, false);
     }
@@ -111,8 +107,8 @@ pub(super) fn count(number: usize) -> String {
 
 /// What a series' findings are, for people.
 fn name(finding: &Finding) -> String {
-    let labels: Vec<String> = finding.labels.iter().map(|(_, value)| plain(value)).collect();
-    format!("{}: {}", kind(finding.metric), labels.join(", "))
+    let labels: Vec<String> = finding.fault.labels().map(|(_, value)| plain(value)).collect();
+    format!("{}: {}", finding.metric().title(), labels.join(", "))
 }
 
 fn more(out: &mut Markup, group: &Group<'_>, path: &str) {
@@ -130,11 +126,11 @@ fn write_group(out: &mut Markup, view: &View, first: &Finding, group: &Group<'_>
     out.raw(">");
     causes::badge(out, first.severity());
     html!(out, " ", name(first), " <span class=\"count\">", count(group.total), "</span></h3>\n");
-    html!(out, "<p class=\"series\"><code>", first.metric.name(), "{");
-    for (index, (name, value)) in first.labels.iter().enumerate() {
+    html!(out, "<p class=\"series\"><code>", first.metric().as_str(), "{");
+    for (index, (name, value)) in first.fault.labels().enumerate() {
         html!(out, if index > 0 { "," } else { "" }, name, "=\"", value, "\"");
     }
-    let alert = first.alert();
+    let alert = first.alert().as_str();
     html!(out, "}</code> · <a href=\"", RUNBOOK, "#", alert.to_ascii_lowercase(), "\">runbook: ", alert, "</a></p>\n");
     // What a cause explains stands above already.
     let explained = whole && view.published.report.causes.iter().any(|it| it.findings.contains(&group.index));

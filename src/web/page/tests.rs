@@ -1,4 +1,3 @@
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -6,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::audit::explain::{Link, LinkKind, LinkState, Verdict};
 use crate::audit::{
-    AddressState, AddressView, BlockContent, BlockView, CannotTell, Finding, HostFigures, IpamReport, Metric, Report,
-    RouteClass, RouteReason, RouteRow, RouteState, RoutesReport,
+    AddressState, AddressView, BlockContent, BlockView, CannotTell, Fault, Finding, HostFigures, IpamReport,
+    LeakReason, Report, RouteClass, RouteReason, RouteRow, RouteState, RoutesReport,
 };
 use crate::metrics::SourceStatus;
 use crate::model::{AffinityState, BlockOwner};
@@ -16,8 +15,8 @@ use crate::state::{Entry, Filter, History, Side};
 const EVIL: &str = "<script>alert(\"1\")</script>'&";
 
 fn finding(_: usize) -> Finding {
-    let labels = vec![("ippool", Cow::Borrowed(EVIL)), ("reason", Cow::Borrowed("two_endpoints"))];
-    let finding = Finding::new(Metric::LeakedAddresses, labels, EVIL).host(Some(EVIL.into())).detail(EVIL);
+    let fault = Fault::Leak(EVIL.into(), LeakReason::TwoEndpoints);
+    let finding = Finding::new(fault, EVIL).host(Some(EVIL.into())).detail(EVIL);
     Finding { since: Some(SystemTime::UNIX_EPOCH), ..finding.expected(EVIL, EVIL).action(EVIL) }
 }
 

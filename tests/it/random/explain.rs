@@ -90,7 +90,7 @@ fn what_is_found_is_explained_as_a_fault_by_the_same_words() {
             let looked = look(&world);
             for finding in &looked.findings {
                 let of_addresses = matches!(
-                    finding.metric,
+                    finding.metric(),
                     Metric::RouteFaults
                         | Metric::MismatchedAddresses
                         | Metric::InvalidBlocks
@@ -99,7 +99,7 @@ fn what_is_found_is_explained_as_a_fault_by_the_same_words() {
                         | Metric::NodeFaults
                 );
                 // A tunnel's address, not its device.
-                let of_tunnel = finding.metric == Metric::TunnelFaults && finding.subject.parse::<IpAddr>().is_ok();
+                let of_tunnel = finding.metric() == Metric::TunnelFaults && finding.subject.parse::<IpAddr>().is_ok();
                 if !of_addresses && !of_tunnel {
                     continue;
                 }
@@ -112,7 +112,7 @@ fn what_is_found_is_explained_as_a_fault_by_the_same_words() {
                 // A chain that is cut (an unreadable block) has a fault all the same; a whole one names this.
                 let named = explained.links.iter().any(|link| link.findings.contains(finding));
                 assert!(named, "seed {seed}, {told:#?}: {finding:#?} is not in {explained:#?}");
-                seen.insert((finding.metric, finding.label("reason").unwrap_or_default().to_owned()));
+                seen.insert((finding.metric(), finding.fault.reason().unwrap_or_default().to_owned()));
             }
             // And the other way: a path is at fault only by a finding that the audit has.
             for subject in subjects(&world) {

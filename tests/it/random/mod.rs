@@ -24,8 +24,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use calico_exporter::audit::{
-    AuditOptions, Auditor, ClassCounts, Encapsulation, Finding, IpamOptions, Metric, Now, Report, RouteClass,
-    RouteOptions, TunnelModes, TunnelOptions, node_addresses,
+    self, AuditOptions, Auditor, ClassCounts, Encapsulation, Finding, IpamOptions, Metric, Now, Report, RouteClass,
+    RouteOptions, TunnelModes, TunnelOptions,
 };
 use calico_exporter::model::{Name, PoolClass};
 use calico_exporter::source::file;
@@ -76,9 +76,9 @@ fn look(world: &World, events: Vec<Event>, lists_endpoints: bool) -> Report {
 }
 
 fn fault(finding: &Finding) -> Fault {
-    let labels: Vec<&str> = finding.labels.iter().map(|(_, value)| value.as_ref()).collect();
+    let labels: Vec<&str> = finding.fault.labels().map(|(_, value)| value).collect();
     let host = finding.host.as_deref().unwrap_or("-").to_owned();
-    (finding.metric.name(), labels.join("/"), finding.subject.clone(), host)
+    (finding.metric().as_str(), labels.join("/"), finding.subject.clone(), host)
 }
 
 fn all(report: &Report) -> BTreeSet<Fault> {
@@ -87,10 +87,10 @@ fn all(report: &Report) -> BTreeSet<Fault> {
 
 /// What the second reading judges.
 fn of_routes(report: &Report) -> BTreeSet<Fault> {
-    let address = |it: &Finding| matches!(it.label("reason"), Some("not_allocated" | "owned_by_pod" | "duplicate"));
+    let address = |it: &Finding| matches!(it.fault.reason(), Some("not_allocated" | "owned_by_pod" | "duplicate"));
     // The cluster's, and read a second time by `Oracle::duplicates`.
-    let of_nodes = |it: &Finding| it.label("reason").is_some_and(|it| node_addresses::REASONS.contains(&it));
-    let judged = report.findings.iter().filter(|it| match it.metric {
+    let of_nodes = |it: &Finding| matches!(it.fault, audit::Fault::Node(reason) if reason.is_of_cluster());
+    let judged = report.findings.iter().filter(|it| match it.metric() {
         Metric::TunnelFaults => !address(it),
         Metric::NodeFaults => !of_nodes(it),
         metric => matches!(metric, Metric::RouteFaults | Metric::OwnerFaults),
@@ -143,7 +143,7 @@ fn whatever_happens_to_a_host_is_judged_as_the_second_reading_judges_it() {
             told.push(mutate::mutate(&mut world, &mut rng));
             let report = fresh(&world, world.events());
             let (audit, second) = (of_routes(&report), expected(&world));
-            let twice = report.findings.iter().filter(|it| it.label("reason") == Some("address_duplicate"));
+            let twice = report.findings.iter().filter(|it| it.fault.reason() == Some("address_duplicate"));
             let twice: BTreeSet<String> = twice.map(|it| it.subject.clone()).collect();
             let duplicates: BTreeSet<String> =
                 Oracle::new(&world).duplicates().into_iter().map(|(name, _)| name).collect();

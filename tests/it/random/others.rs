@@ -112,7 +112,7 @@ fn beside_flannel_the_routes_between_hosts_are_not_judged() {
         for lists_endpoints in [true, false] {
             let report = look(&world, false, lists_endpoints);
             let of_blocks = report.findings.iter().filter(|it| {
-                it.metric == Metric::RouteFaults
+                it.metric() == Metric::RouteFaults
                     && it.subject.parse().is_ok_and(|cidr: IpNet| blocks.contains(&cidr) && !is_pods(&cidr))
             });
             assert_eq!(of_blocks.collect::<Vec<_>>(), [] as [&_; 0], "seed {seed}: {:#?}", all(&report));
@@ -134,10 +134,10 @@ fn where_ipam_left_nothing_to_read_nobodys_address_is_a_leak_and_no_route_in_a_p
             let (leaks, routes): (Vec<_>, Vec<_>) = report
                 .findings
                 .iter()
-                .filter(|it| it.metric != Metric::OwnerFaults && !owners.contains(&super::fault(it)))
-                .partition(|it| it.metric != Metric::RouteFaults);
+                .filter(|it| it.metric() != Metric::OwnerFaults && !owners.contains(&super::fault(it)))
+                .partition(|it| it.metric() != Metric::RouteFaults);
             assert!(leaks.is_empty(), "seed {seed}: {leaks:#?}");
-            let stale = |it: &&&calico_exporter::audit::Finding| it.label("reason") == Some("stale");
+            let stale = |it: &&&calico_exporter::audit::Finding| it.fault.reason() == Some("stale");
             // A pod that listed endpoints do not have has no route to keep.
             let stale: Vec<_> = routes.iter().filter(stale).filter(|_| !lists_endpoints).collect();
             assert!(stale.is_empty(), "seed {seed}: {stale:#?}");

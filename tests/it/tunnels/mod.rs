@@ -136,7 +136,7 @@ impl Host {
 /// Labels, subject and host, to compare and to read.
 fn line(finding: &Finding) -> String {
     assert!([&finding.detail, &finding.expected, &finding.actual, &finding.action].iter().all(|it| !it.is_empty()));
-    let labels: Vec<&str> = finding.labels.iter().map(|(_, value)| value.as_ref()).collect();
+    let labels: Vec<&str> = finding.fault.labels().map(|(_, value)| value).collect();
     format!("{} {} → {}", labels.join("/"), finding.subject, finding.host.as_deref().unwrap_or("-"))
 }
 
