@@ -47,14 +47,17 @@ fn run(cli: &Cli) -> Result<ExitCode, ConfigError> {
         log(args);
         Sources::new(args, &|name| std::env::var(name).ok())
     };
-    match &cli.command {
+    let code = match &cli.command {
         Some(Command::Bundle(args)) => runtime.block_on(command::bundle(args, sources(&args.source)?)),
         Some(Command::Check(args)) => runtime.block_on(command::check(args, sources(&args.source)?)),
         Some(Command::Explain(args)) => runtime.block_on(command::explain(args, sources(&args.source)?)),
         Some(Command::Plan(args)) => runtime.block_on(command::plan(args, sources(&args.source)?)),
         Some(Command::Serve(args)) => runtime.block_on(command::serve(args, sources(&args.source)?)),
         None => runtime.block_on(command::serve(&cli.serve, sources(&cli.serve.source)?)),
-    }
+    };
+    // Nobody waits for work that nobody waits for any more: a password that is being worked out.
+    runtime.shutdown_background();
+    code
 }
 
 /// Messages go to stderr: stdout belongs to what was asked for.

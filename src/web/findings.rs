@@ -1,9 +1,12 @@
 //! The findings as JSON: one form for `/api/v1/findings` and `check --output json`.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::Bytes;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use crate::audit::{Cause, Fault, Finding};
-use crate::metrics::InSync;
+use crate::audit::{Cause, Fault, Finding, Report};
+use crate::metrics::{InSync, Published};
 use crate::model::rfc3339;
 
 /// The version of the form: it changes when a reader of the old one would be wrong.
@@ -23,6 +26,49 @@ pub fn findings_json(node: &str, in_sync: InSync, findings: &[Finding], causes: 
     named.sort_by_key(|it| it.finding);
     // Only a map with keys that are no strings fails, and there is none.
     serde_json::to_string(&Document { node, in_sync, causes, findings: named }).unwrap_or_default()
+}
+
+/// The JSON of the last report, written once and shared by all who ask.
+#[derive(Debug, Default)]
+pub(super) struct FindingsJson(Mutex<Made>);
+
+#[derive(Debug, Default)]
+struct Made {
+    /// It is not kept alive.
+    report: Weak<Report>,
+    in_sync: Option<InSync>,
+    json: Bytes,
+}
+
+impl FindingsJson {
+    fn lock(&self) -> MutexGuard<'_, Made> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was written already. What was written of another report is forgotten, which takes memory for nothing.
+    pub(super) fn made(&self, published: &Published) -> Option<Bytes> {
+        let mut made = self.lock();
+        let same = std::ptr::eq(made.report.as_ptr(), Arc::as_ptr(&published.report))
+            && made.in_sync == Some(published.in_sync());
+        if !same {
+            *made = Made::default();
+        }
+        same.then(|| made.json.clone())
+    }
+
+    /// Writes it where nobody else has.
+    pub(super) fn json(&self, published: &Published) -> Bytes {
+        if let Some(made) = self.made(published) {
+            return made;
+        }
+        let (report, in_sync) = (&published.report, published.in_sync());
+        let mut json = findings_json(&published.node, in_sync, &report.findings, &report.causes);
+        // It stays for as long as the report does.
+        json.shrink_to_fit();
+        let json = Bytes::from(json);
+        *self.lock() = Made { report: Arc::downgrade(report), in_sync: Some(in_sync), json: json.clone() };
+        json
+    }
 }
 
 struct Document<'a> {

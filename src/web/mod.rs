@@ -4,8 +4,8 @@
 //! between it and the engine.
 
 mod access;
-mod activity;
 mod body;
+mod clients;
 mod findings;
 mod history;
 mod listen;
@@ -14,6 +14,7 @@ mod page;
 mod server;
 mod service;
 mod stall;
+mod streams;
 
 pub use access::{Access, AccessError};
 pub use findings::findings_json;

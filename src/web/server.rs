@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, Version};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -21,11 +21,12 @@ use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 use super::access::Access;
-use super::activity::{Activity, Patience, Place, Places};
 use super::body::Pieces;
+use super::clients::{self, Clients, Patience, Peer};
 use super::listen::{BindError, ListenAddress};
 use super::service::WebState;
 use super::stall::Stall;
+use super::streams::Streams;
 
 /// How patient the server is. Nobody sets this but tests.
 #[derive(Debug, Clone)]
@@ -39,11 +40,25 @@ pub struct ServerConfig {
     pub write_timeout: Duration,
     /// For a client to take a whole answer. Nobody scrapes as slowly as that.
     pub answer_timeout: Duration,
+    /// An answer that a client took nothing of for so long gives way to others who wait.
+    pub stalled: Duration,
     /// For answers to be finished once the server is to stop.
     pub drain_timeout: Duration,
-    /// Connections at once: they must not use up the file descriptors that following the sources needs. The one that
-    /// has been idle longest gives way to a new one; where none is idle, the new one waits.
+    /// Connections at once: they must not use up the file descriptors that following the sources needs. One that
+    /// stalls or is idle gives way to a new one; where none is, the new one waits.
     pub max_connections: usize,
+}
+
+impl ServerConfig {
+    fn patience(&self) -> Patience {
+        Patience {
+            first: self.first_timeout.min(self.header_timeout),
+            idle: self.header_timeout,
+            progress: self.write_timeout,
+            answer: self.answer_timeout,
+            stalled: self.stalled,
+        }
+    }
 }
 
 impl Default for ServerConfig {
@@ -53,6 +68,7 @@ impl Default for ServerConfig {
             header_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(120),
+            stalled: Duration::from_millis(500),
             // Less than the five seconds in which the program ends.
             drain_timeout: Duration::from_secs(4),
             max_connections: 256,
@@ -88,11 +104,11 @@ impl Bound {
     /// Serves until `shutdown`, then finishes what is being served. An error means that serving could not begin.
     pub async fn serve(self, state: Arc<WebState>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let (stop, stopped) = watch::channel(false);
-        let places = Arc::new(Places::new(self.config.max_connections));
+        let clients = Clients::new(self.config.max_connections, self.config.patience());
         let mut loops = JoinSet::new();
         for listener in self.listeners {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            loops.spawn(accept(listener, state.clone(), self.config.clone(), places.clone(), stopped.clone()));
+            loops.spawn(accept(listener, state.clone(), self.config.clone(), clients.clone(), stopped.clone()));
         }
         shutdown.await;
         // They listen for it, or are gone already.
@@ -107,7 +123,7 @@ async fn accept(
     listener: tokio::net::TcpListener,
     state: Arc<WebState>,
     config: ServerConfig,
-    places: Arc<Places>,
+    clients: Arc<Clients>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
@@ -124,14 +140,14 @@ async fn accept(
                         warn!(%error, "cannot accept connections; it is tried again");
                         complained = Some(Instant::now());
                     }
-                    places.make_room();
+                    clients.make_room(origin(&None));
                     sleep(Duration::from_millis(100)).await;
                 }
             },
-            place = places.take(), if arrived.is_some() => {
+            place = clients.place(origin(&arrived)), if arrived.is_some() => {
                 if let Some((stream, peer)) = arrived.take() {
                     let (state, config, stopped) = (state.clone(), config.clone(), stopped.clone());
-                    connections.spawn(Connection { peer, state, config, stopped }.serve(stream, place));
+                    connections.spawn(Connection { peer, state, config, stopped }.serve(stream, Arc::new(place)));
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -144,6 +160,11 @@ async fn accept(
     if timeout(config.drain_timeout, all).await.is_err() {
         warn!(connections = connections.len(), "giving up connections that did not finish in time");
     }
+}
+
+/// Where somebody who waits comes from.
+fn origin(arrived: &Option<(TcpStream, SocketAddr)>) -> Peer {
+    arrived.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |(_, address)| address.ip()).into()
 }
 
 /// How often it is said that connections cannot be accepted.
@@ -171,47 +192,45 @@ struct Connection {
 
 impl Connection {
     /// Serves it until it ends, takes too long, or has to make room.
-    async fn serve(mut self, stream: TcpStream, place: Place) {
+    async fn serve(mut self, stream: TcpStream, client: Arc<clients::Connection>) {
         // An answer's last piece must not wait for an acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
             debug!(peer = %self.peer, %error, "cannot set TCP_NODELAY");
         }
-        let ServerConfig { first_timeout, header_timeout, answer_timeout, .. } = self.config;
-        let patience =
-            Patience { first: first_timeout.min(header_timeout), idle: header_timeout, answer: answer_timeout };
-        let (peer, activity) = (self.peer, place.activity.clone());
+        let peer = self.peer;
         let ended = tokio::select! {
-            ended = self.speak(stream, &activity) => ended,
-            () = activity.over(patience) => Err("took too long, or had to make room".to_owned()),
+            ended = self.speak(stream, &client) => ended,
+            () = client.over() => Err("took too long, or had to make room".to_owned()),
         };
         if let Err(error) = ended {
             debug!(%peer, %error, "connection ended");
         }
     }
 
-    async fn speak(&mut self, stream: TcpStream, activity: &Arc<Activity>) -> Result<(), String> {
+    async fn speak(&mut self, stream: TcpStream, client: &Arc<clients::Connection>) -> Result<(), String> {
         let access = self.state.access().filter(|access| access.is_tls()).cloned();
         let Some(access) = access else {
-            return self.http1(Stall::new(stream, self.config.write_timeout), activity).await;
+            return self.http1(Stall::new(stream, self.config.write_timeout).of(client.clone()), client).await;
         };
         let mut stopped = self.stopped.clone();
         let shaken = tokio::select! {
-            shaken = shake_hands(stream, &access, self.config.write_timeout) => shaken?,
+            shaken = shake_hands(stream, &access, self.config.write_timeout, client) => shaken?,
             () = told(&mut stopped) => return Ok(()),
         };
         if shaken.get_ref().1.alpn_protocol() == Some(b"h2") {
-            return self.http2(shaken, activity).await;
+            return self.http2(shaken, client).await;
         }
-        self.http1(shaken, activity).await
+        self.http1(shaken, client).await
     }
 
-    async fn http1(&mut self, stream: impl Stream, activity: &Arc<Activity>) -> Result<(), String> {
-        let service = service_fn(|request| answer(self.state.clone(), activity.clone(), request));
+    async fn http1(&mut self, stream: impl Stream, client: &Arc<clients::Connection>) -> Result<(), String> {
+        let service = service_fn(|request| answer(self.state.clone(), client.clone(), request));
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.config.header_timeout)
-            // Whoever has asked and says so (`nc` at the end of its input) is answered all the same.
-            .half_close(true)
+            // Whoever has asked and says so (`nc` at the end of its input) is answered all the same, but for a guess at a
+            // password: it leaves the queue with its client.
+            .half_close(self.state.access().is_none_or(|access| !access.has_users()))
             .max_buf_size(BUFFER)
             .serve_connection(TokioIo::new(stream), service);
         tokio::pin!(serving);
@@ -225,10 +244,10 @@ impl Connection {
         ended.map_err(|error| error.to_string())
     }
 
-    async fn http2(&mut self, stream: impl Stream, activity: &Arc<Activity>) -> Result<(), String> {
-        let (state, activity) = (self.state.clone(), activity.clone());
-        let service = service_fn(move |request| answer(state.clone(), activity.clone(), request));
-        let serving = http2::Builder::new(TokioExecutor::new())
+    async fn http2(&mut self, stream: impl Stream, client: &Arc<clients::Connection>) -> Result<(), String> {
+        let (state, client) = (self.state.clone(), client.clone());
+        let service = service_fn(move |request| answer(state.clone(), client.clone(), request));
+        let serving = http2::Builder::new(Streams)
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING)
@@ -254,13 +273,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
 async fn answer(
     state: Arc<WebState>,
-    activity: Arc<Activity>,
+    client: Arc<clients::Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<Pieces>, Infallible> {
-    let ongoing = activity.begin();
+    let ongoing = client.begin(Streams::stop());
     // Over HTTP/1 hyper leaves the body out by itself.
     let without_body = request.method() == Method::HEAD && request.version() == Version::HTTP_2;
-    let answer = state.answer(request).await;
+    let answer = state.answer(request, &ongoing).await;
     Ok(answer.map(|body| if without_body { Pieces::default() } else { body.during(ongoing) }))
 }
 
@@ -271,6 +290,7 @@ async fn shake_hands(
     mut stream: TcpStream,
     access: &Arc<Access>,
     patience: Duration,
+    client: &Arc<clients::Connection>,
 ) -> Result<TlsStream<Stall<TcpStream>>, String> {
     let mut first = [0];
     let read = stream.peek(&mut first).await.map_err(|error| error.to_string())?;
@@ -285,5 +305,8 @@ async fn shake_hands(
         return Err("spoke without TLS".to_owned());
     }
     let config = access.handshake().await.ok_or("--web.config.file cannot be used")?;
-    TlsAcceptor::from(config).accept(Stall::new(stream, patience)).await.map_err(|error| error.to_string())
+    TlsAcceptor::from(config)
+        .accept(Stall::new(stream, patience).of(client.clone()))
+        .await
+        .map_err(|error| error.to_string())
 }

@@ -11,11 +11,12 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::access::{Access, Refused};
 use super::body::Pieces;
-use super::findings::findings_json;
+use super::clients::{Leave, Ongoing};
+use super::findings::FindingsJson;
 use super::history::{HistoryQuery, history_json};
 use super::negotiate;
 use super::page::{self, Answered, Found, Page, View};
@@ -76,7 +77,10 @@ pub struct WebState {
     config: WebConfig,
     published: watch::Receiver<Arc<Published>>,
     scraper: Scraper,
-    leave: Arc<Semaphore>,
+    /// `--web.max-requests`.
+    limit: usize,
+    lanes: Lanes,
+    findings: FindingsJson,
     inquiry: Option<Inquiry>,
     access: Option<Arc<Access>>,
 }
@@ -96,9 +100,17 @@ impl WebState {
     /// Answers from what `published` last said, and counts requests into `vitals`.
     pub fn new(config: WebConfig, published: watch::Receiver<Arc<Published>>, vitals: Arc<Vitals>) -> WebState {
         let limit = if config.max_requests == 0 { usize::MAX } else { config.max_requests };
-        // A semaphore takes no more, and nobody serves as many.
-        let leave = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
-        WebState { config, published, scraper: Scraper::new(vitals), leave, inquiry: None, access: None }
+        let scraper = Scraper::new(vitals);
+        WebState {
+            config,
+            published,
+            scraper,
+            limit,
+            lanes: Lanes::default(),
+            findings: FindingsJson::default(),
+            inquiry: None,
+            access: None,
+        }
     }
 
     /// Has pages ask the engine for what a report does not say.
@@ -121,12 +133,18 @@ impl WebState {
     }
 
     /// Answers a request. Of a body, if it has any, a little is taken in and thrown away.
-    pub(super) async fn answer<B: Body>(self: Arc<Self>, request: Request<B>) -> Answer {
+    pub(super) async fn answer<B: Body>(self: Arc<Self>, request: Request<B>, client: &Ongoing) -> Answer {
         let response = match &self.access {
-            None => self.clone().route(&request).await,
+            None => {
+                client.admitted();
+                self.clone().route(&request, client).await
+            }
             Some(access) => {
-                let (mut response, headers) = match access.admit(request.headers()).await {
-                    Ok(headers) => (self.clone().route(&request).await, headers),
+                let (mut response, headers) = match access.admit(request.headers(), client.peer()).await {
+                    Ok(headers) => {
+                        client.admitted();
+                        (self.clone().route(&request, client).await, headers)
+                    }
                     Err((why, headers)) => (refused(why), headers),
                 };
                 // What an operator sets is stronger than what the page sets.
@@ -141,7 +159,7 @@ impl WebState {
         response
     }
 
-    async fn route<B: Body>(self: Arc<Self>, request: &Request<B>) -> Answer {
+    async fn route<B: Body>(self: Arc<Self>, request: &Request<B>, client: &Ongoing) -> Answer {
         let path = request.uri().path();
         let published = self.published.borrow().clone();
         let is_health = matches!(path, "/healthz" | "/readyz") && path != self.config.telemetry_path;
@@ -170,7 +188,7 @@ impl WebState {
             STYLE if !is_telemetry => return style(),
             _ => {}
         }
-        let Ok(permit) = self.leave.clone().try_acquire_owned() else {
+        let Ok(leave) = client.leave(self.limit).await else {
             let limit = self.config.max_requests;
             return plain(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -178,21 +196,21 @@ impl WebState {
             );
         };
         let (format, mut response) = match page {
-            _ if is_telemetry => self.metrics(request.headers(), published).await,
-            Some(page) => (HTML, self.page(page, published).await),
-            None if path == HISTORY => (JSON, self.history(request.uri().query(), published).await),
-            None => (JSON, findings(published).await),
+            _ if is_telemetry => self.metrics(request.headers(), published, &leave).await,
+            Some(page) => (HTML, self.page(page, published, &leave).await),
+            None if path == HISTORY => (JSON, self.history(request.uri().query(), published, &leave).await),
+            None => (JSON, self.findings(published, &leave).await),
         };
         let headers = response.headers_mut();
         // An answer that is no success has said already what it is.
         if !headers.contains_key(header::CONTENT_TYPE) {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format));
         }
-        finish(response.map(|body| body.holding(Some(permit))))
+        finish(response.map(|body| body.holding(leave)))
     }
 
     /// A page; what a report does not say is asked first.
-    async fn page(&self, page: Page, published: Arc<Published>) -> Answer {
+    async fn page(&self, page: Page, published: Arc<Published>, leave: &Arc<Leave>) -> Answer {
         let (host, from) = match &page {
             Page::Host(name, from) => (Some(name.clone()), *from),
             Page::Overview => (Some(published.node.clone()), 0),
@@ -218,7 +236,7 @@ impl WebState {
         let telemetry_path = self.config.telemetry_path.clone();
         let now = SystemTime::now();
         let view = View { published, telemetry_path, now, blocks, routes, explained, recent, timelines };
-        let Some((found, html)) = aside(move || page::render(&page, &view)).await else {
+        let Some((found, html)) = self.lanes.page(leave, move || page::render(&page, &view)).await else {
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written\n");
         };
         let mut response = Response::new(html.into());
@@ -262,7 +280,7 @@ impl WebState {
         subjects.into_iter().zip(entries).collect()
     }
 
-    async fn history(&self, query: Option<&str>, published: Arc<Published>) -> Answer {
+    async fn history(&self, query: Option<&str>, published: Arc<Published>, leave: &Arc<Leave>) -> Answer {
         let query = match HistoryQuery::parse(query.unwrap_or_default()) {
             Ok(query) => query,
             Err(why) => return plain(StatusCode::BAD_REQUEST, format!("{why}\n")),
@@ -274,20 +292,25 @@ impl WebState {
         let Ok(recent) = recent else {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "the engine is busy: try again\n");
         };
-        match aside(move || history_json(&published.node, &recent)).await {
+        match self.lanes.page(leave, move || history_json(&published.node, &recent)).await {
             Some(json) => Response::new(json.into()),
             None => plain(StatusCode::INTERNAL_SERVER_ERROR, "the history could not be written\n"),
         }
     }
 
-    async fn metrics(self: &Arc<Self>, headers: &HeaderMap, published: Arc<Published>) -> (&'static str, Answer) {
+    async fn metrics(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        published: Arc<Published>,
+        leave: &Arc<Leave>,
+    ) -> (&'static str, Answer) {
         let format = negotiate::format(&list(headers, header::ACCEPT));
         let gzip = negotiate::gzip(&list(headers, header::ACCEPT_ENCODING));
         let pieces = if self.scraper.is_cheap(&published, format, gzip) {
             self.scraper.body(&published, format, gzip).ok()
         } else {
             let state = self.clone();
-            aside(move || state.scraper.body(&published, format, gzip).ok()).await.flatten()
+            self.lanes.scrape(leave, move || state.scraper.body(&published, format, gzip).ok()).await.flatten()
         };
         let Some(pieces) = pieces else {
             return (TEXT, plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n"));
@@ -300,28 +323,35 @@ impl WebState {
         }
         (Format::content_type(format), response)
     }
+
+    async fn findings(self: &Arc<Self>, published: Arc<Published>, leave: &Arc<Leave>) -> Answer {
+        let json = match self.findings.made(&published) {
+            Some(json) => Some(json),
+            None => {
+                let state = self.clone();
+                self.lanes.page(leave, move || state.findings.json(&published)).await
+            }
+        };
+        match json {
+            Some(json) => Response::new(Pieces::new([json])),
+            None => plain(StatusCode::INTERNAL_SERVER_ERROR, "the findings could not be written\n"),
+        }
+    }
 }
 
 fn refused(why: Refused) -> Answer {
     match why {
         Refused::Broken => plain(StatusCode::INTERNAL_SERVER_ERROR, "--web.config.file cannot be used: see the log\n"),
-        Refused::TooOften => plain(StatusCode::TOO_MANY_REQUESTS, "asked too often: try again later\n"),
+        Refused::TooOften(seconds) => {
+            let mut response = plain(StatusCode::TOO_MANY_REQUESTS, "asked too often: try again later\n");
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response
+        }
         Refused::Unknown => {
             let mut response = plain(StatusCode::UNAUTHORIZED, "a name and a password are needed\n");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
             response
         }
-    }
-}
-
-async fn findings(published: Arc<Published>) -> Answer {
-    let write = move || {
-        let report = &published.report;
-        findings_json(&published.node, published.in_sync(), &report.findings, &report.causes)
-    };
-    match aside(write).await {
-        Some(json) => Response::new(json.into()),
-        None => plain(StatusCode::INTERNAL_SERVER_ERROR, "the findings could not be written\n"),
     }
 }
 
@@ -344,8 +374,54 @@ async fn discard<B: Body>(body: B) {
     let _ = tokio::time::timeout(PATIENCE, taken).await;
 }
 
-/// Longer work, beside the one thread that follows the sources. `None` if it panicked or the program is ending.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+/// Longer work, beside the threads that serve and follow the sources: one piece of each kind at a time, so that what
+/// many ask for takes no more than two processors and no more memory than two answers. A leave is kept until its work is
+/// over, also where whoever asked has gone.
+#[derive(Debug)]
+struct Lanes {
+    /// Scrapes do not wait for pages.
+    scrapes: Arc<Semaphore>,
+    pages: Arc<Semaphore>,
+}
+
+impl Default for Lanes {
+    fn default() -> Lanes {
+        let lane = || Arc::new(Semaphore::new(1));
+        Lanes { scrapes: lane(), pages: lane() }
+    }
+}
+
+impl Lanes {
+    async fn scrape<T: Send + 'static>(
+        &self,
+        leave: &Arc<Leave>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        aside(&self.scrapes, leave, work).await
+    }
+
+    async fn page<T: Send + 'static>(
+        &self,
+        leave: &Arc<Leave>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        aside(&self.pages, leave, work).await
+    }
+}
+
+/// `None` if it panicked or the program is ending.
+async fn aside<T: Send + 'static>(
+    lane: &Arc<Semaphore>,
+    leave: &Arc<Leave>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let turn: OwnedSemaphorePermit = lane.clone().acquire_owned().await.ok()?;
+    let held = (turn, leave.clone());
+    let work = move || {
+        let done = work();
+        drop(held);
+        done
+    };
     tokio::task::spawn_blocking(work).await.ok()
 }
 

@@ -2,17 +2,22 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::clients::Connection;
+
 /// A stream whose writes fail after they could not go on for a while.
 #[derive(Debug)]
 pub(super) struct Stall<S> {
     stream: S,
     patience: Duration,
+    /// Who is written to.
+    connection: Option<Arc<Connection>>,
     /// Runs while a write waits.
     waiting: bool,
     timer: Pin<Box<Sleep>>,
@@ -20,7 +25,20 @@ pub(super) struct Stall<S> {
 
 impl<S> Stall<S> {
     pub(super) fn new(stream: S, patience: Duration) -> Stall<S> {
-        Stall { stream, patience, waiting: false, timer: Box::pin(sleep(patience)) }
+        Stall { stream, patience, connection: None, waiting: false, timer: Box::pin(sleep(patience)) }
+    }
+
+    /// Notes what is written.
+    #[must_use]
+    pub(super) fn of(mut self, connection: Arc<Connection>) -> Stall<S> {
+        self.connection = Some(connection);
+        self
+    }
+
+    fn note(&self, write: &Poll<io::Result<usize>>) {
+        if let (Some(connection), Poll::Ready(Ok(1..))) = (&self.connection, write) {
+            connection.wrote();
+        }
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -45,6 +63,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stall<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let write = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note(&write);
         self.watch(cx, write)
     }
 
@@ -54,6 +73,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let write = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.note(&write);
         self.watch(cx, write)
     }
 

@@ -20,6 +20,8 @@ use tokio::time::timeout;
 use crate::exposition::parse;
 use crate::sample::{published, report};
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 struct Served {
     address: SocketAddr,
     publish: watch::Sender<Arc<Published>>,
@@ -260,7 +262,7 @@ async fn a_head_without_end_is_refused_before_it_fills_memory() {
 #[tokio::test]
 async fn more_requests_than_allowed_are_refused_and_health_is_not() {
     let web = WebConfig { max_requests: 1, ..WebConfig::default() };
-    let served = serve_with(web, ServerConfig::default(), large());
+    let served = serve_with(web, ServerConfig { stalled: HOUR, ..ServerConfig::default() }, large());
     let mut slow = TcpStream::connect(served.address).await.unwrap();
     send(&mut slow, "GET", "/metrics", "").await;
     // Its answer has begun, and does not fit into what the sockets hold.
@@ -279,13 +281,36 @@ async fn more_requests_than_allowed_are_refused_and_health_is_not() {
 #[tokio::test]
 async fn a_reader_that_stops_reading_does_not_keep_its_place() {
     let web = WebConfig { max_requests: 1, ..WebConfig::default() };
-    let server = ServerConfig { write_timeout: Duration::from_millis(200), ..ServerConfig::default() };
+    let write_timeout = Duration::from_secs(3);
+    let server = ServerConfig { write_timeout, stalled: HOUR, ..ServerConfig::default() };
     let served = serve_with(web, server, large());
     let mut stalled = TcpStream::connect(served.address).await.unwrap();
     send(&mut stalled, "GET", "/metrics", "").await;
     stalled.readable().await.unwrap();
     assert_eq!(get(&served, "/metrics").await.status, 503);
     eventually("given up", async || get(&served, "/").await.status == 200).await;
+}
+
+/// Where a leave is wanted, nobody waits for a reader who does not read: neither for its leave nor for its place.
+#[tokio::test]
+async fn a_reader_that_stops_reading_gives_way_to_somebody_who_waits() {
+    let server = ServerConfig {
+        max_connections: 1,
+        write_timeout: HOUR,
+        stalled: Duration::from_millis(300),
+        ..ServerConfig::default()
+    };
+    for max_connections in [1, 2] {
+        let web = WebConfig { max_requests: 1, ..WebConfig::default() };
+        let served = serve_with(web, ServerConfig { max_connections, ..server.clone() }, large());
+        let mut stalled = TcpStream::connect(served.address).await.unwrap();
+        send(&mut stalled, "GET", "/metrics", "").await;
+        stalled.readable().await.unwrap();
+        let answer = timeout(Duration::from_secs(2), get(&served, "/api/v1/findings")).await.expect("an answer");
+        assert_eq!(answer.status, 200);
+        let mut rest = Vec::new();
+        let _ = timeout(Duration::from_secs(5), stalled.read_to_end(&mut rest)).await.expect("still open");
+    }
 }
 
 #[tokio::test]
@@ -353,7 +378,7 @@ async fn connections_that_are_answered_do_not_give_way() {
 
 #[tokio::test]
 async fn a_reader_that_takes_for_ever_is_left() {
-    let server = ServerConfig { answer_timeout: Duration::from_secs(3), ..ServerConfig::default() };
+    let server = ServerConfig { answer_timeout: Duration::from_secs(3), stalled: HOUR, ..ServerConfig::default() };
     let served = serve_with(WebConfig { max_requests: 1, ..WebConfig::default() }, server, large());
     let mut slow = TcpStream::connect(served.address).await.unwrap();
     send(&mut slow, "GET", "/metrics", "").await;

@@ -18,6 +18,11 @@ impl Bucket {
         Bucket { rate, state: Mutex::new((f64::from(rate.burst), now)) }
     }
 
+    /// Seconds from one leave to the next, at least one.
+    pub(super) fn interval(&self) -> u64 {
+        self.rate.interval.as_secs().max(1)
+    }
+
     /// Takes a leave, if there is one.
     pub(super) fn take(&self, now: Instant) -> bool {
         // Whoever panicked here left two numbers behind.

@@ -20,12 +20,15 @@ use std::time::Instant;
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use rustls::ServerConfig;
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use document::Document;
 use limit::Bucket;
 use tls::Material;
-use users::Doorkeeper;
+use users::{Doorkeeper, Verdict};
+
+use super::clients::Peer;
 
 /// A `--web.config.file` that cannot be used: one line that names the file and the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +47,8 @@ pub struct Access {
     http2: bool,
     bucket: Option<Bucket>,
     keeper: Doorkeeper,
+    /// One look at the files at a time.
+    turn: Arc<Semaphore>,
     current: Mutex<Current>,
 }
 
@@ -63,8 +68,8 @@ struct Current {
 pub(super) enum Refused {
     /// The file cannot be used any more.
     Broken,
-    /// Asked too often.
-    TooOften,
+    /// Asked or guessed too often: it may be tried again after so many seconds.
+    TooOften(u64),
     /// No name and password that fit.
     Unknown,
 }
@@ -100,6 +105,7 @@ impl Access {
             http2,
             bucket: document.rate.map(|rate| Bucket::new(rate, Instant::now())),
             keeper: Doorkeeper::new().map_err(fail)?,
+            turn: Arc::new(Semaphore::new(1)),
             current: Mutex::new(Current { text, document: Ok(Arc::new(document)), tls, complaint: None }),
         })
     }
@@ -125,25 +131,48 @@ impl Access {
         current.tls.as_ref().map(|(material, _)| material.cert.clone())
     }
 
+    /// Whether anybody needs a password.
+    pub(super) fn has_users(&self) -> bool {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.document.as_ref().is_ok_and(|document| !document.users.is_empty())
+    }
+
     /// What to shake hands with; `None` while the file cannot be used.
     pub(super) async fn handshake(self: &Arc<Self>) -> Option<Arc<ServerConfig>> {
-        let access = self.clone();
-        tokio::task::spawn_blocking(move || access.look(true).1).await.ok().flatten()
+        self.looked(true).await?.1
     }
 
     /// Whether a request may be answered, and what its answer is to carry.
-    pub(super) async fn admit(self: &Arc<Self>, headers: &HeaderMap) -> Result<Headers, (Refused, Headers)> {
-        let access = self.clone();
-        let seen = tokio::task::spawn_blocking(move || access.look(false).0).await;
-        let Ok(Some(document)) = seen else { return Err((Refused::Broken, Vec::new())) };
-        if self.bucket.as_ref().is_some_and(|bucket| !bucket.take(Instant::now())) {
-            return Err((Refused::TooOften, Vec::new()));
+    pub(super) async fn admit(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Result<Headers, (Refused, Headers)> {
+        let Some((Some(document), _)) = self.looked(false).await else { return Err((Refused::Broken, Vec::new())) };
+        if let Some(bucket) = self.bucket.as_ref().filter(|bucket| !bucket.take(Instant::now())) {
+            return Err((Refused::TooOften(bucket.interval()), Vec::new()));
+        }
+        if document.users.is_empty() {
+            return Ok(document.headers.clone());
         }
         let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        if !document.users.is_empty() && !self.keeper.admits(&document.users, authorization).await {
-            return Err((Refused::Unknown, document.headers.clone()));
+        match self.keeper.admits(&document.users, authorization, peer).await {
+            Verdict::Admitted => Ok(document.headers.clone()),
+            Verdict::Unknown => Err((Refused::Unknown, document.headers.clone())),
+            Verdict::Later(seconds) => Err((Refused::TooOften(seconds), document.headers.clone())),
         }
-        Ok(document.headers.clone())
+    }
+
+    /// Looks at the files beside the thread that serves: one at a time, so that many who ask take no thread each.
+    async fn looked(self: &Arc<Self>, with_tls: bool) -> Option<(Option<Arc<Document>>, Option<Arc<ServerConfig>>)> {
+        let turn = self.turn.clone().acquire_owned().await.ok()?;
+        let access = self.clone();
+        let look = move || {
+            let seen = access.look(with_tls);
+            drop(turn);
+            seen
+        };
+        tokio::task::spawn_blocking(look).await.ok()
     }
 
     /// Looks at the files again. Their text is compared, not their times: nothing that was written is missed.

@@ -1,9 +1,10 @@
 //! Who is let in with a password: HTTP's basic authentication (RFC 7617) against bcrypt's hashes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,9 +12,11 @@ use bcrypt::HashParts;
 use ring::hmac;
 use ring::rand::SystemRandom;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::document::Hashes;
 use super::section::Section;
+use crate::web::clients::Peer;
 
 /// `basic_auth_users`: names and bcrypt's hashes, each of a form that can be checked.
 #[derive(Default, PartialEq, Eq)]
@@ -51,7 +54,26 @@ pub(super) struct Doorkeeper {
     /// stranger could push out what is right.
     verified: Mutex<HashSet<[u8; 32]>>,
     /// One guess at a time: guessing must not take all processors.
-    turn: Semaphore,
+    turn: Arc<Semaphore>,
+    queue: Mutex<Queue>,
+}
+
+/// Guesses that are worked out or wait for it.
+#[derive(Default)]
+struct Queue {
+    guesses: HashMap<Peer, usize>,
+    /// How long the last one took.
+    took: Duration,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Admitted,
+    /// No name and password that fit.
+    Unknown,
+    /// Too many guesses: it may be tried again after so many seconds.
+    Later(u64),
 }
 
 impl fmt::Debug for Doorkeeper {
@@ -62,39 +84,64 @@ impl fmt::Debug for Doorkeeper {
 
 /// More than any file has users; the oldest hashes' leftovers go when it is reached.
 const MOST_VERIFIED: usize = 1024;
+/// Guesses at once, the one that is worked out among them, and how many of them one peer may have.
+const MOST_GUESSES: usize = 16;
+const MOST_OF_PEER: usize = 3;
+/// The longest that a guess waits for its turn: no scrape waits longer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Doorkeeper {
     pub(super) fn new() -> Result<Doorkeeper, String> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
             .map_err(|_| "the system has no random numbers".to_owned())?;
-        Ok(Doorkeeper { key, verified: Mutex::default(), turn: Semaphore::new(1) })
+        let turn = Arc::new(Semaphore::new(1));
+        Ok(Doorkeeper { key, verified: Mutex::default(), turn, queue: Mutex::default() })
     }
 
-    /// Whether the value of a header `Authorization` lets its sender in.
-    pub(super) async fn admits(&self, users: &Users, authorization: Option<&[u8]>) -> bool {
-        let Some((name, password)) = authorization.and_then(basic) else { return false };
+    /// Whether the value of a header `Authorization` lets its sender in. A password that was right before is not worked
+    /// out again and waits for nobody.
+    pub(super) async fn admits(&self, users: &Users, authorization: Option<&[u8]>, peer: Peer) -> Verdict {
+        let Some((name, password)) = authorization.and_then(basic) else { return Verdict::Unknown };
         let (hash, is_known) = match users.0.get(&name) {
             Some(hash) => (hash.clone(), true),
             None => (self.somebodys(users, &name), false),
         };
         let digest = self.digest(&[name.as_bytes(), hash.as_bytes(), &password]);
         if is_known && self.verified().contains(&digest) {
-            return true;
+            return Verdict::Admitted;
         }
-        let Ok(_turn) = self.turn.acquire().await else { return false };
-        let fits = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false)).await;
-        let admitted = is_known && fits.unwrap_or(false);
-        if admitted {
-            let mut verified = self.verified();
-            if verified.len() >= MOST_VERIFIED {
-                verified.clear();
-            }
-            verified.insert(digest);
+        let _queued = match Queued::new(self, peer) {
+            Ok(queued) => queued,
+            Err(seconds) => return Verdict::Later(seconds),
+        };
+        let Ok(Ok(turn)) = timeout(PATIENCE, self.turn.clone().acquire_owned()).await else {
+            return Verdict::Later(self.queue().wait());
+        };
+        let work = move || {
+            let began = Instant::now();
+            let fits = bcrypt::verify(password, &hash).unwrap_or(false);
+            // It is kept until now, also where whoever guessed has gone: the next one does not come beside it.
+            drop(turn);
+            (fits, began.elapsed())
+        };
+        let Ok((fits, took)) = tokio::task::spawn_blocking(work).await else { return Verdict::Unknown };
+        self.queue().took = took;
+        if !fits || !is_known {
+            return Verdict::Unknown;
         }
-        admitted
+        let mut verified = self.verified();
+        if verified.len() >= MOST_VERIFIED {
+            verified.clear();
+        }
+        verified.insert(digest);
+        Verdict::Admitted
     }
 
-    fn verified(&self) -> std::sync::MutexGuard<'_, HashSet<[u8; 32]>> {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn verified(&self) -> MutexGuard<'_, HashSet<[u8; 32]>> {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -115,6 +162,43 @@ impl Doorkeeper {
         let mut digest = [0; 32];
         digest.copy_from_slice(context.sign().as_ref());
         digest
+    }
+}
+
+impl Queue {
+    /// Seconds until those that are here are worked out.
+    fn wait(&self) -> u64 {
+        let guesses = u32::try_from(self.guesses.values().sum::<usize>()).unwrap_or(u32::MAX);
+        (self.took.saturating_mul(guesses).as_secs() + 1).min(60)
+    }
+}
+
+/// A guess in the queue; it leaves with whoever made it.
+struct Queued<'a> {
+    keeper: &'a Doorkeeper,
+    peer: Peer,
+}
+
+impl Queued<'_> {
+    /// A place in the queue, or seconds until there may be one.
+    fn new(keeper: &Doorkeeper, peer: Peer) -> Result<Queued<'_>, u64> {
+        let mut queue = keeper.queue();
+        let own = queue.guesses.get(&peer).copied().unwrap_or_default();
+        if own >= MOST_OF_PEER || queue.guesses.values().sum::<usize>() >= MOST_GUESSES {
+            return Err(queue.wait());
+        }
+        queue.guesses.insert(peer, own + 1);
+        Ok(Queued { keeper, peer })
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.keeper.queue();
+        match queue.guesses.get_mut(&self.peer) {
+            Some(own @ 2..) => *own -= 1,
+            _ => drop(queue.guesses.remove(&self.peer)),
+        }
     }
 }
 
@@ -144,24 +228,32 @@ mod tests {
         format!("Basic {}", STANDARD.encode(format!("{name}:{password}"))).into_bytes()
     }
 
+    fn peer(number: u8) -> Peer {
+        std::net::IpAddr::from([192, 0, 2, number]).into()
+    }
+
     #[tokio::test]
     async fn the_right_password_and_no_other() {
         let users = users(&[("alice", "a:b", 4), ("bob", "", 5)]);
         let keeper = Doorkeeper::new().unwrap();
         for _ in 0..2 {
-            assert!(keeper.admits(&users, Some(&header("alice", "a:b"))).await);
-            assert!(keeper.admits(&users, Some(&header("bob", ""))).await);
+            assert_eq!(keeper.admits(&users, Some(&header("alice", "a:b")), peer(1)).await, Verdict::Admitted);
+            assert_eq!(keeper.admits(&users, Some(&header("bob", "")), peer(1)).await, Verdict::Admitted);
             for (name, password) in [("alice", "a"), ("alice", ""), ("bob", "a:b"), ("carol", "a:b"), ("", "")] {
-                assert!(!keeper.admits(&users, Some(&header(name, password))).await, "{name} {password}");
+                assert_eq!(
+                    keeper.admits(&users, Some(&header(name, password)), peer(1)).await,
+                    Verdict::Unknown,
+                    "{name} {password}"
+                );
             }
         }
         assert_eq!(keeper.verified().len(), 2, "only what fitted is kept");
         for header in [&b""[..], b"Basic", b"Basic ", b"Basic !!!", b"Basic YWxpY2U=", b"Bearer YWxpY2U6YTpi"] {
-            assert!(!keeper.admits(&users, Some(header)).await);
+            assert_eq!(keeper.admits(&users, Some(header), peer(1)).await, Verdict::Unknown);
         }
-        assert!(!keeper.admits(&users, None).await);
+        assert_eq!(keeper.admits(&users, None, peer(1)).await, Verdict::Unknown);
         let lower = String::from_utf8(header("alice", "a:b")).unwrap().replace("Basic", "bASIC");
-        assert!(keeper.admits(&users, Some(lower.as_bytes())).await);
+        assert_eq!(keeper.admits(&users, Some(lower.as_bytes()), peer(1)).await, Verdict::Admitted);
     }
 
     /// A name that is nobody's is checked against a hash as costly as those that are somebody's, and never let in by it.
@@ -178,16 +270,54 @@ mod tests {
             })
             .collect();
         assert_eq!(costs, HashSet::from([4, 5]));
-        assert!(!keeper.admits(&users, Some(&header("stranger", "open"))).await);
+        assert_eq!(keeper.admits(&users, Some(&header("stranger", "open")), peer(1)).await, Verdict::Unknown);
     }
 
     #[tokio::test]
     async fn another_hash_is_another_password() {
         let keeper = Doorkeeper::new().unwrap();
         let (before, after) = (users(&[("alice", "old", 4)]), users(&[("alice", "new", 4)]));
-        assert!(keeper.admits(&before, Some(&header("alice", "old"))).await);
-        assert!(!keeper.admits(&after, Some(&header("alice", "old"))).await);
-        assert!(keeper.admits(&after, Some(&header("alice", "new"))).await);
+        assert_eq!(keeper.admits(&before, Some(&header("alice", "old")), peer(1)).await, Verdict::Admitted);
+        assert_eq!(keeper.admits(&after, Some(&header("alice", "old")), peer(1)).await, Verdict::Unknown);
+        assert_eq!(keeper.admits(&after, Some(&header("alice", "new")), peer(1)).await, Verdict::Admitted);
         assert!(!format!("{before:?} {keeper:?}").contains('$'));
+    }
+
+    /// The queue is full of one peer's guesses, and of all peers'; a password that was right before waits for none.
+    #[tokio::test]
+    async fn guesses_that_wait_keep_nobody_out_who_was_let_in_before() {
+        let users = users(&[("alice", "open", 4)]);
+        let keeper = Doorkeeper::new().unwrap();
+        assert_eq!(keeper.admits(&users, Some(&header("alice", "open")), peer(1)).await, Verdict::Admitted);
+        // Somebody's guess that takes for ever.
+        let turn = keeper.turn.clone().acquire_owned().await.unwrap();
+        let wrong = header("alice", "wrong");
+        let mut waiting: Vec<_> = Vec::new();
+        for number in 0..MOST_GUESSES {
+            let from = peer(2 + u8::try_from(number / MOST_OF_PEER).unwrap());
+            let mut guess = Box::pin(keeper.admits(&users, Some(&wrong), from));
+            assert!(timeout(Duration::from_millis(1), &mut guess).await.is_err(), "{number} waits");
+            waiting.push(guess);
+            if number == MOST_OF_PEER - 1 {
+                assert_eq!(keeper.admits(&users, Some(&wrong), from).await, Verdict::Later(1), "one peer's are full");
+            }
+        }
+        assert_eq!(keeper.admits(&users, Some(&wrong), peer(99)).await, Verdict::Later(1), "all are full");
+        assert_eq!(keeper.admits(&users, Some(&header("alice", "open")), peer(99)).await, Verdict::Admitted);
+        // Those who leave make room, and the turn goes on.
+        waiting.clear();
+        assert!(keeper.queue().guesses.is_empty());
+        drop(turn);
+        assert_eq!(keeper.admits(&users, Some(&wrong), peer(99)).await, Verdict::Unknown);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_guess_waits_for_ever() {
+        let users = users(&[("alice", "open", 4)]);
+        let keeper = Doorkeeper::new().unwrap();
+        let _turn = keeper.turn.clone().acquire_owned().await.unwrap();
+        let began = tokio::time::Instant::now();
+        assert_eq!(keeper.admits(&users, Some(&header("alice", "open")), peer(1)).await, Verdict::Later(1));
+        assert_eq!(began.elapsed(), PATIENCE);
     }
 }

@@ -1,5 +1,6 @@
 //! `--web.config.file`: the real program, asked by curl and openssl.
 
+mod attacks;
 mod clients;
 mod limits;
 mod passwords;

@@ -9,6 +9,7 @@ pub(crate) mod etcd;
 pub(crate) mod exporter;
 pub(crate) mod fake_etcd;
 pub(crate) mod follow;
+pub(crate) mod http2;
 #[cfg(feature = "kubernetes")]
 pub(crate) mod kube;
 pub(crate) mod netns;
