@@ -6,7 +6,7 @@ use std::time::Duration;
 use calico_exporter::audit::{
     AuditOptions, Auditor, Backend, IpamOptions, Metric, Report, RouteOptions, TunnelOptions,
 };
-use calico_exporter::model::{AllocationBlock, NextHop, Protocol, Route, RouteType};
+use calico_exporter::model::{AllocationBlock, NextHop, Protocol, Route, RouteType, host_net};
 use calico_exporter::state::{Event, Object, ObjectId};
 use fastrand::Rng;
 use ipnet::IpNet;
@@ -42,15 +42,26 @@ fn host_local(seed: u64) -> World {
     let mut world = healthy(seed);
     // Nobody has a podCIDR of one address.
     let is_single = |cidr: &IpNet| cidr.prefix_len() == cidr.max_prefix_len();
-    world.objects.retain(|id, _| match id {
-        ObjectId::Handle(_) => false,
-        ObjectId::Block(cidr) | ObjectId::Affinity(_, cidr) => !is_single(cidr),
+    let single: Vec<IpNet> = world.blocks().map(|block| block.cidr).filter(is_single).collect();
+    world.objects.retain(|id, object| match (id, object) {
+        (ObjectId::Handle(_), _) => false,
+        (ObjectId::Block(cidr) | ObjectId::Affinity(_, cidr), _) => !is_single(cidr),
+        // A pod's address comes out of a podCIDR.
+        (ObjectId::Endpoint(_), Some(Object::Endpoint(pod))) => {
+            !pod.addresses.iter().any(|it| single.contains(&host_net(*it)))
+        }
         _ => true,
     });
     for object in world.objects.values_mut().flatten() {
-        if let Object::Block(block) = object {
-            let owner = block.owner.clone();
-            *block = AllocationBlock { owner, pod_cidr: true, ..AllocationBlock::new(block.cidr) };
+        match object {
+            Object::Block(block) => {
+                let owner = block.owner.clone();
+                *block = AllocationBlock { owner, pod_cidr: true, ..AllocationBlock::new(block.cidr) };
+            }
+            // Without listed endpoints a pod's route is known by its device. The builder changes the prefix and keeps
+            // the devices' names, which Felix would no longer take for its own.
+            Object::Felix(_, felix) => felix.interface_prefix = None,
+            _ => {}
         }
     }
     world
@@ -68,7 +79,6 @@ fn a_host_with_host_local_ipam_has_no_fault() {
             // Who programs which class has nothing to do with whose IPAM it is.
             found.retain(|it| it.0 != "calico_cluster_routes_owner_faults");
             // Nor have this host's own pods, whose devices a world may name as Felix does not.
-            found.retain(|it| *it.3 != *world.me);
             assert!(found.is_subset(&owners), "seed {seed}: {}", words::disagreement(&world, &found, &owners));
         }
     }
