@@ -87,6 +87,28 @@ fn one_more_host_fits_exactly_where_the_labs_allocator_takes_it() {
 }
 
 #[test]
+fn a_pool_over_a_nodes_own_address_is_said_and_changes_no_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let dump = directory.path().join("etcd.json");
+    let mut store = Store::default();
+    node(&mut store, "h1");
+    let pool = |store: &mut Store, cidr: &str| {
+        let value = json!({"metadata": {"name": "pods"}, "spec": {"cidr": cidr, "blockSize": 26}});
+        store.put("/calico/resources/v3/projectcalico.org/ippools/pods", &value.to_string());
+    };
+    pool(&mut store, "10.1.0.0/20");
+    std::fs::write(&dump, store.dump()).unwrap();
+    let note = "pool pods (10.1.0.0/20) holds the addresses of Nodes (h1): \
+                the first block over them cuts these Nodes off";
+    let (code, text) = plan(&dump, &[]);
+    assert_eq!((code, text.lines().filter(|line| *line == note).count()), (Some(0), 1), "{text}");
+    assert_eq!(json_of(&dump, &[]).1["notes"], json!([note]));
+    pool(&mut store, "10.2.0.0/20");
+    std::fs::write(&dump, store.dump()).unwrap();
+    assert_eq!(json_of(&dump, &[]).1["notes"], json!([]));
+}
+
+#[test]
 fn a_recording_is_planned_and_its_exit_code_says_whether_it_fits() {
     let dump = crate::support::repository("tests/fixtures/dual-stack-borrowing/etcd.json");
     let (code, found) = json_of(&dump, &["--add-hosts", "10", "--pods-per-host", "100", "--block-size"]);

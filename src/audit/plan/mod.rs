@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use super::ipam::reserved::Reserved;
+use super::{Note, node_addresses};
 use crate::model::label_values;
 use crate::model::{
     AllocationBlock, Attribute, AttributeKind, BlockOwner, Family, IpPool, Name, Node, Selector, TunnelKind, address_at,
@@ -133,6 +134,8 @@ pub struct Plan {
     pub additions: Vec<Addition>,
     /// What cannot be read and would change the numbers, in words. With any of it the plan is a guess.
     pub unknown: Vec<String>,
+    /// Pools that Nodes' own addresses lie in: a block over them would cut the Nodes off (J34).
+    pub notes: Vec<Note>,
 }
 
 impl Plan {
@@ -148,6 +151,7 @@ impl Plan {
             pools,
             additions: newcomers.map(|newcomers| add::additions(&picture, newcomers)).unwrap_or_default(),
             unknown: unknown(datastore),
+            notes: node_addresses::notes(datastore),
         }
     }
 

@@ -17,6 +17,7 @@ pub(super) fn of(plan: &Plan, newcomers: Option<&Newcomers>) -> String {
         "strict_affinity": plan.strict_affinity,
         "auto_allocate_blocks": plan.auto_allocate_blocks,
         "unknown": plan.unknown,
+        "notes": plan.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "pools": plan.pools.iter().map(pool).collect::<Vec<_>>(),
         "add": question,
         "fit": plan.fits().map(|fit| fit.as_str()),

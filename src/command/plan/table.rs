@@ -25,6 +25,9 @@ pub(super) fn of(plan: &Plan, newcomers: Option<&Newcomers>) -> String {
             );
         }
     }
+    for note in &plan.notes {
+        let _ = writeln!(text, "{}", printable(&note.to_string()));
+    }
     if let Some(newcomers) = newcomers {
         let _ = writeln!(text, "\n{} more hosts with {} pods each:", newcomers.hosts, newcomers.pods_per_host);
         if plan.additions.is_empty() {
