@@ -108,12 +108,13 @@ pub(super) fn knows_host(datastore: &Datastore, host: &Name) -> bool {
         })
 }
 
-/// The names closest to `host`, by common prefix.
+/// The names that are most like `host`, the likest first.
 pub(super) fn closest_names<'a>(host: &str, names: impl Iterator<Item = &'a Name>) -> Vec<Name> {
-    let common = |name: &Name| host.bytes().zip(name.bytes()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
-    let mut names: Vec<&Name> = names.collect();
-    names.sort_by_key(|name| (std::cmp::Reverse(common(name)), name.len()));
-    names.into_iter().take(OFFERED).cloned().collect()
+    let host = host.to_ascii_lowercase();
+    let mut names: Vec<(f64, &Name)> =
+        names.map(|name| (strsim::jaro_winkler(&host, &name.to_ascii_lowercase()), name)).collect();
+    names.sort_by(|(a, one), (b, other)| b.total_cmp(a).then_with(|| one.cmp(other)));
+    names.into_iter().take(OFFERED).map(|(_, name)| name.clone()).collect()
 }
 
 #[cfg(test)]

@@ -126,6 +126,8 @@ impl RouteAudit {
         derived.parents = parents;
         let holds_node =
             |cidr: &IpNet| derived.node_addresses.range(cidr.network()..).next().is_some_and(|it| cidr.contains(it));
+        // By the way to a Node it is judged which gateways lead there.
+        everything |= changes.destinations.iter().any(holds_node);
         if everything || changes.cidrs.iter().any(holds_node) {
             let questioned = node_addresses::questioned(&state.datastore);
             everything |= questioned != derived.questioned;

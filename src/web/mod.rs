@@ -6,6 +6,7 @@
 mod access;
 mod body;
 mod clients;
+mod explanation;
 mod findings;
 mod history;
 mod listen;
@@ -17,6 +18,7 @@ mod stall;
 mod streams;
 
 pub use access::{Access, AccessError};
+pub use explanation::explanation_json;
 pub use findings::findings_json;
 pub use listen::{BindError, ListenAddress, ListenAddressError};
 pub use page::{runbook_of, runbook_url};

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::access::{Access, Refused};
 use super::body::Pieces;
 use super::clients::{Leave, Ongoing};
+use super::explanation::explanation_json;
 use super::findings::FindingsJson;
 use super::history::{HistoryQuery, history_json};
 use super::negotiate;
@@ -91,6 +92,7 @@ const JSON: &str = "application/json";
 const CSS: &str = "text/css; charset=utf-8";
 
 const FINDINGS: &str = "/api/v1/findings";
+const EXPLAIN: &str = "/api/v1/explain";
 const HISTORY: &str = "/api/v1/history";
 const STYLE: &str = "/style.css";
 
@@ -165,7 +167,8 @@ impl WebState {
         let is_health = matches!(path, "/healthz" | "/readyz") && path != self.config.telemetry_path;
         let is_telemetry = path == self.config.telemetry_path;
         let page = if is_telemetry { None } else { Page::of(path, request.uri().query()) };
-        let is_known = is_health || is_telemetry || page.is_some() || matches!(path, FINDINGS | HISTORY | STYLE);
+        let is_known =
+            is_health || is_telemetry || page.is_some() || matches!(path, EXPLAIN | FINDINGS | HISTORY | STYLE);
         if !is_known {
             return plain(StatusCode::NOT_FOUND, "not found\n");
         }
@@ -198,6 +201,7 @@ impl WebState {
         let (format, mut response) = match page {
             _ if is_telemetry => self.metrics(request.headers(), published, &leave).await,
             Some(page) => (HTML, self.page(page, published, &leave).await),
+            None if path == EXPLAIN => (JSON, self.explanation(request.uri().query()).await),
             None if path == HISTORY => (JSON, self.history(request.uri().query(), published, &leave).await),
             None => (JSON, self.findings(published, &leave).await),
         };
@@ -278,6 +282,25 @@ impl WebState {
         let Some(inquiry) = self.inquiry.as_ref().filter(|_| !subjects.is_empty()) else { return HashMap::new() };
         let entries = inquiry.timelines(subjects.clone(), page::TIMELINE).await.unwrap_or_default();
         subjects.into_iter().zip(entries).collect()
+    }
+
+    /// `/api/v1/explain?q=`: the engine answers.
+    async fn explanation(&self, query: Option<&str>) -> Answer {
+        let text = page::parameter(query.unwrap_or_default(), "q");
+        match self.explained(&text).await {
+            Err(why) => plain(StatusCode::BAD_REQUEST, format!("q={}: {why}\n", text.escape_debug())),
+            Ok(Err(Unanswered)) => plain(StatusCode::SERVICE_UNAVAILABLE, "the engine is busy: try again\n"),
+            Ok(Ok(None)) => plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "nothing has been judged yet: every source has to be read completely first\n",
+            ),
+            Ok(Ok(Some(explained))) => {
+                let status = if explained.names_nothing() { StatusCode::NOT_FOUND } else { StatusCode::OK };
+                let mut response = Response::new(explanation_json(&explained).into());
+                *response.status_mut() = status;
+                response
+            }
+        }
     }
 
     async fn history(&self, query: Option<&str>, published: Arc<Published>, leave: &Arc<Leave>) -> Answer {

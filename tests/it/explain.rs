@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use calico_exporter::audit::explain::{Explanation, Link, LinkKind, LinkState, Subject};
 use calico_exporter::audit::{AuditOptions, Auditor, Backend, IpamOptions, Now, RouteOptions, TunnelOptions};
-use calico_exporter::model::{Link as Device, Route, RouteType, TABLE_MAIN, address_at};
+use calico_exporter::model::{EndpointId, Link as Device, Route, RouteType, TABLE_MAIN, address_at};
 use calico_exporter::source::file;
 use calico_exporter::source::iproute::Files;
-use calico_exporter::state::{Event, Object, State};
+use calico_exporter::state::{Event, Object, ObjectId, State};
 use serde_json::Value;
 
 use crate::fixtures::{RECORDED, folder};
@@ -358,7 +358,6 @@ fn hosts_blocks_and_strangers_are_explained() {
         ("h2", LinkState::CannotTell, LinkKind::Path),
         ("10.204.1.64/26", LinkState::Ok, LinkKind::Path),
         ("10.200.0.0/20", LinkState::CannotTell, LinkKind::Path),
-        ("h9", LinkState::Fault, LinkKind::Host),
         ("8.8.8.8", LinkState::CannotTell, LinkKind::Pool),
         ("default/nobody", LinkState::CannotTell, LinkKind::Endpoint),
         ("h1", LinkState::Ok, LinkKind::Path),
@@ -368,6 +367,47 @@ fn hosts_blocks_and_strangers_are_explained() {
         assert!(unread_alone || explained.verdict.state == state, "{subject}: {explained:#?}");
         assert!(explained.links.iter().any(|it| it.kind == link), "{subject}: {explained:#?}");
     }
+}
+
+/// One text may be a host's name, a pod's, or an address that is a host's.
+#[test]
+fn what_is_asked_about_is_found_by_every_name_that_it_has() {
+    let seen = see("h1", recorded("three-hosts", "h1"));
+    for (asked, meant) in [
+        ("app-0003", "default/app-0003"),
+        ("app-0003:8080", "default/app-0003"),
+        ("10.202.0.129:443", "10.202.0.129"),
+        ("10.77.1.2", "h2"),
+        ("10.77.1.2:179", "h2"),
+        ("h2", "h2"),
+    ] {
+        let explained = seen.explain(asked);
+        assert_eq!((explained.subject.as_str(), explained.names_nothing()), (meant, false), "{asked}");
+        assert_eq!(explained.links, seen.explain(meant).links, "{asked}");
+    }
+    let mut events = recorded("three-hosts", "h1");
+    let pod = seen.state.datastore.endpoints().values().find(|it| &*it.pod == "app-0003").unwrap();
+    let mut other = pod.clone();
+    other.id = EndpointId::of_pod("h1", "shop", "app-0003");
+    other.addresses.clear();
+    events.push(Event::Put(Box::new(Object::Endpoint(other))));
+    let explained = see("h1", events).explain("app-0003");
+    assert!(explained.names_nothing() && explained.verdict.state == LinkState::CannotTell, "{explained:#?}");
+    let several = "several namespaces have a pod `app-0003`: ask for one of default/app-0003, shop/app-0003.";
+    assert_eq!(explained.verdict.sentence, several);
+}
+
+/// A host that was deleted and left something behind is a host all the same.
+#[test]
+fn what_names_nothing_is_refused_with_names_that_are_like_it() {
+    let explained = see("h1", recorded("three-hosts", "h1")).explain("ap-0003");
+    assert!(explained.names_nothing() && explained.verdict.state == LinkState::CannotTell, "{explained:#?}");
+    let sentence = &explained.verdict.sentence;
+    assert!(sentence.starts_with("no host, pod or address `ap-0003`; near: app-0003, "), "{sentence}");
+    let mut events = recorded("three-hosts", "h1");
+    events.push(Event::Delete(ObjectId::Node("h2".into())));
+    let explained = see("h1", events).explain("h2");
+    assert_eq!((explained.verdict.state, explained.verdict.link), (LinkState::Fault, Some(LinkKind::Host)));
 }
 
 #[test]
@@ -392,7 +432,8 @@ fn the_command_exits_as_its_verdict_says_and_its_json_has_the_form() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("every link is as it ought to be from h1"), "{text}");
     let (code, text) = run("h9", &[]);
-    assert!(code == Some(1) && text.contains("there is no Node h9"), "{text}");
+    let refused = text.starts_with("h9 from h1\n\nno host, pod or address `h9`; near: h1, h2, h3");
+    assert!(code == Some(2) && refused, "{text}");
     let (code, text) = run("10.0.0.1/99", &[]);
     assert!(code == Some(2) && text.lines().count() == 1 && text.contains("is no CIDR"), "{text}");
     let (code, text) = run("10.200.1.65", &["--output", "json"]);

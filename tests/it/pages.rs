@@ -215,6 +215,17 @@ async fn what_is_asked_is_explained_and_findings_and_blocks_lead_there() {
         let (status, _, body) = exporter.get(&format!("/explain?{refused}")).await;
         assert_eq!((status, body.contains("What is to be explained?")), (404, true), "{refused}: {body}");
     }
+    // The same for programs.
+    let (status, headers, body) = exporter.get("/api/v1/explain?q=10.204.1.64%3A443").await;
+    let json: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert!(status == 200 && headers.contains("application/json"), "{headers}");
+    assert_eq!((&json["subject"], &json["verdict"]["state"]), (&"10.204.1.64".into(), &"fault".into()), "{body}");
+    let (status, _, body) = exporter.get("/api/v1/explain?q=h9").await;
+    assert!(status == 404 && body.contains("no host, pod or address `h9`; near: h1, h2, h3"), "{body}");
+    let (status, _, page) = exporter.get("/explain?q=h9").await;
+    assert!(status == 404 && page.contains("near: h1, h2, h3") && !page.contains("class=\"chain\""), "{page}");
+    let (status, _, body) = exporter.get("/api/v1/explain?q=10.0.0.1/99").await;
+    assert!(status == 400 && body.starts_with("q=10.0.0.1/99: ") && body.contains("is no CIDR"), "{body}");
     // A source that is lost: the chain is as it was, and says so.
     exporter.events.send(vec![Event::Lost(Side::Kernel, "gone".to_owned())]).await.unwrap();
     let start = Instant::now();

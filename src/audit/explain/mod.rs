@@ -17,9 +17,11 @@ use crate::state::{Side, State};
 mod chain;
 mod ipam;
 mod path;
+mod resolve;
 mod subject;
 mod verdict;
 
+use resolve::Named;
 pub use subject::{Subject, SubjectError};
 pub use verdict::{Verdict, words};
 
@@ -150,6 +152,13 @@ pub struct Explanation {
     pub verdict: Verdict,
 }
 
+impl Explanation {
+    /// Whether what was asked about is no host, pod or address here, or not one alone.
+    pub fn names_nothing(&self) -> bool {
+        self.links.is_empty()
+    }
+}
+
 /// What an explanation is made from.
 pub(super) struct Known<'a> {
     pub(super) state: &'a State,
@@ -190,19 +199,16 @@ impl<'a> Known<'a> {
 
 /// Explains a subject.
 pub(super) fn explain(known: &Known<'_>, subject: &Subject) -> Explanation {
-    let host = match subject {
-        // Some clusters call their hosts by their addresses.
-        Subject::Address(address) => {
-            let name = Name::from(address.to_string());
-            known.state.datastore.nodes().contains_key(&name).then_some(Subject::Host(name))
+    let (subject, links, left_out, verdict) = match resolve::resolve(known, subject) {
+        Named::One(subject) => {
+            let (links, left_out) = chain::of(known, &subject);
+            let verdict = verdict::of(known, &subject, &links);
+            (subject.to_string(), links, left_out, verdict)
         }
-        _ => None,
+        Named::None(why) => (subject.to_string(), Vec::new(), 0, Verdict::of_nothing(why)),
     };
-    let subject = host.as_ref().unwrap_or(subject);
-    let (links, left_out) = chain::of(known, subject);
-    let verdict = verdict::of(known, subject, &links);
     Explanation {
-        subject: subject.to_string(),
+        subject,
         node: known.me().cloned(),
         datastore_in_sync: known.state.in_sync(Side::Datastore),
         kernel_in_sync: known.state.in_sync(Side::Kernel),

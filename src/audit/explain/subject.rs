@@ -1,6 +1,6 @@
 //! What somebody asks about, as text.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -64,7 +64,15 @@ impl FromStr for Subject {
         if text.chars().any(|it| it.is_control() || it.is_whitespace()) {
             return Err(SubjectError::Characters);
         }
-        if let Ok(address) = text.parse() {
+        // What a log says, a port behind it.
+        if let Ok(socket) = text.parse::<SocketAddr>() {
+            return Ok(Subject::Address(socket.ip()));
+        }
+        let text = match text.rsplit_once(':') {
+            Some((name, port)) if !name.contains(':') && port.parse::<u16>().is_ok() => name,
+            _ => text,
+        };
+        if let Ok(address) = text.trim_start_matches('[').trim_end_matches(']').parse() {
             return Ok(Subject::Address(address));
         }
         if let Ok(net) = text.parse::<IpNet>() {
@@ -108,6 +116,15 @@ mod tests {
         assert_eq!(of("fd00::1/128"), of("fd00::1"));
         assert_eq!(of("rack-1.example"), Ok(Subject::Host("rack-1.example".into())));
         assert_eq!(of("default/web-0"), Ok(Subject::Pod { namespace: "default".into(), pod: "web-0".into() }));
+        for text in ["10.0.0.1:8080", "10.0.0.1", "[10.0.0.1]"] {
+            assert_eq!(of(text), of("10.0.0.1"), "{text}");
+        }
+        for text in ["[fd00::1]:443", "[fd00::1]", "fd00::1"] {
+            assert_eq!(of(text), Ok(Subject::Address("fd00::1".parse().unwrap())), "{text}");
+        }
+        assert_eq!(of("web-0:80"), of("web-0"));
+        assert_eq!(of("default/web-0:80"), of("default/web-0"));
+        assert_eq!(of("web-0:http"), Ok(Subject::Host("web-0:http".into())));
         assert_eq!(of(""), Err(SubjectError::Empty));
         assert_eq!(of("a b"), Err(SubjectError::Characters));
         assert_eq!(of("10.0.0.1/33"), Err(SubjectError::Cidr("10.0.0.1/33".to_owned())));

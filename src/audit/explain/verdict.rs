@@ -18,6 +18,19 @@ pub struct Verdict {
     pub finding: Option<Finding>,
 }
 
+impl Verdict {
+    /// About a text that names nothing.
+    pub(super) fn of_nothing(why: String) -> Verdict {
+        Verdict {
+            state: LinkState::CannotTell,
+            link: None,
+            sentence: format!("{why}."),
+            cause: String::new(),
+            finding: None,
+        }
+    }
+}
+
 /// The first link at fault decides: what comes behind it follows from it. Else the first of which something is not known.
 pub(super) fn of(known: &Known<'_>, subject: &Subject, links: &[Link]) -> Verdict {
     let first = |state: LinkState| links.iter().find(|link| link.state == state);

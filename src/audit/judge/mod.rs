@@ -9,7 +9,7 @@ use super::report::{Encapsulation, RouteClass};
 use super::setting::{Programmer, device_encapsulation};
 use super::words;
 use crate::audit::fault::RouteReason;
-use crate::model::{EndpointId, Family, Name, NextHop, Protocol, Route, RouteType};
+use crate::model::{EndpointId, Family, Name, NextHop, Protocol, Route, RouteType, TABLE_MAIN, host_net};
 
 mod effect;
 mod sight;
@@ -280,7 +280,16 @@ impl Context<'_> {
             return false;
         }
         let mut nodes = self.datastore.nodes_at(gateway).peekable();
-        nodes.peek().is_some() && nodes.all(|node| Some(node) != host)
+        nodes.peek().is_some() && nodes.all(|node| Some(node) != host) && !self.is_on_the_way(gateway, host)
+    }
+
+    /// Whether this host reaches the Node through the gateway: BIRD resolves a recursive next hop by the kernel's own
+    /// route to it, and the router in between may have a Node of its own.
+    fn is_on_the_way(&self, gateway: IpAddr, host: Option<&Name>) -> bool {
+        let node = host.and_then(|host| self.datastore.node(host));
+        let address = node.and_then(|node| node.routing_address(Family::of(gateway)));
+        let route = address.and_then(|address| self.kernel.lookup(TABLE_MAIN, &host_net(address)));
+        route.is_some_and(|route| route.next_hops.iter().any(|hop| hop.gateway == Some(gateway)))
     }
 
     fn is_right_device(&self, hop: &NextHop, device: &Device) -> bool {

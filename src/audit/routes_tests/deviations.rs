@@ -1,7 +1,9 @@
 //! The would-be false alarms of the reference (4.6), each under its row's name.
 
+use std::collections::BTreeMap;
+
 use super::*;
-use crate::model::{AttributeKind, BgpPeer};
+use crate::model::{AttributeKind, BgpPeer, NodeBgp};
 
 const BIRDS: [&str; 3] = ["10.4.0.64/26", "10.4.0.70", "10.4.0.128/26"];
 
@@ -117,6 +119,24 @@ fn via_is_not_the_nodes_address() {
         astray(it);
         it.node("h3", |node| node.bgp.as_mut().unwrap().as_number = Some(65_001));
     });
+    // A router in between may have a Node of its own: BIRD resolves its next hop by the kernel's own way there.
+    let router = |it: &mut Host| {
+        let mut node = (*it.cluster.datastore().nodes()["h2"]).clone();
+        node.bgp = Some(NodeBgp { ipv4: Some("172.18.0.254/24".parse().unwrap()), ..NodeBgp::default() });
+        (node.addresses, node.tunnels) = (Box::default(), BTreeMap::new());
+        it.cluster.put(Object::Node("router".into(), node));
+    };
+    clean(|it| {
+        router(it);
+        done(it.with("172.18.1.0/24 via 172.18.0.254 dev eth0 proto static"))
+    });
+    assert_eq!(
+        found(|it| {
+            router(it);
+            done(it.with("172.18.1.0/24 via 172.18.0.253 dev eth0 proto static"))
+        }),
+        ["borrowed/wrong_next_hop 10.4.0.70 h3", "remote_block/wrong_next_hop 10.4.0.128/26 h3"]
+    );
     // Felix's form has the peer's address and nothing else (J21).
     let felix = |it: &mut Host| done(it.with("10.2.0.64/26 via 172.18.0.254 dev eth0 proto 80"));
     assert_eq!(found(felix), ["remote_block/wrong_next_hop 10.2.0.64/26 h2"]);

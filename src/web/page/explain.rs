@@ -74,6 +74,9 @@ pub(super) fn page(out: &mut Markup, view: &View, text: &str) -> Found {
         }
         Ok(Some(explained)) => {
             write(out, explained);
+            if explained.names_nothing() {
+                return Found::No;
+            }
             history::timeline(out, view, text.trim());
             Found::Yes
         }
@@ -96,6 +99,9 @@ fn write(out: &mut Markup, explained: &Explanation) {
         html!(out, "<p><a href=\"", runbook_url(finding), "\">runbook: ", finding.alert().as_str(), "</a></p>\n");
     }
     out.raw("</section>\n");
+    if explained.names_nothing() {
+        return;
+    }
     let stale =
         [("datastore", explained.datastore_in_sync), ("kernel", explained.kernel_in_sync || explained.node.is_none())];
     for (what, _) in stale.iter().filter(|(_, current)| !current) {

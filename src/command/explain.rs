@@ -11,9 +11,7 @@ use crate::audit::Now;
 use crate::audit::explain::{Explanation, LinkState, Subject, words};
 use crate::cli::{ExplainArgs, Output};
 use crate::config::{ConfigError, Sources};
-use crate::web::runbook_url;
-
-mod json;
+use crate::web::{explanation_json, runbook_url};
 
 /// Looks once and explains.
 ///
@@ -30,7 +28,7 @@ pub async fn explain(args: &ExplainArgs, sources: Sources) -> Result<ExitCode, C
     let findings = auditor.report(&state, now).findings;
     let explained = auditor.explain(&state, &findings, &subject);
     let text = match args.output {
-        Output::Json => json::of(&explained),
+        Output::Json => explanation_json(&explained),
         Output::Text => in_words(&explained),
     };
     let mut out = io::stdout().lock();
@@ -65,7 +63,8 @@ fn in_words(explained: &Explanation) -> String {
         let _ = writeln!(text, "… and {} more blocks", explained.left_out);
     }
     let verdict = &explained.verdict;
-    let _ = writeln!(text, "\n{}", check::printable(&verdict.sentence));
+    let blank = if explained.links.is_empty() { "" } else { "\n" };
+    let _ = writeln!(text, "{blank}{}", check::printable(&verdict.sentence));
     if !verdict.cause.is_empty() {
         let _ = writeln!(text, "do: {}", check::printable(&verdict.cause));
     }

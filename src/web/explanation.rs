@@ -1,15 +1,16 @@
-//! An explanation for programs, as `docs/explain.md` describes it.
+//! An explanation as JSON: one form for `/api/v1/explain` and `explain --output json` (`docs/explain.md`).
 
 use serde_json::{Map, Value, json};
 
+use super::runbook_url;
 use crate::audit::Finding;
 use crate::audit::explain::{Explanation, Link};
-use crate::web::runbook_url;
 
 /// The version of the form: it changes when a reader of the old one would be wrong.
 const SCHEMA: u32 = 1;
 
-pub(super) fn of(explained: &Explanation) -> String {
+/// The answer as one JSON document.
+pub fn explanation_json(explained: &Explanation) -> String {
     let verdict = &explained.verdict;
     json!({
         "schema": SCHEMA,
