@@ -12,6 +12,7 @@
 //! - [`web`]: what is served over HTTP.
 //! - [`source`]: etcd, netlink and files; all speak [`state::Event`].
 //! - [`engine`]: the one task that owns the state and publishes reports.
+//! - [`log`]: lines to stderr, which never wait for their reader.
 //! - [`cli`], [`config`], [`command`]: what a person types, what it means, and what it does.
 
 pub mod audit;
@@ -19,6 +20,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod engine;
+pub mod log;
 pub mod metrics;
 pub mod model;
 pub mod source;

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use calico_exporter::cli::{Cli, Command, LogFormat, LogLevel, SourceArgs};
 use calico_exporter::command;
 use calico_exporter::config::{ConfigError, Sources};
+use calico_exporter::log::{LogEnd, LogWriter, logged};
+use calico_exporter::model::Printable;
 use clap::Parser;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
 
 /// Whatever cannot be used is said in one line, which a supervisor's log keeps together.
 fn refused(why: &str) -> ExitCode {
-    let _ = writeln!(io::stderr(), "calico-exporter: {why}");
+    let _ = writeln!(io::stderr(), "calico-exporter: {}", Printable(why));
     ExitCode::from(2)
 }
 
@@ -43,8 +45,10 @@ fn run(cli: &Cli) -> Result<ExitCode, ConfigError> {
         .enable_all()
         .build()
         .map_err(|error| ConfigError::Flags(format!("no runtime: {error}")))?;
-    let sources = |args: &SourceArgs| {
-        log(args);
+    // Written before the program ends.
+    let mut logging = None;
+    let mut sources = |args: &SourceArgs| {
+        logging = Some(log(args)?);
         Sources::new(args, &|name| std::env::var(name).ok())
     };
     let code = match &cli.command {
@@ -61,7 +65,9 @@ fn run(cli: &Cli) -> Result<ExitCode, ConfigError> {
 }
 
 /// Messages go to stderr: stdout belongs to what was asked for.
-fn log(args: &SourceArgs) {
+fn log(args: &SourceArgs) -> Result<LogEnd, ConfigError> {
+    let started = LogWriter::stderr().map_err(|error| ConfigError::Flags(format!("no thread for the log: {error}")));
+    let (writer, end) = started?;
     let level = match args.log_level {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Info => LevelFilter::INFO,
@@ -70,12 +76,13 @@ fn log(args: &SourceArgs) {
     };
     match args.log_format {
         LogFormat::Logfmt => {
-            let lines = tracing_logfmt::builder().with_target(false).layer().with_writer(io::stderr);
-            tracing_subscriber::registry().with(lines.with_filter(level)).init();
+            let lines = tracing_logfmt::builder().with_target(false).layer().with_writer(writer);
+            tracing_subscriber::registry().with(lines.with_filter(logged(level))).init();
         }
         LogFormat::Json => {
             let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
-            tracing_subscriber::registry().with(lines.with_writer(io::stderr).with_filter(level)).init();
+            tracing_subscriber::registry().with(lines.with_writer(writer).with_filter(logged(level))).init();
         }
     }
+    Ok(end)
 }

@@ -1,7 +1,6 @@
 //! `bundle`: what this host and the datastore say, in a file that can be given away.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::check;
+use super::output;
 use super::patience::patiently;
 use super::read::Dump;
 use crate::audit::Now;
@@ -91,10 +91,7 @@ pub async fn bundle(args: &BundleArgs, sources: Sources) -> Result<ExitCode, Con
     bundle
         .write(&args.file)
         .map_err(|error| ConfigError::Flags(format!("{path}: {error}; name a file that is not there yet")))?;
-    let _ = writeln!(
-        io::stdout(),
-        "{path}: {} findings; `calico-exporter check --bundle {path}` reads it",
-        report.findings.len()
-    );
+    let count = report.findings.len();
+    output::text(&format!("{path}: {count} findings; `calico-exporter check --bundle {path}` reads it"));
     Ok(ExitCode::SUCCESS)
 }

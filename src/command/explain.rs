@@ -2,11 +2,10 @@
 //! cannot be told.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use super::{check, read};
+use super::{check, output, read};
 use crate::audit::Now;
 use crate::audit::explain::{Explanation, LinkState, Subject, words};
 use crate::cli::{ExplainArgs, Output};
@@ -27,13 +26,10 @@ pub async fn explain(args: &ExplainArgs, sources: Sources) -> Result<ExitCode, C
     let (state, auditor) = check::look(&sources, &dump, now).await?;
     let findings = auditor.report(&state, now).findings;
     let explained = auditor.explain(&state, &findings, &subject);
-    let text = match args.output {
-        Output::Json => explanation_json(&explained),
-        Output::Text => in_words(&explained),
-    };
-    let mut out = io::stdout().lock();
-    // A reader that has seen enough is no error.
-    let _ = writeln!(out, "{}", text.trim_end());
+    match args.output {
+        Output::Json => output::json(explanation_json(&explained)),
+        Output::Text => output::text(&in_words(&explained)),
+    }
     Ok(match explained.verdict.state {
         LinkState::Ok => ExitCode::SUCCESS,
         LinkState::Fault => ExitCode::from(1),

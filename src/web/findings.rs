@@ -7,7 +7,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::audit::{Cause, Fault, Finding, Report};
 use crate::metrics::{InSync, Published};
-use crate::model::rfc3339;
+use crate::model::{printable_json, rfc3339};
 
 /// The version of the form: it changes when a reader of the old one would be wrong.
 const SCHEMA: u32 = 2;
@@ -25,7 +25,7 @@ pub fn findings_json(node: &str, in_sync: InSync, findings: &[Finding], causes: 
     }
     named.sort_by_key(|it| it.finding);
     // Only a map with keys that are no strings fails, and there is none.
-    serde_json::to_string(&Document { node, in_sync, causes, findings: named }).unwrap_or_default()
+    printable_json(serde_json::to_string(&Document { node, in_sync, causes, findings: named }).unwrap_or_default())
 }
 
 /// The JSON of the last report, written once and shared by all who ask.

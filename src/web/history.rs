@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::page::parameter;
 use crate::engine::Recent;
-use crate::model::rfc3339_millis;
+use crate::model::{printable_json, rfc3339_millis};
 use crate::state::{Area, Author, Entry, Filter};
 
 /// The version of the form: it changes when a reader of the old one would be wrong.
@@ -111,7 +111,7 @@ pub(super) fn history_json(node: &str, recent: &Recent) -> String {
     let entries = recent.entries.iter().map(change).collect();
     let document = Document { schema: SCHEMA, node, more: recent.more, dropped: recent.dropped, entries };
     // Only a map with keys that are no strings fails, and there is none.
-    serde_json::to_string(&document).unwrap_or_default()
+    printable_json(serde_json::to_string(&document).unwrap_or_default())
 }
 
 fn change(entry: &Entry) -> Change<'_> {

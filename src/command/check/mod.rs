@@ -1,12 +1,12 @@
 //! `check`: look once, name everything that is wrong. Exit 0 clean, 1 findings, 2 cannot tell.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use tracing::info;
 
+use super::output;
 use super::patience::patiently;
 use super::picture::picture;
 use super::read::{self, Dump};
@@ -14,6 +14,7 @@ use crate::audit::{AuditOptions, Auditor, Finding, IpamOptions, Now, Report, Rou
 use crate::cli::{CheckArgs, Output};
 use crate::config::{ConfigError, Sources};
 use crate::metrics::InSync;
+use crate::model::Printable;
 use crate::state::{Follow, Lookup, Side, State};
 use crate::web::findings_json;
 
@@ -46,16 +47,15 @@ pub async fn check(args: &CheckArgs, sources: Sources) -> Result<ExitCode, Confi
     if args.output == Output::Json {
         report.notes.iter().for_each(|note| info!("{note}"));
     }
-    let text = match args.output {
-        Output::Json => findings_json(&dump.node, in_sync, &report.findings, &report.causes),
+    match args.output {
+        Output::Json => output::json(findings_json(&dump.node, in_sync, &report.findings, &report.causes)),
         Output::Text => {
             let terminal = Terminal::of_stdout(args.color);
-            Text { node: &dump.node, sources: &sources, report: &report, terminal, all: args.all }.write()
+            output::text(
+                &Text { node: &dump.node, sources: &sources, report: &report, terminal, all: args.all }.write(),
+            );
         }
-    };
-    let mut out = io::stdout().lock();
-    // A reader that has seen enough is no error.
-    let _ = writeln!(out, "{}", text.trim_end());
+    }
     Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
@@ -108,5 +108,5 @@ pub(super) async fn look(sources: &Sources, dump: &Dump, now: Now) -> Result<(St
 
 /// Values come from a datastore that anybody may have written to: no control sequence reaches the terminal.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|it| if it.is_control() { '\u{fffd}' } else { it }).collect()
+    Printable(text).to_string()
 }

@@ -1,10 +1,9 @@
 //! `plan`: how much still fits. Exit 0 it does (or nothing was asked), 1 it does not or that is chance, 2 cannot tell.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{picture, read};
+use super::{output, picture, read};
 use crate::audit::CannotTell;
 use crate::audit::plan::{Fit, Newcomers, Plan, PlanQuestion};
 use crate::cli::{Output, PlanArgs};
@@ -32,13 +31,10 @@ pub async fn plan(args: &PlanArgs, sources: Sources) -> Result<ExitCode, ConfigE
         return Err(why.into());
     }
     let plan = Plan::of(&state.datastore, &question);
-    let text = match args.output {
-        Output::Json => json::of(&plan, question.newcomers.as_ref()),
-        Output::Text => table::of(&plan, question.newcomers.as_ref()),
-    };
-    let mut out = io::stdout().lock();
-    // A reader that has seen enough is no error.
-    let _ = writeln!(out, "{}", text.trim_end());
+    match args.output {
+        Output::Json => output::json(json::of(&plan, question.newcomers.as_ref())),
+        Output::Text => output::text(&table::of(&plan, question.newcomers.as_ref())),
+    }
     Ok(match (plan.unknown.is_empty(), plan.fits()) {
         (false, _) => ExitCode::from(2),
         (true, None | Some(Fit::Yes)) => ExitCode::SUCCESS,

@@ -1,5 +1,7 @@
 //! Why a value says nothing, in a line that names the place and the value there.
 
+use crate::model::steers;
+
 /// The longest message, in characters.
 pub(in crate::source) const LENGTH: usize = 128;
 
@@ -8,7 +10,7 @@ pub(in crate::source) fn printable(text: &str, limit: usize) -> String {
     // Escapes make text longer: no more of a hostile value is looked at than can be shown.
     let escape = |part: &str| -> String {
         part.chars()
-            .map(|char| match char.is_control() {
+            .map(|char| match steers(char) {
                 true => char.escape_default().to_string(),
                 false => char.to_string(),
             })

@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use etcd_client::Error as ClientError;
 
+use crate::source::calico::why::printable;
+
+/// Characters of etcd's own words that are kept.
+const MOST_WORDS: usize = 256;
+
 /// Why etcd could not be read. Each message names the endpoint, what failed and, where there is one, the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EtcdError {
@@ -162,7 +167,7 @@ impl Peer {
     }
 
     pub(super) fn unreachable(&self, cause: &str) -> EtcdError {
-        EtcdError::Unreachable { endpoint: self.endpoint.clone(), cause: cause.to_owned() }
+        EtcdError::Unreachable { endpoint: self.endpoint.clone(), cause: printable(cause, MOST_WORDS) }
     }
 
     pub(super) fn compacted(&self, doing: &str) -> EtcdError {
@@ -174,7 +179,7 @@ impl Peer {
     }
 
     pub(super) fn absurd(&self, doing: &str, what: impl ToString) -> EtcdError {
-        EtcdError::Absurd { endpoint: self.endpoint.clone(), doing: doing.to_owned(), what: what.to_string() }
+        EtcdError::Absurd { endpoint: self.endpoint.clone(), doing: doing.to_owned(), what: printable(&what.to_string(), MOST_WORDS) }
     }
 
     pub(super) fn slow(&self, doing: &str, after: Duration) -> EtcdError {
@@ -211,7 +216,9 @@ impl Peer {
     ) -> EtcdError {
         let endpoint = self.endpoint.clone();
         let has = |needles: &[&str]| needles.iter().any(|needle| message.contains(needle));
-        let cause = inner.unwrap_or(message).to_owned();
+        // Whatever answers may say anything.
+        let words = |text: &str| printable(text, MOST_WORDS);
+        let cause = words(inner.unwrap_or(message));
         if has(&["has been compacted"]) {
             self.compacted(doing)
         } else if has(&["is a future revision"]) {
@@ -225,7 +232,7 @@ impl Peer {
             "user name not found",
             "revision of auth store is old",
         ]) {
-            EtcdError::Credentials { endpoint, user: self.user(), cause: message.to_owned() }
+            EtcdError::Credentials { endpoint, user: self.user(), cause: words(message) }
         } else if has(&["message length too large"]) {
             EtcdError::TooLarge { endpoint, doing: doing.to_owned(), cause }
         } else if is_tls(&cause) {

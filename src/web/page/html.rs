@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Write};
 
+use crate::model::steers;
+
 /// One value is cut here: whoever can write to the datastore must not be able to make a page that nobody can load.
 const LONGEST: usize = 1000;
 
@@ -62,8 +64,7 @@ impl Write for Escape<'_> {
                 '\'' => self.out.push_str("&#39;"),
                 '\n' | '\t' => self.out.push(character),
                 // Neither what is not seen nor what turns the text around: a name must look like what it is.
-                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => self.out.push('\u{fffd}'),
-                _ if character.is_control() => self.out.push('\u{fffd}'),
+                _ if steers(character) => self.out.push('\u{fffd}'),
                 _ => self.out.push(character),
             }
         }

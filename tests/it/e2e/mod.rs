@@ -8,6 +8,7 @@ mod block;
 mod churn;
 mod events;
 mod forms;
+mod foreign;
 mod history;
 pub(crate) mod host;
 mod outage;
