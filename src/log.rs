@@ -83,7 +83,8 @@ fn printed(line: &[u8]) -> Vec<u8> {
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let mut text = if text.contains(steers) { Printable(text).to_string() } else { text.to_owned() };
     if text.len() > LONGEST {
-        text.truncate(text.floor_char_boundary(LONGEST));
+        let end = (0..=LONGEST).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+        text.truncate(end);
         text.push('…');
     }
     text.push('\n');

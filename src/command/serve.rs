@@ -50,7 +50,11 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
     let access = args.web_config_file.as_deref().map(Access::load).transpose();
     let access = access.map_err(|error| failed("--web.config.file", &error))?.map(Arc::new);
     let scheme = if access.as_ref().is_some_and(|access| access.is_tls()) { "https" } else { "http" };
-    let bound = Server::bind(&addresses, ServerConfig::default())
+    let places = ServerConfig::of_this_process();
+    if places.max_connections < ServerConfig::default().max_connections {
+        info!(connections = places.max_connections, "fewer connections than usual: RLIMIT_NOFILE is low");
+    }
+    let bound = Server::bind(&addresses, places)
         .map_err(|error| ConfigError::Flags(format!("--web.listen-address: {error}")))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed("SIGTERM", &error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed("SIGINT", &error))?;

@@ -46,10 +46,7 @@ mod tests {
 
     #[test]
     fn what_steers_is_shown() {
-        assert_eq!(
-            Printable(EVIL).to_string(),
-            r"a\u001b[2Jb\u009b0mc\u007fd\u202ee\u2028f\u200f\u000d\u000a"
-        );
+        assert_eq!(Printable(EVIL).to_string(), r"a\u001b[2Jb\u009b0mc\u007fd\u202ee\u2028f\u200f\u000d\u000a");
         assert_eq!(Printable("Zoë’s 節点 🙂").to_string(), "Zoë’s 節点 🙂");
     }
 

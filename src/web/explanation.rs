@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::runbook_url;
 use crate::audit::Finding;
 use crate::audit::explain::{Explanation, Link};
+use crate::model::printable_json;
 
 /// The version of the form: it changes when a reader of the old one would be wrong.
 const SCHEMA: u32 = 1;
@@ -12,7 +13,7 @@ const SCHEMA: u32 = 1;
 /// The answer as one JSON document.
 pub fn explanation_json(explained: &Explanation) -> String {
     let verdict = &explained.verdict;
-    json!({
+    let document = json!({
         "schema": SCHEMA,
         "subject": explained.subject,
         "node": explained.node.as_deref(),
@@ -26,8 +27,8 @@ pub fn explanation_json(explained: &Explanation) -> String {
             "cause": verdict.cause,
             "runbook": verdict.finding.as_ref().map(runbook_url),
         },
-    })
-    .to_string()
+    });
+    printable_json(document.to_string())
 }
 
 fn link(link: &Link) -> Value {

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
@@ -27,6 +27,7 @@ use super::listen::{BindError, ListenAddress};
 use super::service::WebState;
 use super::stall::Stall;
 use super::streams::Streams;
+use crate::metrics::Process;
 
 /// How patient the server is. Nobody sets this but tests.
 #[derive(Debug, Clone)]
@@ -50,6 +51,15 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
+    /// The defaults with no more connections than this process has file descriptors for: following the sources, files
+    /// and listeners need some as well.
+    pub fn of_this_process() -> ServerConfig {
+        let config = ServerConfig::default();
+        let descriptors =
+            Process::read().max_fds.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+        ServerConfig { max_connections: config.max_connections.min(for_connections(descriptors)), ..config }
+    }
+
     fn patience(&self) -> Patience {
         Patience {
             first: self.first_timeout.min(self.header_timeout),
@@ -74,6 +84,12 @@ impl Default for ServerConfig {
             max_connections: 256,
         }
     }
+}
+
+/// Of so many file descriptors, those that connections may have.
+fn for_connections(descriptors: usize) -> usize {
+    const OTHERS: usize = 64;
+    (descriptors - OTHERS.min(descriptors / 2)).max(1)
 }
 
 /// The server, before it has addresses.
@@ -130,27 +146,33 @@ async fn accept(
     // Who has come and waits for a place.
     let mut arrived: Option<(TcpStream, SocketAddr)> = None;
     let mut complained = None;
+    // While nothing can be accepted.
+    let mut again: Option<Instant> = None;
     loop {
         tokio::select! {
-            accepted = listener.accept(), if arrived.is_none() => match accepted {
+            accepted = listener.accept(), if arrived.is_none() && again.is_none() => match accepted {
                 Ok(connection) => arrived = Some(connection),
-                // Out of file descriptors, or a client that left too early: neither ends the listener.
+                // A client that left too early.
+                Err(error) if is_of_client(&error) => debug!(%error, "a connection ended before it was accepted"),
+                // Out of file descriptors, or of memory: that does not end the listener.
                 Err(error) => {
                     if complained.is_none_or(|last: Instant| last.elapsed() >= COMPLAINT) {
                         warn!(%error, "cannot accept connections; it is tried again");
                         complained = Some(Instant::now());
                     }
                     clients.make_room(origin(&None));
-                    sleep(Duration::from_millis(100)).await;
+                    again = Some(Instant::now() + PAUSE);
                 }
             },
+            () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => again = None,
             place = clients.place(origin(&arrived)), if arrived.is_some() => {
                 if let Some((stream, peer)) = arrived.take() {
                     let (state, config, stopped) = (state.clone(), config.clone(), stopped.clone());
                     connections.spawn(Connection { peer, state, config, stopped }.serve(stream, Arc::new(place)));
                 }
             }
-            Some(_) = connections.join_next() => {}
+            // What it had is free now.
+            Some(_) = connections.join_next() => again = None,
             () = told(&mut stopped) => break,
         }
     }
@@ -165,6 +187,15 @@ async fn accept(
 /// Where somebody who waits comes from.
 fn origin(arrived: &Option<(TcpStream, SocketAddr)>) -> Peer {
     arrived.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |(_, address)| address.ip()).into()
+}
+
+/// How long nothing is accepted where that is impossible, and nobody leaves meanwhile.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Whether accepting failed because of the one who came (accept(2)).
+fn is_of_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied)
 }
 
 /// How often it is said that connections cannot be accepted.
@@ -309,4 +340,17 @@ async fn shake_hands(
         .accept(Stall::new(stream, patience).of(client.clone()))
         .await
         .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_file_descriptors_for_the_rest() {
+        for (descriptors, expected) in [(0, 1), (1, 1), (24, 12), (128, 64), (320, 256), (1024, 960)] {
+            assert_eq!(for_connections(descriptors), expected, "{descriptors}");
+        }
+        assert!((1..=256).contains(&ServerConfig::of_this_process().max_connections));
+    }
 }

@@ -179,7 +179,11 @@ impl Peer {
     }
 
     pub(super) fn absurd(&self, doing: &str, what: impl ToString) -> EtcdError {
-        EtcdError::Absurd { endpoint: self.endpoint.clone(), doing: doing.to_owned(), what: printable(&what.to_string(), MOST_WORDS) }
+        EtcdError::Absurd {
+            endpoint: self.endpoint.clone(),
+            doing: doing.to_owned(),
+            what: printable(&what.to_string(), MOST_WORDS),
+        }
     }
 
     pub(super) fn slow(&self, doing: &str, after: Duration) -> EtcdError {
