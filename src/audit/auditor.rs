@@ -17,6 +17,7 @@ use super::grace::Standing;
 use super::ipam::{IpamAudit, IpamOptions, undecodable};
 use super::note::Note;
 use super::now::Now;
+use super::place::Place;
 use super::report::Report;
 use super::routes::{RouteAudit, RouteOptions};
 use super::rows::RoutePage;
@@ -301,6 +302,8 @@ impl Auditor {
         for finding in findings.iter_mut().filter(|finding| matches!(finding.fault, Fault::Route(..))) {
             strangers::name(finding, &state.history);
         }
+        let place = Place::of(&state.datastore);
+        findings.iter_mut().for_each(|finding| place.localize(finding, self.node()));
         findings.sort();
         Report {
             ipam: ipam.map(IpamAudit::report),

@@ -29,6 +29,7 @@ mod named;
 mod natural;
 mod note;
 mod now;
+mod place;
 
 mod report;
 mod routes;

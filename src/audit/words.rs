@@ -100,7 +100,7 @@ pub(super) fn missing_action(setting: &Setting, net: &IpNet, expectation: &Expec
                 .to_owned()
         }
         (None, Programmer::Bird) => {
-            "see BIRD's sessions on this host and on that one (birdcl show protocols); after a start it may wait 240 s \
+            "see BIRD's sessions on this host and on that one (`birdcl show protocols`); after a start it may wait 240 s \
              for a peer that is down"
                 .to_owned()
         }
@@ -186,25 +186,35 @@ pub(super) fn foreign(route: &Route, block: &AllocationBlock) -> String {
 }
 
 /// What to do about a route that is there.
-pub(super) fn action(reason: RouteReason, route: &Route) -> &'static str {
+pub(super) fn action(reason: RouteReason, route: &Route) -> String {
     let by_bird = route.protocol == Protocol::BIRD;
-    match reason {
+    let net = destination(&route.destination);
+    let fixed = match reason {
         RouteReason::Stale if by_bird && route.kind == RouteType::Blackhole => {
-            "see whether BIRD runs here and why it still originates the block (birdcl show route protocol static1); \
+            "see whether BIRD runs here and why it still originates the block (`birdcl show route protocol static1`); \
              restart calico-node on this host if confd has not written its configuration again"
         }
         RouteReason::Stale if by_bird => {
-            "BIRD learnt it and writes it again after an ip route del: see who announces it (birdcl show route all) and \
-             withdraw it there; if BIRD does not run here any more, remove it with ip route del"
+            return format!(
+                "BIRD learnt it and writes it again after an ip route del: see who announces it \
+                 (`birdcl show route for {net} all`) and withdraw it there; if BIRD does not run here any more, remove it \
+                 with `ip route del {net}`"
+            );
         }
         RouteReason::Missing | RouteReason::Stale => {
-            "see whether Felix and BIRD run here; a leftover of a component that is gone is removed with ip route del"
+            return format!(
+                "see whether Felix and BIRD run here; a leftover of a component that is gone is removed with \
+                 `ip route del {net}`"
+            );
         }
         RouteReason::WrongType if by_bird && route.kind == RouteType::Blackhole => {
-            "see why BIRD here still originates the block (its affinity key, birdcl show route protocol static1), and \
+            "see why BIRD here still originates the block (its affinity key, `birdcl show route protocol static1`), and \
              restart calico-node on this host if confd has not written its configuration again"
         }
-        RouteReason::WrongType => "see ip route and the next hop (birdcl show route all)",
+        RouteReason::WrongType if by_bird => {
+            return format!("see why BIRD cannot resolve the next hop (`birdcl show route for {net} all`)");
+        }
+        RouteReason::WrongType => return format!("see which program wrote it (`ip route show {net}`: its protocol)"),
         RouteReason::WrongNextHop => {
             "compare with the Node's address in the datastore, then find which program installed the route"
         }
@@ -214,5 +224,6 @@ pub(super) fn action(reason: RouteReason, route: &Route) -> &'static str {
         RouteReason::Multipath => "see which gateways are right and which program installed the others",
         RouteReason::Linkdown => "see ip link: the device is down or has no carrier",
         RouteReason::Foreign => "find who installed it (its protocol says) and remove it, or reserve the range",
-    }
+    };
+    fixed.to_owned()
 }

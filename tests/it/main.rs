@@ -12,6 +12,7 @@ mod cases;
 mod causes;
 mod charts;
 mod check;
+mod commands;
 mod dashboards;
 mod deploy;
 mod e2e;

@@ -10,6 +10,7 @@ use super::{CauseKind, Evidence, PATTERN, count};
 use crate::audit::expect::Devices;
 use crate::audit::fault::{EntryReason, Fault, RouteReason};
 use crate::audit::judge::Verdict;
+use crate::audit::place::Place;
 use crate::audit::report::RouteClass;
 use crate::audit::setting::Programmer;
 use crate::model::{Family, TunnelKind};
@@ -112,7 +113,7 @@ pub(super) fn silent(board: &mut Board<'_>, evidence: &Evidence<'_>) {
                 shown.push(format!("{} there", count(others, "is", "are")));
             }
             shown.extend(waiting(programmer, family, routes));
-            board.claim(&members, draft(of, missing_far == missing.len(), shown));
+            board.claim(&members, draft(evidence, of, missing_far == missing.len(), shown));
         }
     }
 }
@@ -133,19 +134,18 @@ fn waiting(programmer: Programmer, family: Family, routes: &RouteFacts<'_>) -> O
     })
 }
 
-fn draft((programmer, family): Required, far_only: bool, evidence: Vec<String>) -> Draft {
+fn draft(evidence: &Evidence<'_>, (programmer, family): Required, far_only: bool, shown: Vec<String>) -> Draft {
     let version = match family {
         Family::V4 => "IPv4",
         Family::V6 => "IPv6",
     };
     let who = name(programmer);
     let whither = if far_only { " to other hosts" } else { "" };
-    let socket = match family {
-        Family::V4 => "birdcl -s /var/run/calico/bird.ctl show protocols",
-        Family::V6 => "birdcl6 -s /var/run/calico/bird6.ctl show protocols",
-    };
     let action = match programmer {
-        Programmer::Bird => format!("See BIRD's sessions on this host: {socket}"),
+        Programmer::Bird => {
+            let action = "See BIRD's sessions on this host: `birdcl show protocols`";
+            Place::of(&evidence.state.datastore).typed(action, family, evidence.node).into_owned()
+        }
         Programmer::Felix => {
             "See Felix's log and readiness on this host (calico-node); it repairs within 99 s.".to_owned()
         }
@@ -154,7 +154,7 @@ fn draft((programmer, family): Required, far_only: bool, evidence: Vec<String>) 
         kind: CauseKind::ProgrammerSilent,
         subject: format!("{} {version}", who.to_lowercase()),
         detail: format!("{who} has programmed no {version} route{whither} on this host."),
-        evidence,
+        evidence: shown,
         action,
     }
 }

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::expect::Context;
 use super::finding::Finding;
+use super::place::Place;
 use super::routes::RouteAudit;
 use super::tunnel_entries::TunnelAudit;
 use crate::model::label_values;
@@ -201,7 +202,10 @@ impl<'a> Known<'a> {
 pub(super) fn explain(known: &Known<'_>, subject: &Subject) -> Explanation {
     let (subject, links, left_out, verdict) = match resolve::resolve(known, subject) {
         Named::One(subject) => {
-            let (links, left_out) = chain::of(known, &subject);
+            let (mut links, left_out) = chain::of(known, &subject);
+            // A report's findings were written for this place already, those that are made at once were not.
+            let place = Place::of(&known.state.datastore);
+            links.iter_mut().flat_map(|link| &mut link.findings).for_each(|it| place.localize(it, known.me()));
             let verdict = verdict::of(known, &subject, &links);
             (subject.to_string(), links, left_out, verdict)
         }

@@ -174,7 +174,7 @@ impl Context<'_> {
                     detail: words::differs(route, chosen, reason),
                     expected: words::form(&route.destination, &chosen.form),
                     actual: route.to_string(),
-                    action: words::action(reason, route).to_owned(),
+                    action: words::action(reason, route),
                 })
             }),
             evidence,

@@ -44,7 +44,7 @@ impl Context<'_> {
                 detail,
                 expected: "no route".to_owned(),
                 actual: route.to_string(),
-                action: words::action(reason, route).to_owned(),
+                action: words::action(reason, route),
             }))
         };
         let counted = |class| Verdict { actual: Some((class, encapsulation)), ..Verdict::default() };
