@@ -53,13 +53,18 @@ fn commands(text: &str) -> Vec<String> {
     let text = text.replace("\\\n", " ");
     let spans = text.split('`').enumerate().filter(|(at, _)| at % 2 == 1).map(|(_, span)| span);
     let spans = spans.map(|span| span.split_whitespace().collect::<Vec<_>>().join(" "));
-    spans.filter(|span| PROGRAMS.iter().any(|(name, _)| span.starts_with(&format!("{name} ")))).collect()
+    let is_command = |span: &String| {
+        // No program of BIRD's but birdcl is anywhere to be found.
+        span.starts_with("bird") && span.contains(' ')
+            || PROGRAMS.iter().any(|(name, _)| span.starts_with(&format!("{name} ")))
+    };
+    spans.filter(is_command).collect()
 }
 
 fn is_known(command: &str) -> bool {
     let (program, arguments) = command.split_once(' ').unwrap();
-    let known = PROGRAMS.iter().find(|(name, _)| *name == program).unwrap().1;
-    known.iter().any(|begin| arguments == *begin || arguments.starts_with(&format!("{begin} ")))
+    let known = PROGRAMS.iter().filter(|(name, _)| *name == program).flat_map(|(_, known)| *known);
+    known.into_iter().any(|begin| arguments == *begin || arguments.starts_with(&format!("{begin} ")))
 }
 
 fn unknown(path: &Path, seen: &mut BTreeMap<String, usize>) -> Vec<String> {
