@@ -206,6 +206,33 @@ fn what_holds_too_little_is_no_clean_cluster() {
     }
 }
 
+/// A wrong `--node.name`, on a host without pods: nothing there is right or wrong (J35).
+#[test]
+fn a_host_that_nobody_knows_is_not_a_clean_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let routes = json!([{"dst": "default", "gateway": "10.77.1.254", "dev": "eth0", "protocol": "static"}]);
+    let links = json!([{"ifindex": 2, "ifname": "eth0", "flags": ["UP", "LOWER_UP"], "mtu": 1500, "addr_info": []}]);
+    let (routes, links) = (written(dir.path(), "routes.json", &routes), written(dir.path(), "links.json", &links));
+    let mut sources = file(&folder("three-hosts").join("etcd.json"));
+    for (flag, path) in [("--routes.file", &routes), ("--links.file", &links)] {
+        sources.extend([flag.to_owned(), path.to_str().unwrap().to_owned()]);
+    }
+    sources.extend(["--node.name".to_owned(), "h7".to_owned()]);
+    let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+    let says = ["belongs to a host h7: set --node.name", "the closest of the Nodes: h1, h2, h3"];
+    for command in [&["check"][..], &["explain", "10.204.1.64"]] {
+        let output = run(&[command, &*sources].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {said}");
+        assert!(says.iter().all(|words| said.contains(words)), "{command:?}: {said}");
+    }
+    let exporter = Exporter::start(&sources);
+    let missing = [("reason", "node_missing")];
+    exporter.until("the series says so", |scrape| scrape.value("calico_node_faults", &missing) == Some(1.0));
+    let ready = exporter.get("/readyz");
+    assert!(ready.status == 503 && says.iter().all(|words| ready.text().contains(words)), "{}", ready.text());
+}
+
 #[test]
 fn a_mixed_list_with_nodes_and_pools_is_a_whole_answer() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,13 +1,17 @@
 //! `explain` on the recordings of real Calico: every address that is in use is ok from every host, and of ten faults, one
 //! for each link of the chain, the verdict names the link.
 
+use std::net::IpAddr;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use calico_exporter::audit::explain::{Explanation, Link, LinkKind, LinkState, Subject};
 use calico_exporter::audit::{AuditOptions, Auditor, Backend, IpamOptions, Now, RouteOptions, TunnelOptions};
-use calico_exporter::model::{EndpointId, Link as Device, Route, RouteType, TABLE_MAIN, address_at};
+use calico_exporter::model::{
+    EndpointId, FelixConfiguration, Link as Device, NodeAddress, NodeAddressType, Route, RouteType, TABLE_MAIN,
+    address_at, host_net,
+};
 use calico_exporter::source::file;
 use calico_exporter::source::iproute::Files;
 use calico_exporter::state::{Event, Object, ObjectId, State};
@@ -39,6 +43,10 @@ struct Seen {
 }
 
 fn see(host: &str, events: Vec<Event>) -> Seen {
+    see_with(Backend::Auto, host, events)
+}
+
+fn see_with(backend: Backend, host: &str, events: Vec<Event>) -> Seen {
     let mut state = State::new(true);
     for event in events {
         state.apply(event, NOW.monotonic);
@@ -47,7 +55,7 @@ fn see(host: &str, events: Vec<Event>) -> Seen {
         ipam: Some(IpamOptions { live: false, affinity_grace: Duration::ZERO }),
         routes: Some(RouteOptions {
             node: host.into(),
-            backend: Backend::Auto,
+            backend,
             grace: None,
             tunnels: TunnelOptions { entries: true, ..TunnelOptions::default() },
         }),
@@ -328,6 +336,69 @@ fn what_is_beneath_the_route_is_told_too() {
             "{what}: {explained:#?}"
         );
     }
+}
+
+/// What turns something off is the cause of what is not there, and is named.
+#[test]
+fn a_setting_that_is_the_cause_is_named() {
+    let without_route = |net: &str, felix: FelixConfiguration| {
+        let net = net.parse().unwrap();
+        let mut events = recorded("vxlan-neighbours", "vx1");
+        events.retain(|event| !matches!(event, Event::Route(route) if route.destination == net));
+        events.push(Event::Put(Box::new(Object::Felix("default".into(), felix))));
+        events
+    };
+    let off = FelixConfiguration { vxlan_enabled: Some(false), ..FelixConfiguration::default() };
+    let explained = see("vx1", without_route("10.200.25.128/26", off)).explain("10.200.25.129");
+    assert_eq!(explained.verdict.state, LinkState::Fault, "{explained:#?}");
+    assert!(
+        explained.verdict.sentence.contains("FelixConfiguration default has vxlanEnabled: false"),
+        "{explained:#?}"
+    );
+    let v6 = pod_of(&see("vx1", recorded("vxlan-neighbours", "vx1")), "vx2", true);
+    let seen = see("vx1", recorded("vxlan-neighbours", "vx1"));
+    let block = seen.state.datastore.block_around(&host_net(v6)).unwrap().cidr.to_string();
+    let off = FelixConfiguration { ipv6_support: Some(false), ..FelixConfiguration::default() };
+    let explained = see("vx1", without_route(&block, off)).explain(&v6.to_string());
+    assert!(explained.verdict.sentence.contains("FelixConfiguration default has ipv6Support: false"), "{explained:#?}");
+}
+
+/// The address of a pod on the node.
+fn pod_of(seen: &Seen, node: &str, v6: bool) -> IpAddr {
+    let pods = seen.state.datastore.endpoints_on(&node.into());
+    pods.flat_map(|it| it.addresses.iter().copied()).find(|it| it.is_ipv6() == v6).unwrap()
+}
+
+/// A pool that BIRD alone would route, on a host that is told to be without BIRD: a cloud may route it (J37).
+#[test]
+fn a_pool_that_nobody_here_programs_is_said_to_be_one() {
+    let mut events = recorded("three-hosts", "h1");
+    let gone = "10.204.1.64/26".parse().unwrap();
+    events.retain(|event| !matches!(event, Event::Route(route) if route.destination == gone));
+    let explained = see_with(Backend::None, "h1", events).explain("10.204.1.64");
+    let link = |kind| explained.links.iter().find(|link| link.kind == kind).unwrap();
+    assert!(link(LinkKind::Pool).actual.ends_with("; nobody here programs it"), "{explained:#?}");
+    assert!(link(LinkKind::Path).wanted.ends_with("nobody here programs it)"), "{explained:#?}");
+    assert_ne!(explained.verdict.state, LinkState::Fault, "{explained:#?}");
+}
+
+/// Where Kubernetes' own addresses are others than the one that is routed by, both are shown (J34).
+#[test]
+fn a_nodes_addresses_of_kubernetes_stand_beside_the_one_that_is_routed_by() {
+    let mut events = recorded("three-hosts", "h1");
+    for event in &mut events {
+        if let Event::Put(object) = event
+            && let Object::Node(name, node) = &mut **object
+            && &**name == "h2"
+        {
+            let address = "192.168.7.2/32".parse().unwrap();
+            node.addresses = [NodeAddress { address, kind: NodeAddressType::Internal }].into();
+        }
+    }
+    let explained = see("h1", events).explain("h2");
+    let host = explained.links.iter().find(|link| link.kind == LinkKind::Host).unwrap();
+    assert_eq!(host.actual, "Node h2 at 10.77.1.2; Kubernetes has 192.168.7.2 for it");
+    assert_eq!(host.state, LinkState::Ok, "{host:#?}");
 }
 
 #[test]
