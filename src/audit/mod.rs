@@ -1,6 +1,6 @@
 //! Pure rules: a picture and a moment in, findings and figures out. No clock, no I/O, no logging.
 //!
-//! Every rule cites the judgement that decides it (J1…J31) in its documentation.
+//! Every rule cites the judgement that decides it (J1…J45, `docs/judgement.md`) in its documentation.
 
 pub mod explain;
 pub mod handles;

@@ -43,7 +43,7 @@ pub(super) enum Programmer {
     Bird,
 }
 
-/// Which classes Felix and BIRD are configured to program on this host (reference 4.1, J27).
+/// Which classes Felix and BIRD are configured to program on this host (J27).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ownership {
     felix: [bool; 2],

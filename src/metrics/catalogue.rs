@@ -76,7 +76,7 @@ impl Series {
     }
 }
 
-/// The states of a pool's addresses, in the order of the contract.
+/// The states of a pool's addresses, in the order of the documentation.
 pub const POOL_STATES: [&str; 6] = ["allocated", "cooldown", "reserved", "free", "lost", "unclaimed"];
 /// The states of a host's addresses.
 pub const HOST_STATES: [&str; 4] = ["allocated", "cooldown", "free", "lost"];

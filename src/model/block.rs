@@ -94,7 +94,7 @@ impl Extend<u32> for OrdinalSet {
     }
 }
 
-/// What kind of thing holds an allocation, as its attribute tells (reference 1.2: handle id forms).
+/// What kind of thing holds an allocation, as its attribute and its handle say (`libcalico-go/lib/ipam/ipam.go`, `WindowsReservedHandle` and the callers' handle ids).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AttributeKind {
     /// A pod, or anything that says no more.

@@ -23,6 +23,7 @@ mod fixtures;
 mod forward;
 mod guarded;
 mod ipam;
+mod judgement;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod layering;

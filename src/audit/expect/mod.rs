@@ -1,5 +1,5 @@
 //! The routes that this host ought to have: for one destination, everything that the datastore says of it
-//! (reference 4.5; J20–J25).
+//! (J20–J25).
 
 use std::cell::Cell;
 use std::net::IpAddr;

@@ -68,7 +68,7 @@ impl Metric {
         }
     }
 
-    /// The values of its label `reason`, in the order of the contract; none where it has no such label.
+    /// The values of its label `reason`, in the order of the documentation; none where it has no such label.
     pub fn reasons(self) -> Vec<&'static str> {
         match self {
             Metric::UndecodableKeys => Vec::new(),

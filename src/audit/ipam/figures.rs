@@ -1,6 +1,6 @@
 //! What one block, or the keys to one CIDR, add to the figures of pools and hosts (J5, J8, J31).
 //!
-//! The allocator trusts `unallocated` (reference 2.1), and so do the figures: what it lists is free, whatever
+//! The allocator trusts `unallocated` (`ipam_block.go`, `autoAssign`), and so do the figures: what it lists is free, whatever
 //! `allocations` says; the rest is allocated, cooling or, where `allocations` has nothing either, lost.
 
 use std::collections::BTreeMap;
@@ -113,7 +113,7 @@ fn partition(block: &AllocationBlock) -> HostFigures {
     }
 }
 
-/// Which host uses each borrowed address (reference 2.2, 3.2): the allocation's `node` is not the block's host. As
+/// Which host uses each borrowed address: the allocation's `node` is not the block's host. As
 /// `calicoctl ipam show --show-borrowed` says it, from `allocations`: a pod uses its address though `unallocated`
 /// lists it too. Nobody borrows from a virtual block, and neither an address that rests nor one without `node` is
 /// borrowed.

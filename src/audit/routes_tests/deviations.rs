@@ -1,4 +1,4 @@
-//! The would-be false alarms of the reference (4.6), each under its row's name.
+//! Deviations that are no faults, or another fault than they seem: one test a kind.
 
 use std::collections::BTreeMap;
 
