@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::bgp::Sessions;
 use super::cannot_tell::knows_host;
+use super::diverted::Walks;
 use super::expect::Context;
 use super::fault::{Fault, TunnelReason};
 use super::finding::Finding;
@@ -32,6 +33,8 @@ pub(super) struct Derived {
     pub(super) questioned: BTreeMap<Name, BTreeSet<Family>>,
     /// Nodes' routing addresses.
     pub(super) node_addresses: BTreeSet<IpAddr>,
+    /// What policy rules make of packets (J41).
+    pub(super) walks: Walks,
     /// The families in which the datastore describes no session at all from this Node (J37).
     pub(super) no_session: [bool; 2],
 }
@@ -49,6 +52,7 @@ impl Derived {
                 || state.datastore.cluster().is_some_and(|cluster| cluster.has_type("canal")),
             questioned: BTreeMap::new(),
             node_addresses: BTreeSet::new(),
+            walks: Walks::default(),
             no_session: [false; 2],
         }
     }
@@ -59,6 +63,9 @@ impl Derived {
         let mut verdict = context.judge(destination, changed);
         if self.own_node != OwnNode::There {
             return verdict.unjudged();
+        }
+        if let Some(difference) = context.diverted(&self.walks, destination, &verdict) {
+            verdict.difference = Some(Box::new(difference));
         }
         let follows = |difference: &Difference| {
             difference.host != *context.me && self.is_questioned(&difference.host, Family::of_net(destination))

@@ -16,6 +16,7 @@ mod bird_routes;
 mod cannot_tell;
 mod causes;
 mod derived;
+mod diverted;
 mod doubts;
 mod expect;
 mod fault;

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::bird_routes::BirdRoutes;
 use super::causes::RouteFacts;
 use super::derived::{Derived, OwnNode};
+use super::diverted::{Sender, Walks};
 use super::doubts::{Doubts, Urgency};
 use super::expect::Context;
 use super::fault::{Fault, RouteReason};
@@ -143,6 +144,8 @@ impl RouteAudit {
         let bird_meant = self.is_bird_meant(state);
         everything |= bird_meant != derived.bird_meant;
         derived.bird_meant = bird_meant;
+        let setting = (&derived.setting, &self.options.node);
+        everything |= derived.walks.update(state, setting, changes, everything);
 
         let (me, examined) = (self.options.node.clone(), Cell::new(0));
         let context = derived.context(state, &me, &examined);
@@ -152,7 +155,7 @@ impl RouteAudit {
         let dirty = if everything {
             self.all_destinations(&context)
         } else {
-            self.touched_destinations(&context, changes, &aggregates)
+            self.touched_destinations(&context, &derived.walks, changes, &aggregates)
         };
         self.judged = dirty.len();
         for destination in dirty {
@@ -199,20 +202,45 @@ impl RouteAudit {
         all
     }
 
-    fn touched_destinations(&self, context: &Context<'_>, changes: &Changes, aggregates: &[IpNet]) -> Vec<IpNet> {
+    fn touched_destinations(
+        &self,
+        context: &Context<'_>,
+        walks: &Walks,
+        changes: &Changes,
+        aggregates: &[IpNet],
+    ) -> Vec<IpNet> {
         let mut touched: BTreeSet<IpNet> = changes.destinations.clone();
         touched.extend(changes.addresses.iter().map(|address| host_net(*address)));
         for net in changes.cidrs.iter().chain(aggregates) {
             touched.insert(*net);
-            touched
-                .extend(self.verdicts.range(net..).take_while(|(it, _)| net.contains(&it.addr())).map(|(it, _)| *it));
+            touched.extend(self.judged_within(net));
             touched.extend(context.kernel.main_routes_within(net).map(|route| route.destination));
             touched.extend(context.candidates(net));
         }
         for device in &changes.devices {
             touched.extend(context.addresses_behind(device));
         }
+        for (_, net) in changes.other_tables.iter().filter(|(table, net)| walks.asks(*table, net)) {
+            touched.extend(self.judged_within(net));
+            touched.extend(self.judged_around(net));
+        }
+        for net in &changes.destinations {
+            touched.extend(self.judged_around(net).filter(|it| context.is_open_to_others(it)));
+        }
         touched.into_iter().collect()
+    }
+
+    /// Judged destinations inside the prefix.
+    fn judged_within(&self, net: &IpNet) -> impl Iterator<Item = IpNet> {
+        let net = *net;
+        self.verdicts.range(net..).take_while(move |(it, _)| net.contains(&it.addr())).map(|(it, _)| *it)
+    }
+
+    /// Judged destinations that are wider than the prefix and contain it.
+    fn judged_around(&self, net: &IpNet) -> impl Iterator<Item = IpNet> {
+        let net = *net;
+        let wider = move |length| IpNet::new(net.addr(), length).ok().map(|it| it.trunc());
+        (0..net.prefix_len()).filter_map(wider).filter(|it| self.verdicts.contains_key(it))
     }
 
     fn replace(&mut self, destination: IpNet, verdict: Verdict, now: Now, counts: bool, program: Option<Program>) {
@@ -332,6 +360,11 @@ impl RouteAudit {
     /// What expectations are computed from, as of the last look; nothing before the first.
     pub(super) fn context<'a>(&'a self, state: &'a State) -> Option<Context<'a>> {
         Some(self.derived.as_ref()?.context(state, &self.options.node, &self.examined))
+    }
+
+    /// Those who send, as far as policy rules tell them apart; the host first.
+    pub(super) fn senders(&self, family: Family) -> &[Sender] {
+        self.derived.as_ref().map(|derived| derived.walks.senders(family)).unwrap_or_default()
     }
 
     /// The facts that causes are derived from.

@@ -62,7 +62,7 @@ fn of_class(class: RouteClass) -> &'static str {
     }
 }
 
-fn purpose(expectation: &Expectation) -> String {
+pub(super) fn purpose(expectation: &Expectation) -> String {
     let host = expectation.host.as_deref().unwrap_or("another host");
     match expectation.class {
         RouteClass::LocalWorkload | RouteClass::LocalBlock | RouteClass::Foreign => {
@@ -141,7 +141,7 @@ pub(super) fn differs(route: &Route, expectation: &Expectation, reason: RouteRea
             format!("the route to {net}, {purpose}, does not wrap packets as its pool says")
         }
         RouteReason::WrongNextHop => format!("the route to {net}, {purpose}, leads elsewhere"),
-        RouteReason::Missing | RouteReason::Stale | RouteReason::Foreign => net,
+        RouteReason::Missing | RouteReason::Stale | RouteReason::Foreign | RouteReason::Diverted => net,
     }
 }
 
@@ -223,6 +223,7 @@ pub(super) fn action(reason: RouteReason, route: &Route) -> String {
         }
         RouteReason::Multipath => "see which gateways are right and which program installed the others",
         RouteReason::Linkdown => "see ip link: the device is down or has no carrier",
+        RouteReason::Diverted => "see ip rule and ip route get",
         RouteReason::Foreign => "find who installed it (its protocol says) and remove it, or reserve the range",
     };
     fixed.to_owned()

@@ -236,7 +236,7 @@ series! {
     ROUTES_EXPECTED = Gauge "calico_routes_expected" by Routes { class: classes, encapsulation: encapsulations }
         "Destinations of Calico that the datastore gives this host, whether the kernel has them or not.";
     ROUTE_FAULTS = Gauge "calico_route_faults" by Routes { class: fault_classes, reason: || Metric::RouteFaults.reasons() }
-        "Destinations whose route has differed from what the datastore says for longer than the grace period.";
+        "Destinations whose route has differed from what the datastore says for longer than the grace period. `diverted`: the route is right, and a policy rule, another table or a more specific route of another program takes the packets of this host or of its pods.";
     HOST_ROUTE_FAULTS = Gauge "calico_host_route_faults" by Routes { host: open, class: fault_classes, reason: || Metric::RouteFaults.reasons() }
         "Route faults by the host that the route leads to; only where there are any. An exporter names the 32 hosts with most, the rest are `others`. Summed over all exporters, a host that many others cannot reach stands out.";
     ROUTES_PENDING = Gauge "calico_routes_pending" by Routes { class: fault_classes }

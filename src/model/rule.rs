@@ -68,6 +68,15 @@ pub struct PolicyRule {
     pub action: RuleAction,
 }
 
+impl PolicyRule {
+    /// Whether every packet matches it.
+    pub fn is_for_all(&self) -> bool {
+        let PolicyRule { from, to, mark, input, output, selective, inverted, .. } = self;
+        let unselective = from.is_none() && to.is_none() && input.is_none() && output.is_none() && mark.is_none();
+        unselective && !selective && !inverted
+    }
+}
+
 /// As `ip rule` prints it.
 impl fmt::Display for PolicyRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,6 +100,7 @@ impl fmt::Display for PolicyRule {
             }
         }
         match self.action {
+            RuleAction::Table(0) => f.write_str(" lookup [l3mdev-table]")?,
             RuleAction::Table(254) => f.write_str(" lookup main")?,
             RuleAction::Table(255) => f.write_str(" lookup local")?,
             RuleAction::Table(253) => f.write_str(" lookup default")?,

@@ -18,6 +18,8 @@ pub struct Changes {
     pub addresses: BTreeSet<IpAddr>,
     /// Destinations whose routes changed.
     pub destinations: BTreeSet<IpNet>,
+    /// Those of them that changed in other tables than main.
+    pub other_tables: BTreeSet<(u32, IpNet)>,
     /// Which program changed them, as far as that was heard.
     pub programs: BTreeMap<IpNet, Program>,
     /// Devices that changed, came or went.
@@ -53,6 +55,7 @@ impl Changes {
         self.cidrs.extend(other.cidrs);
         self.addresses.extend(other.addresses);
         self.destinations.extend(other.destinations);
+        self.other_tables.extend(other.other_tables);
         self.programs.extend(other.programs);
         self.devices.extend(other.devices);
         self.neighbours.extend(other.neighbours);
@@ -64,14 +67,14 @@ impl Changes {
         self.everything |= other.everything;
     }
 
-    /// What concerns that which is beneath the routes; entries are taken out.
+    /// What concerns that which is beneath the routes; entries are taken out, rules are both audits' to see.
     pub(crate) fn take_beneath(&mut self) -> Changes {
         Changes {
             neighbours: std::mem::take(&mut self.neighbours),
             fdb: std::mem::take(&mut self.fdb),
             devices: self.devices.clone(),
             // A rule is right if it leads to a table with the right routes.
-            rules: std::mem::take(&mut self.rules) | !self.destinations.is_empty(),
+            rules: self.rules | !self.destinations.is_empty(),
             tables: std::mem::take(&mut self.tables),
             everything: self.everything,
             ..Changes::default()

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::changes::Changes;
-use crate::model::{Link, Name, Protocol, Route, RouteKey, TABLE_MAIN, host_net, pack};
+use super::prefix::PrefixMap;
+use crate::model::{Link, Name, Protocol, Route, RouteKey, TABLE_MAIN, host_net};
 
 /// Devices and routes.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +16,7 @@ pub struct Kernel {
     links: BTreeMap<u32, Link>,
     by_name: BTreeMap<Name, u32>,
     /// By destination, each sorted by key: nearly all have one, for which a tree would keep room for eleven.
-    routes: BTreeMap<IpNet, Vec<Route>>,
+    routes: PrefixMap<Vec<Route>>,
     uses: Uses,
     addresses: BTreeSet<IpAddr>,
     seen_links: Option<HashSet<u32>>,
@@ -39,6 +40,11 @@ impl Kernel {
     /// All devices by index.
     pub fn links(&self) -> impl Iterator<Item = &Link> + '_ {
         self.links.values()
+    }
+
+    /// Whether there may be a VRF: a table that is for the packets of some devices.
+    pub fn may_have_vrf(&self) -> bool {
+        !self.knows_links || self.links().any(|link| link.kind.as_deref() == Some("vrf"))
     }
 
     /// Whether devices are known at all: a dump of routes alone says nothing of them.
@@ -70,36 +76,35 @@ impl Kernel {
 
     /// The judged route of every destination in the main table, sorted.
     pub fn main_routes(&self) -> impl Iterator<Item = &Route> + '_ {
-        self.routes.values().filter_map(|routes| self.main(routes).min_by_key(|route| (route.metric, route.tos)))
+        self.routes.iter().filter_map(|(_, routes)| self.main(routes).min_by_key(|route| (route.metric, route.tos)))
     }
 
     /// Judged main-table routes whose destination lies inside the prefix, sorted.
     pub fn main_routes_within(&self, net: &IpNet) -> impl Iterator<Item = &Route> + '_ {
-        let net = net.trunc();
-        self.routes
-            .range(net..)
-            .take_while(move |(destination, _)| net.contains(&destination.addr()))
-            .filter(move |(destination, _)| net.contains(*destination))
-            .filter_map(|(_, routes)| self.main(routes).min_by_key(|route| (route.metric, route.tos)))
+        let lowest = |routes| self.main(routes).min_by_key(|route| (route.metric, route.tos));
+        self.routes.within(net).filter_map(move |(_, routes)| lowest(routes))
     }
 
     /// Main-table routes, of any metric, whose destination is wider than the prefix and contains it.
     pub fn main_routes_around(&self, net: &IpNet) -> impl Iterator<Item = &Route> + '_ {
         let net = *net;
-        (0..net.prefix_len())
-            .rev()
-            .filter_map(move |length| self.routes.get(&IpNet::new(net.addr(), length).ok()?.trunc()))
-            .flat_map(|routes| self.main(routes))
+        self.routes.covering(&net).filter(move |(it, _)| **it != net).flat_map(|(_, routes)| self.main(routes))
     }
 
     /// The route of a table that the kernel takes to all of a prefix: the longest that contains it, of lowest metric.
     pub fn lookup(&self, table: u32, net: &IpNet) -> Option<&Route> {
-        (0..=net.prefix_len()).rev().find_map(|length| {
-            let routes = self.routes.get(&IpNet::new(net.addr(), length).ok()?.trunc())?;
+        self.routes.covering(net).find_map(|(_, routes)| {
             // A route of another type of service is for packets that ask for it.
             let of_table = routes.iter().filter(|route| route.table == table && route.tos == 0);
             of_table.min_by_key(|route| (route.metric, route.tos))
         })
+    }
+
+    /// Routes of other tables than main whose destination contains the prefix or lies inside it.
+    pub fn other_routes_around(&self, net: &IpNet) -> impl Iterator<Item = &Route> + '_ {
+        let net = *net;
+        let inside = self.routes.within(&net).filter(move |(it, _)| **it != net);
+        self.routes.covering(&net).chain(inside).flat_map(|(_, it)| it).filter(|it| it.table != TABLE_MAIN)
     }
 
     /// Whether a route of the main table leads through the device to the address: by it, or to it alone.
@@ -129,7 +134,7 @@ impl Kernel {
 
     /// All routes of every table, sorted by destination.
     pub fn routes(&self) -> impl Iterator<Item = &Route> + '_ {
-        self.routes.values().flatten()
+        self.routes.iter().flat_map(|(_, routes)| routes)
     }
 
     pub(super) fn begin_dump(&mut self) {
@@ -153,7 +158,7 @@ impl Kernel {
 
     /// Forgets what the dump did not name: [`Kernel::unnamed`].
     pub(super) fn end_dump(&mut self, gone: &Unnamed) {
-        pack(&mut self.routes);
+        self.routes.pack();
         (self.seen_links, self.seen_routes) = (None, None);
         gone.links.iter().for_each(|index| self.remove_link(*index));
         gone.routes.iter().for_each(|key| self.remove_route(key));
@@ -197,7 +202,7 @@ impl Kernel {
         if let Some(seen) = &mut self.seen_routes {
             seen.insert(key.clone());
         }
-        let routes = self.routes.entry(route.destination).or_default();
+        let routes = self.routes.or_default(route.destination);
         match routes.binary_search_by(|it| it.key().cmp(&key)) {
             Ok(at) if routes[at] == route => return,
             Ok(at) => {
@@ -211,7 +216,14 @@ impl Kernel {
                 routes.insert(at, route);
             }
         }
+        self.note_route(&key);
+    }
+
+    fn note_route(&mut self, key: &RouteKey) {
         self.changes.destinations.insert(key.destination);
+        if key.table != TABLE_MAIN {
+            self.changes.other_tables.insert((key.table, key.destination));
+        }
     }
 
     pub(super) fn remove_route(&mut self, key: &RouteKey) {
@@ -219,10 +231,10 @@ impl Kernel {
         let Ok(at) = routes.binary_search_by(|it| it.key().cmp(key)) else { return };
         let old = routes.remove(at);
         self.uses.count(&old, false);
-        self.changes.destinations.insert(key.destination);
         if routes.is_empty() {
             self.routes.remove(&key.destination);
         }
+        self.note_route(key);
     }
 }
 

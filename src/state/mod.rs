@@ -215,6 +215,7 @@ impl State {
         let mut changes = std::mem::take(&mut self.datastore.changes);
         let mut kernel = std::mem::take(&mut self.kernel.changes);
         changes.destinations.append(&mut kernel.destinations);
+        changes.other_tables.append(&mut kernel.other_tables);
         changes.devices.append(&mut kernel.devices);
         changes.programs.append(&mut kernel.programs);
         changes.merge(std::mem::take(&mut self.tunnels.changes));

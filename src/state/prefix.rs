@@ -67,6 +67,18 @@ impl<V> PrefixMap<V> {
         self.entries.get_mut(net)
     }
 
+    /// The value of exactly this prefix, to change; one that is not there is made.
+    pub(super) fn or_default(&mut self, net: IpNet) -> &mut V
+    where
+        V: Default,
+    {
+        let lengths = &mut self.lengths[family_index(&net)];
+        self.entries.entry(net).or_insert_with(|| {
+            *lengths.entry(net.prefix_len()).or_default() += 1;
+            V::default()
+        })
+    }
+
     /// All entries, sorted.
     pub fn iter(&self) -> impl Iterator<Item = (&IpNet, &V)> + '_ {
         self.entries.iter()

@@ -12,8 +12,9 @@ use crate::model::AffinityState;
 /// Whether a finding says that traffic to the host does not arrive.
 fn cuts_off(open: &Open<'_>) -> bool {
     match open.fault() {
-        // What is stale or foreign leads somewhere that nobody asked for; the host it names is this one.
-        Fault::Route(_, reason) => !matches!(reason, RouteReason::Stale | RouteReason::Foreign),
+        // What is stale or foreign leads somewhere that nobody asked for; the host it names is this one. What is diverted
+        // is a rule's of this host, to whichever host it leads.
+        Fault::Route(_, reason) => !matches!(reason, RouteReason::Stale | RouteReason::Foreign | RouteReason::Diverted),
         Fault::Entry(_, _, reason) => reason.loses_traffic(),
         _ => false,
     }

@@ -2,16 +2,18 @@
 //! that route needs.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::ipam::is_single;
 use super::{Known, Link, LinkKind, LinkState};
+use crate::audit::diverted::has_same_ways;
 use crate::audit::expect::{Context, Expectation, Form, Gateway, Need};
 use crate::audit::fault::{Fault, OwnerReason};
 use crate::audit::finding::Finding;
-use crate::audit::forward::{self, Outcome, Packet};
+use crate::audit::forward::{self, MayApply, Outcome, Packet};
 use crate::audit::judge::needed_devices;
 use crate::audit::report::{Encapsulation, RouteClass};
 use crate::audit::setting::Programmer;
@@ -27,6 +29,59 @@ struct Wanted {
     expectation: Expectation,
 }
 
+/// Where packets go.
+struct Ways<'a> {
+    /// What becomes of them; where it is not the same for all, of a pod's.
+    taken: Outcome<'a>,
+    /// What becomes of the host's own, where that is something else.
+    host: Option<Outcome<'a>>,
+    /// Rules for packets that are neither, and that would go elsewhere (J42).
+    may_apply: Vec<MayApply<'a>>,
+}
+
+impl<'a> Ways<'a> {
+    fn of(taken: Outcome<'a>) -> Ways<'a> {
+        Ways { taken, host: None, may_apply: Vec::new() }
+    }
+
+    fn host(&self) -> Outcome<'a> {
+        self.host.unwrap_or(self.taken)
+    }
+
+    /// Whether the outcome is what becomes of all packets in any case.
+    fn is_as(&self, outcome: Option<Outcome<'_>>) -> bool {
+        match (outcome, self.taken) {
+            (Some(Outcome::By(one)), Outcome::By(other)) => self.host.is_none() && has_same_ways(one, other),
+            (Some(one), other) => self.host.is_none() && one == other,
+            (None, _) => false,
+        }
+    }
+}
+
+impl fmt::Display for Ways<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&taken_words(self.taken))?;
+        if let Some(host) = self.host {
+            write!(f, " for this host's pods; for this host itself {}", taken_words(host))?;
+        }
+        if let Outcome::By(route) = self.taken
+            && !route.next_hops.is_empty()
+            && route.next_hops.iter().all(|hop| hop.down)
+        {
+            f.write_str(
+                "; whether a route that is down is taken, ignore_routes_with_linkdown says, which is not read",
+            )?;
+        }
+        for MayApply { rule, outcome } in &self.may_apply {
+            write!(f, "; rule {rule} may apply")?;
+            if let Some(outcome) = outcome {
+                write!(f, ": {}", taken_words(*outcome))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Known<'_> {
     /// The links from the route on.
     pub(super) fn way(&self, net: IpNet) -> Vec<Link> {
@@ -36,11 +91,11 @@ impl Known<'_> {
         };
         let Some(routes) = self.routes else { return Vec::new() };
         let wanted = context.wanted(net);
-        let rules = self.state.tunnels.rules(Family::of_net(&net));
-        let taken = context.taken(net, rules);
+        let ways = self.ways(&context, net);
+        let taken = ways.taken;
         let devices = devices(&context, wanted.as_ref(), taken);
         let mut links: Vec<Link> = self.near_link(&devices).into_iter().collect();
-        links.push(self.path(&context, net, wanted.as_ref(), taken));
+        links.push(self.path(&context, net, wanted.as_ref(), &ways));
         // Of another program's tunnel (flannel's) nothing is known beneath.
         let is_calicos = |it: &Name| context.setting.is_calico_device(it);
         if devices.iter().any(|it| context.encapsulation(it) == Encapsulation::Vxlan && is_calicos(it)) {
@@ -72,8 +127,7 @@ impl Known<'_> {
     pub(super) fn way_into_tunnel(&self, node: &Node) -> Option<(IpAddr, String)> {
         let context = self.context()?;
         Family::ALL.into_iter().filter_map(|family| node.routing_address(family)).find_map(|address| {
-            let rules = self.state.tunnels.rules(Family::of(address));
-            let Outcome::By(route) = context.taken(host_net(address), rules) else { return None };
+            let Outcome::By(route) = self.ways(&context, host_net(address)).host() else { return None };
             let leads = |device: &str| {
                 matches!(context.encapsulation(device), Encapsulation::Ipip | Encapsulation::Vxlan)
                     || context.setting.is_workload_device(device)
@@ -83,10 +137,11 @@ impl Known<'_> {
         })
     }
 
-    fn path(&self, context: &Context<'_>, net: IpNet, wanted: Option<&Wanted>, taken: Outcome<'_>) -> Link {
+    fn path(&self, context: &Context<'_>, net: IpNet, wanted: Option<&Wanted>, ways: &Ways<'_>) -> Link {
+        let taken = ways.taken;
         let link = Link::new(LinkKind::Path, words::destination(&net));
         let link = link.wanted(wanted.map_or("nothing is expected".to_owned(), |it| context.wanted_words(it)));
-        let link = link.actual(taken_words(taken));
+        let link = link.actual(ways.to_string());
         let link = link.by(self.route_findings(context, net, taken));
         if context.datastore.is_dark(&net) {
             return link.cannot_tell("nothing follows from a block that cannot be read");
@@ -119,6 +174,33 @@ impl Known<'_> {
                 findings => link.by(findings.iter().cloned()),
             },
         }
+    }
+
+    /// What the kernel does with packets of this host and of its pods.
+    fn ways<'a>(&'a self, context: &Context<'a>, net: IpNet) -> Ways<'a> {
+        let family = Family::of_net(&net);
+        if is_single(&net) && context.is_own_address(net.addr()) {
+            return Ways::of(Outcome::Here);
+        }
+        let rules = self.state.tunnels.rules(family);
+        let host = forward::decide(context.kernel, rules, &Packet::of_host(net));
+        let mut ways = Ways::of(host.outcome);
+        let senders = self.routes.map(|routes| routes.senders(family)).unwrap_or_default();
+        let mut others = host.may_apply;
+        for sender in senders.iter().filter(|sender| sender.from.is_some()) {
+            let decision = forward::decide(context.kernel, rules, &sender.packet(net));
+            if decision.outcome != ways.taken && ways.host.is_none() {
+                ways.host = Some(std::mem::replace(&mut ways.taken, decision.outcome));
+            }
+            others.extend(decision.may_apply);
+        }
+        // What one of these senders is asked by is no question for it.
+        let decides = |rule: &PolicyRule| senders.iter().any(|it| forward::may_match(rule, &it.packet(net)));
+        others.retain(|it| !decides(&it.rule) && !ways.is_as(it.outcome));
+        others.sort_by_key(|it| it.rule.priority);
+        others.dedup_by(|one, other| one.rule == other.rule);
+        ways.may_apply = others;
+        ways
     }
 
     /// Why a route that BIRD may program is not there, where it is certain that nobody brings it (J37).
@@ -262,28 +344,31 @@ fn judge_taken(context: &Context<'_>, link: Link, net: IpNet, wanted: &Wanted, r
         // WireGuard's own table: the route that is expected in the main table is there beside it, or BIRD left it out.
         return link;
     }
-    if route.table != TABLE_MAIN
-        && let Some(reason) = context.compare(route, &wanted.expectation)
-    {
-        // Whichever rule and table win, what is taken is compared with what is wanted (J41).
-        return link.fault(format!(
-            "a policy rule sends what goes to {} by table {} ({}), where {} is wanted: see ip rule",
-            words::destination(&net),
-            route.table,
-            reason.as_str().replace('_', " "),
-            words::form(&wanted.net, &wanted.expectation.form)
-        ));
+    // Main's own, or a more specific one, is judged by the audit, which has nothing against it.
+    let is_more_specific = route.destination.prefix_len() > wanted.net.prefix_len() && !leads_nowhere(route);
+    if route.table == TABLE_MAIN && (route.destination == wanted.net || is_more_specific) {
+        return link;
     }
-    let blackhole_wanted = matches!(wanted.expectation.form, Form::Blackhole);
-    match route.destination.prefix_len().cmp(&wanted.net.prefix_len()) {
-        _ if route.destination == wanted.net => link,
-        // More specific: nothing is wrong with it, and it leads on.
-        std::cmp::Ordering::Greater if !leads_nowhere(route) => link,
-        _ if leads_nowhere(route) && !blackhole_wanted => {
+    // Whichever rule, table and prefix win, what is taken is compared with what is wanted (J41).
+    let is_known = wanted.expectation.form != Form::Unknown;
+    if is_known && context.leads_as_wanted(route, wanted.net, &wanted.expectation) {
+        return link;
+    }
+    let has_own = context.kernel.route(&wanted.net).is_some();
+    let drops = leads_nowhere(route) && !matches!(wanted.expectation.form, Form::Blackhole);
+    match wanted.expectation.need {
+        _ if !has_own && !drops && context.is_aggregated(&wanted.net) => link,
+        Need::Permitted if !has_own && drops => {
             link.cannot_tell("this host drops what goes there; the route may be there or not")
         }
-        _ if context.is_aggregated(&wanted.net) => link,
-        _ => link.cannot_tell("the route that may be there is not, and a wider one is taken"),
+        Need::Permitted if !has_own => link.cannot_tell("the route that may be there is not, and a wider one is taken"),
+        _ if !is_known => link.cannot_tell("its own route is not taken, and nobody can say where it ought to lead"),
+        Need::Required | Need::Permitted => link.fault(format!(
+            "what goes to {} takes {}, where {} is wanted: see ip rule and ip route get",
+            words::destination(&net),
+            taken_words(Outcome::By(route)),
+            words::form(&wanted.net, &wanted.expectation.form)
+        )),
     }
 }
 
@@ -393,14 +478,6 @@ impl Context<'_> {
     fn is_ready_workload(&self, net: IpNet) -> bool {
         let mut endpoints = self.datastore.endpoints_at(net.addr()).filter(|endpoint| endpoint.node == *self.me);
         is_single(&net) && endpoints.any(|endpoint| !self.is_ready(endpoint))
-    }
-
-    /// What the kernel does with a packet of this host's own. `rules`: the policy rules in force, where they are known.
-    fn taken(&self, net: IpNet, rules: Option<&[PolicyRule]>) -> Outcome<'_> {
-        if is_single(&net) && self.is_own_address(net.addr()) {
-            return Outcome::Here;
-        }
-        forward::decide(self.kernel, rules, &Packet::of_host(net)).outcome
     }
 
     fn is_own_address(&self, address: IpAddr) -> bool {

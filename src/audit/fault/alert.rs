@@ -70,6 +70,8 @@ label_values! {
         RoutesStale = "CalicoRoutesStale",
         /// Routes lead elsewhere than they ought to.
         RoutesMisdirected = "CalicoRoutesMisdirected",
+        /// Routes are right, and packets do not take them.
+        TrafficDiverted = "CalicoTrafficDiverted",
         /// No BGP session carries the routes.
         RoutesCarriedByNobody = "CalicoRoutesCarriedByNobody",
         /// Felix and BIRD both program routes.
@@ -91,6 +93,7 @@ impl Alert {
             | Alert::TunnelDeviceWrong
             | Alert::TunnelEntriesMissing
             | Alert::TrafficUnencrypted
+            | Alert::TrafficDiverted
             | Alert::NodeMissing
             | Alert::NodeAddressConflict
             | Alert::RoutesCarriedByNobody
@@ -196,6 +199,7 @@ impl Fault {
                 | RouteReason::Multipath
                 | RouteReason::Linkdown
                 | RouteReason::Foreign => Alert::RoutesMisdirected,
+                RouteReason::Diverted => Alert::TrafficDiverted,
             },
             Fault::Owner(_, reason) => match reason {
                 OwnerReason::NoSession => Alert::RoutesCarriedByNobody,

@@ -259,6 +259,8 @@ label_values! {
         Linkdown = "linkdown",
         /// Not Calico's, and it takes traffic away from an owned block (J17).
         Foreign = "foreign",
+        /// It is right, and another rule, table or program's route takes the packets (J41).
+        Diverted = "diverted",
     }
 }
 
@@ -271,7 +273,11 @@ impl RouteReason {
             RouteClass::RemoteBlock | RouteClass::Borrowed => true,
             RouteClass::LocalWorkload => self != RouteReason::Linkdown,
             RouteClass::LocalBlock => match self {
-                RouteReason::Missing | RouteReason::Stale | RouteReason::WrongType | RouteReason::Foreign => true,
+                RouteReason::Missing
+                | RouteReason::Stale
+                | RouteReason::WrongType
+                | RouteReason::Foreign
+                | RouteReason::Diverted => true,
                 RouteReason::WrongNextHop
                 | RouteReason::WrongEncapsulation
                 | RouteReason::Multipath

@@ -18,7 +18,9 @@ mod tests;
 
 /// `RT_TABLE_DEFAULT` and `RT_TABLE_LOCAL`.
 const TABLE_DEFAULT: u32 = 253;
-const TABLE_LOCAL: u32 = 255;
+pub(super) const TABLE_LOCAL: u32 = 255;
+/// `RT_TABLE_UNSPEC`, the table of a rule for VRFs: the packet's device says which it is (`l3mdev`).
+const TABLE_OF_VRF: u32 = 0;
 
 /// The device by which the host's own packets enter the walk: `LOOPBACK_IFINDEX`.
 const LOOPBACK: &str = "lo";
@@ -68,8 +70,19 @@ pub struct Decision<'a> {
     pub outcome: Outcome<'a>,
     /// The rule that decided; `None` where none did.
     pub rule: Option<PolicyRule>,
-    /// Earlier rules whose selectors cannot be evaluated and that lead elsewhere.
-    pub may_apply: Vec<PolicyRule>,
+    /// Earlier rules that do something with other packets to the same place, or with this one by selectors that cannot be
+    /// evaluated.
+    pub may_apply: Vec<MayApply<'a>>,
+}
+
+/// A rule for packets that differ in more than their destination: marked, of other sources or devices, of a protocol, a
+/// user, a VRF.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MayApply<'a> {
+    /// The rule.
+    pub rule: PolicyRule,
+    /// What it does with them; `None` where it leads to a table that is not known, or to other rules.
+    pub outcome: Option<Outcome<'a>>,
 }
 
 /// How a rule stands to a packet.
@@ -77,6 +90,8 @@ pub struct Decision<'a> {
 enum Match {
     Yes,
     No,
+    /// It is for others with the same destination.
+    Others,
     /// It depends on something that is not known of the packet.
     Unknown,
 }
@@ -103,20 +118,37 @@ fn default_rules(family: Family) -> Vec<PolicyRule> {
     rules
 }
 
+/// Whether these are the rules that a kernel starts with.
+pub(super) fn is_default(family: Family, rules: &[PolicyRule]) -> bool {
+    rules == default_rules(family)
+}
+
+/// Whether the rule is for the packet or for one like it to another destination.
+pub(super) fn may_match(rule: &PolicyRule, packet: &Packet) -> bool {
+    match rule.to {
+        None => matches(rule, packet) == Match::Yes,
+        // Some destinations do not match what the inverted rule asks for.
+        Some(_) if rule.inverted => true,
+        Some(_) => matches(&PolicyRule { to: None, ..rule.clone() }, packet) == Match::Yes,
+    }
+}
+
 /// Whether the rule is for the packet.
 fn matches(rule: &PolicyRule, packet: &Packet) -> Match {
     let input = packet.input.as_deref().unwrap_or(LOOPBACK);
+    let to = rule.to.is_none_or(|net| net.contains(&packet.to));
     // No packet here is of a socket that is bound to a device.
-    let known = rule.input.as_deref().is_none_or(|device| device == input)
+    let rest = rule.input.as_deref().is_none_or(|device| device == input)
         && rule.output.is_none()
         && rule.mark.is_none_or(|(value, mask)| (value ^ packet.mark) & mask == 0)
-        && rule.to.is_none_or(|net| net.contains(&packet.to))
         && rule.from.is_none_or(|net| net.prefix_len() == 0 || packet.from.is_some_and(|from| net.contains(&from)));
-    match (known, rule.selective) {
+    match (to && rest, rule.selective) {
         // An unknown selector can only narrow a match, or widen an inverted one.
         (true, true) => Match::Unknown,
         (false, true) if rule.inverted => Match::Yes,
         (known, _) if known != rule.inverted => Match::Yes,
+        // Inverted, it is for whatever differs from this packet.
+        _ if rule.inverted || to => Match::Others,
         _ => Match::No,
     }
 }
@@ -132,9 +164,15 @@ pub fn decide<'a>(kernel: &'a Kernel, rules: Option<&[PolicyRule]>, packet: &Pac
         at += 1;
         match matches(rule, packet) {
             Match::No => continue,
-            Match::Unknown => {
-                if outcome_of(kernel, rule, packet).is_some() || matches!(rule.action, RuleAction::Goto(_)) {
-                    may_apply.push(rule.clone());
+            Match::Others | Match::Unknown => {
+                let outcome = outcome_of(kernel, rule, packet);
+                let leads_on = match rule.action {
+                    RuleAction::Goto(_) => true,
+                    RuleAction::Table(TABLE_OF_VRF) => kernel.may_have_vrf(),
+                    _ => false,
+                };
+                if outcome.is_some() || leads_on {
+                    may_apply.push(MayApply { rule: rule.clone(), outcome });
                 }
                 continue;
             }

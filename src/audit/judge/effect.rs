@@ -76,7 +76,7 @@ impl Context<'_> {
 
     /// Whether every way leads to the host: by an address of its own or of its tunnels, over a device that the routes
     /// to it may use, or on the link of the tunnel to its address there. Of a Node that cannot be read nothing is known.
-    pub(super) fn leads_to(&self, route: &Route, host: &Name) -> bool {
+    pub(in crate::audit) fn leads_to(&self, route: &Route, host: &Name) -> bool {
         if self.datastore.is_unreadable_node(host) || self.datastore.is_unreadable_node(self.me) {
             return true;
         }

@@ -100,15 +100,27 @@ impl Context<'_> {
             return Verdict::default();
         }
         let route = self.kernel.route(destination);
-        let by_bird = route.is_some_and(|route| route.protocol == Protocol::BIRD);
-        let mut expectations = self.expectations(destination);
-        expectations.retain(|expectation| by_bird || !expectation.bird_only);
+        let expectations = self.expectations_of(destination, route);
         match (route, expectations.is_empty()) {
             (None, true) => Verdict { lookup: self.lookup(destination).map(Box::new), ..Verdict::default() },
             (None, false) => self.absent(destination, &expectations[0]),
             (Some(route), true) => self.unexpected(route),
             (Some(route), false) => self.present(route, &expectations),
         }
+    }
+
+    /// What is expected of a destination whose route is this.
+    fn expectations_of(&self, destination: &IpNet, route: Option<&Route>) -> Vec<Expectation> {
+        let by_bird = route.is_some_and(|route| route.protocol == Protocol::BIRD);
+        let mut expectations = self.expectations(destination);
+        expectations.retain(|expectation| by_bird || !expectation.bird_only);
+        expectations
+    }
+
+    /// A destination's route, and what is expected of it.
+    pub(super) fn expected_here(&self, destination: &IpNet) -> Option<(&Route, Vec<Expectation>)> {
+        let route = self.kernel.route(destination)?;
+        Some((route, self.expectations_of(destination, Some(route))))
     }
 
     /// Nothing is there. `first` is the most demanding expectation.

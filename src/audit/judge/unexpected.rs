@@ -16,15 +16,11 @@ impl Context<'_> {
     /// Something is there that nobody expects: stale (J16), foreign (J17), or nothing to worry about.
     pub(super) fn unexpected(&self, route: &Route) -> Verdict {
         let destination = &route.destination;
-        let devices = || route.next_hops.iter().filter_map(|hop| hop.device.as_deref());
-        if is_link_local(destination.addr())
-            || host_route(destination).is_some_and(|address| self.is_own(address))
-            || devices().any(|device| device == "bpfin.cali")
-        {
+        if self.is_never_judged(route) {
             return Verdict::default();
         }
         let on_workload = self.is_on_workload(route);
-        let through_calico = devices().any(|device| self.setting.is_calico_device(device));
+        let through_calico = self.is_through_calico(route);
         let pool = self.datastore.pool_of(destination);
         let block = self.block_around(destination);
         // Until its block was read a key stands for it.
@@ -32,9 +28,7 @@ impl Context<'_> {
         let known = pool.is_some() || block.is_some() || claimed;
         let class = self.class_by_form(route);
         let encapsulation = self.route_encapsulation(route);
-        let felix = self.setting.is_felix_protocol(route.protocol);
         let bird = route.protocol == Protocol::BIRD;
-        let device_route = route.protocol == Protocol::BOOT && through_calico;
         let difference = |reason, detail: String| {
             Some(Box::new(Difference {
                 class,
@@ -48,7 +42,7 @@ impl Context<'_> {
             }))
         };
         let counted = |class| Verdict { actual: Some((class, encapsulation)), ..Verdict::default() };
-        if felix || bird || device_route {
+        if self.is_calicos(route) {
             let suspect = known || route.protocol == Protocol::FELIX || through_calico;
             // A pool that cannot be read may be the one that the route belongs to (J1).
             let uncertain = !known && self.datastore.has_unreadable(Kind::Pool);
@@ -76,6 +70,24 @@ impl Context<'_> {
             }
             None => counted(RouteClass::Foreign),
         }
+    }
+
+    /// Link-local, an address of this host's own, or eBPF's: nobody asks whose such a route is (J16, J17).
+    pub(in crate::audit) fn is_never_judged(&self, route: &Route) -> bool {
+        let destination = &route.destination;
+        is_link_local(destination.addr())
+            || host_route(destination).is_some_and(|address| self.is_own(address))
+            || devices_of(route).any(|device| device == "bpfin.cali")
+    }
+
+    /// Whether Felix or BIRD wrote the route, as far as its form shows (J16).
+    pub(in crate::audit) fn is_calicos(&self, route: &Route) -> bool {
+        let device_route = route.protocol == Protocol::BOOT && self.is_through_calico(route);
+        self.setting.is_felix_protocol(route.protocol) || route.protocol == Protocol::BIRD || device_route
+    }
+
+    fn is_through_calico(&self, route: &Route) -> bool {
+        devices_of(route).any(|device| self.setting.is_calico_device(device))
     }
 
     /// Whether those say whose the destination is who are not heard here: endpoints that nobody lists, where IPAM is not
@@ -125,4 +137,8 @@ impl Context<'_> {
         };
         self.kernel.has_address(address) || self.node.is_some_and(own)
     }
+}
+
+fn devices_of(route: &Route) -> impl Iterator<Item = &str> {
+    route.next_hops.iter().filter_map(|hop| hop.device.as_deref())
 }

@@ -14,6 +14,7 @@ use crate::state::State;
 use crate::state::{Event, Object, ObjectId, Side};
 
 mod deviations;
+mod diverted;
 mod effect;
 mod form;
 mod host;
@@ -165,6 +166,7 @@ fn route(line: &str) -> Option<Route> {
                 }
             }
             "linkdown" => hops.iter_mut().for_each(|it| it.down = true),
+            "table" => made.table = words.next()?.parse().ok()?,
             "metric" => made.metric = words.next()?.parse().ok()?,
             "proto" => made.protocol = protocol(words.next()?),
             other => panic!("{other:?} in {line:?}"),

@@ -37,6 +37,23 @@ pub(super) fn routes() -> Vec<Scenario> {
             repair: |lab| lab.agents.refresh("h1"),
         },
         Scenario {
+            name: "a VPN client's rule and table",
+            short: true,
+            expected: &[("CalicoTrafficDiverted", &[("instance", "h1"), ("severity", "critical"), ("cluster", "lab")])],
+            tolerated: &[],
+            fault: |lab| {
+                ip(
+                    "h1",
+                    &format!("route add {} via {} dev tunl0 onlink table 52", block(lab, "h2", "ipip"), site("h3").v4),
+                );
+                ip("h1", "rule add lookup 52 priority 5270");
+            },
+            repair: |_| {
+                ip("h1", "rule del priority 5270");
+                ip("h1", "route flush table 52");
+            },
+        },
+        Scenario {
             name: "route of a pod deleted",
             short: false,
             expected: &[("CalicoRoutesMissing", &[("host", "h3"), ("class", "local_workload")])],
