@@ -8,8 +8,8 @@ use ipnet::IpNet;
 
 use super::Finding;
 use crate::model::{
-    AllocationBlock, Attribute, AttributeKind, BlockOwner, Detail, EncapMode, EndpointId, Family, Handle, IpPool, Name,
-    Node, TunnelKind, WorkloadEndpoint, ordinal_of,
+    AllocationBlock, Attribute, AttributeKind, BlockOwner, Detail, EncapMode, EndpointId, Family, Handle, IpPool,
+    Labels, Name, Node, TunnelKind, WorkloadEndpoint, ordinal_of,
 };
 use crate::state::{Datastore, Event, Object, ObjectId, Side, State, Unreadable};
 
@@ -102,6 +102,7 @@ pub(crate) fn endpoint(node: &str, name: &str, addresses: &[&str]) -> WorkloadEn
         addresses: addresses.iter().map(|address| ip(address)).collect(),
         floating: Vec::new(),
         openstack: false,
+        labels: Labels::default(),
     }
 }
 

@@ -11,7 +11,8 @@ use ipnet::IpNet;
 use super::{Finding, Now};
 use crate::model::{
     AffinityState, AllocationBlock, Attribute, AttributeKind, BlockAffinity, BlockOwner, EncapMode, EndpointId, Family,
-    IpPool, IpReservation, IpamConfig, Name, Node, NodeBgp, OrdinalSet, SequenceDefect, TunnelKind, WorkloadEndpoint,
+    IpPool, IpReservation, IpamConfig, Labels, Name, Node, NodeBgp, OrdinalSet, SequenceDefect, TunnelKind,
+    WorkloadEndpoint,
 };
 use crate::state::{Changes, Datastore, Event, Object, ObjectId, Side, State, Unreadable};
 
@@ -133,6 +134,7 @@ impl Cluster {
             addresses: addresses.iter().map(|text| address(text)).collect(),
             floating: Vec::new(),
             openstack: false,
+            labels: Labels::default(),
         }))
     }
 }

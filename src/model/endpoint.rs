@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::Name;
+use super::{Labels, Name};
 
 /// Identity of a workload endpoint: its namespace and name. The name is opaque; what it is made of is in the spec.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,4 +40,6 @@ pub struct WorkloadEndpoint {
     pub floating: Vec<IpAddr>,
     /// `orchestrator` is `openstack`: Neutron gave the addresses, not Calico's IPAM.
     pub openstack: bool,
+    /// `metadata.labels`; those that it inherits from its profiles (`pcns.…`, `pcsa.…`) are not among them.
+    pub labels: Labels,
 }

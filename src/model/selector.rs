@@ -75,6 +75,11 @@ impl Selector {
     pub fn matches(&self, labels: &Labels) -> bool {
         self.0.matches(labels)
     }
+
+    /// Whether it asks for a label for which this holds.
+    pub fn asks_for(&self, label: &impl Fn(&str) -> bool) -> bool {
+        self.0.asks_for(label)
+    }
 }
 
 impl FromStr for Selector {
@@ -94,6 +99,15 @@ impl Expression {
             Expression::Not(operand) => !operand.matches(labels),
             Expression::And(operands) => operands.iter().all(|operand| operand.matches(labels)),
             Expression::Or(operands) => operands.iter().any(|operand| operand.matches(labels)),
+        }
+    }
+
+    fn asks_for(&self, is_meant: &impl Fn(&str) -> bool) -> bool {
+        match self {
+            Expression::All | Expression::Global => false,
+            Expression::Has(label) | Expression::Test(label, _) => is_meant(label),
+            Expression::Not(operand) => operand.asks_for(is_meant),
+            Expression::And(operands) | Expression::Or(operands) => operands.iter().any(|it| it.asks_for(is_meant)),
         }
     }
 

@@ -73,7 +73,7 @@ impl<'a> Builder<'a> {
             unreadable_nodes: unreadable_nodes.collect(),
             only_mesh: false,
             workload_peers: WorkloadPeers {
-                everywhere: datastore.has_unreadable(Kind::BgpPeer),
+                everywhere: datastore.has_unreadable(Kind::BgpPeer).then_some(None).into_iter().collect(),
                 ..WorkloadPeers::default()
             },
             members,
@@ -140,18 +140,21 @@ impl<'a> Builder<'a> {
     }
 
     fn add_workload_peer(&mut self, peer: &BgpPeer, nodes: Option<Nodes>) {
+        let workloads = peer.local_workload_selector.as_deref().and_then(|text| Selector::parse(text).ok());
         let to = &mut self.sessions.workload_peers;
         if given(peer.node_selector.as_ref()).is_none() {
             // By name, whether or not there is a Node of that name.
             match named(peer) {
-                Some(name) => to.nodes.extend([name.clone()]),
-                None => to.everywhere = true,
+                Some(name) => to.nodes.entry(name.clone()).or_default().push(workloads),
+                None => to.everywhere.push(workloads),
             }
         } else if let Some(nodes) = nodes {
             let members = nodes.iter().filter_map(|node| self.sessions.members.get(*node));
-            to.nodes.extend(members.map(|member| member.name.clone()));
+            for member in members {
+                to.nodes.entry(member.name.clone()).or_default().push(workloads.clone());
+            }
         } else {
-            to.everywhere = true;
+            to.everywhere.push(workloads);
         }
     }
 

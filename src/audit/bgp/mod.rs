@@ -17,7 +17,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 
-use crate::model::{Family, Name};
+use crate::model::{Family, Name, Selector, WorkloadEndpoint};
 use crate::state::Datastore;
 
 mod build;
@@ -101,17 +101,24 @@ pub struct Sessions {
     workload_peers: WorkloadPeers,
 }
 
-/// On which nodes workloads are BGP peers.
+/// Which workloads are BGP peers of their node; `None`: of a selector that cannot be read, any may be.
+type Workloads = Option<Selector>;
+
+/// On which nodes workloads are BGP peers, and which of them.
 #[derive(Debug, Clone, Default)]
 struct WorkloadPeers {
-    /// A BGPPeer for all nodes, or one of which it cannot be told.
-    everywhere: bool,
-    nodes: HashSet<Name>,
+    /// Those of BGPPeers for all nodes, or of which it cannot be told.
+    everywhere: Vec<Workloads>,
+    nodes: HashMap<Name, Vec<Workloads>>,
 }
 
 /// States of a search for a way after which it is given up as not provable: reached only where very many reflectors
 /// form a tangle of few cluster ids.
 const SEARCH_LIMIT: usize = 1000;
+
+/// How labels begin that a workload may have without being known to: by its namespace and its service account
+/// (`libcalico-go/lib/backend/k8s/conversion`), whose own name a bundle leaves out.
+const INHERITED: [&str; 3] = ["pcns.", "pcsa.", "projectcalico.org/serviceaccount"];
 
 impl Sessions {
     /// Reads the Nodes, the BGPConfiguration `default` and the BGPPeers.
@@ -174,7 +181,24 @@ impl Sessions {
     /// Whether a BGPPeer makes workloads on this host BGP peers (`localWorkloadSelector`): BIRD then has routes on
     /// their devices that nobody else expects (J16).
     pub fn local_peer_workloads(&self, me: &str) -> bool {
-        self.workload_peers.everywhere || self.workload_peers.nodes.contains(me)
+        self.workloads_of(me).next().is_some()
+    }
+
+    /// Whether a BGPPeer may make this workload of the node a BGP peer. A selector may ask for labels that a workload
+    /// inherits from its namespace or its service account, and those are not known.
+    pub fn may_be_local_peer(&self, me: &str, workload: &WorkloadEndpoint) -> bool {
+        self.workloads_of(me).any(|selector| {
+            let Some(selector) = selector else { return true };
+            let inherited = |label: &str| {
+                workload.labels.get(label).is_none() && INHERITED.iter().any(|begin| label.starts_with(begin))
+            };
+            selector.asks_for(&inherited) || selector.matches(&workload.labels)
+        })
+    }
+
+    fn workloads_of(&self, me: &str) -> impl Iterator<Item = &Workloads> {
+        let own = self.workload_peers.nodes.get(me).into_iter().flatten();
+        self.workload_peers.everywhere.iter().chain(own)
     }
 
     fn address(&self, node: usize, family: Family) -> Option<IpAddr> {

@@ -110,7 +110,19 @@ impl Context<'_> {
     /// Calico's routes that are expected by nobody and are no fault (J16).
     fn is_excused(&self, route: &Route, on_workload: bool) -> bool {
         route.protocol == Protocol::BIRD
-            && (self.is_aggregate(&route.destination) || on_workload && self.sessions.local_peer_workloads(self.me))
+            && (self.is_aggregate(&route.destination) || on_workload && self.is_of_local_peer(route))
+    }
+
+    /// Whether a local BGP peer may have announced the route: a workload here that a BGPPeer selects. One whose endpoint
+    /// is not known may be selected.
+    fn is_of_local_peer(&self, route: &Route) -> bool {
+        if !self.sessions.local_peer_workloads(self.me) {
+            return false;
+        }
+        route.next_hops.iter().filter_map(|hop| hop.device.as_ref()).all(|device| {
+            let mut workloads = self.datastore.endpoints_on(self.me).filter(|it| it.interface == *device).peekable();
+            workloads.peek().is_none() || workloads.any(|it| self.sessions.may_be_local_peer(self.me, it))
+        })
     }
 
     /// Whether a destination is shorter than the blocks of the pool around it, or holds whole pools: an aggregate.

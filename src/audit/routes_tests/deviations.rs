@@ -244,11 +244,26 @@ fn workload_route_without_endpoint() {
     // A local BGP peer's routes.
     let learnt = |it: &mut Host| done(it.with("10.1.0.48/30 dev cali-a proto bird"));
     assert_eq!(found(learnt), ["local_workload/stale 10.1.0.48/30 h1"]);
-    clean(|it| {
-        learnt(it);
-        let peer = BgpPeer { local_workload_selector: Some("all()".to_owned()), ..BgpPeer::default() };
-        it.cluster.put(Object::BgpPeer("workloads".into(), peer));
-    });
+    let selected_by = |selector: &'static str| {
+        found(move |it| {
+            it.with("10.1.0.48/30 dev cali-a proto bird");
+            let Object::Endpoint(mut router) = endpoint("h1", "a", "10.1.0.5") else { panic!() };
+            router.labels = [("app", "router")].into_iter().collect();
+            it.cluster.put(Object::Endpoint(router));
+            let peer = BgpPeer { local_workload_selector: Some(selector.to_owned()), ..BgpPeer::default() };
+            it.cluster.put(Object::BgpPeer("workloads".into(), peer));
+        })
+    };
+    for selector in ["all()", "app == 'router'", "!has(zone)"] {
+        assert_eq!(selected_by(selector), [""; 0], "{selector}");
+    }
+    for selector in ["app == 'web'", "has(zone)", "app == 'router' && zone == 'a'"] {
+        assert_eq!(selected_by(selector), ["local_workload/stale 10.1.0.48/30 h1"], "{selector}");
+    }
+    // What it inherits is not known, nor what cannot be read.
+    for selector in ["pcns.tier == 'edge'", "projectcalico.org/serviceaccount == 'router'", "has("] {
+        assert_eq!(selected_by(selector), [""; 0], "{selector}");
+    }
 }
 
 #[test]

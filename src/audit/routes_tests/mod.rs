@@ -7,7 +7,7 @@ use super::testing::{Block, Cluster, address, at, net, node, pool};
 use super::*;
 use crate::model::{
     AffinityState, Attribute, BgpConfiguration, BlockOwner, ClusterInformation, EncapMode, EndpointId,
-    FelixConfiguration, IpPool, Link, Name, NextHop, Node, ProgramClusterRoutes, Protocol, Route, RouteType,
+    FelixConfiguration, IpPool, Labels, Link, Name, NextHop, Node, ProgramClusterRoutes, Protocol, Route, RouteType,
     TABLE_MAIN, TunnelKind, WorkloadEndpoint,
 };
 use crate::state::State;
@@ -123,6 +123,7 @@ fn endpoint(host: &str, pod: &str, at: &str) -> Object {
         addresses: vec![address(at)],
         floating: Vec::new(),
         openstack: false,
+        labels: Labels::default(),
     })
 }
 

@@ -121,7 +121,8 @@ impl Datastore {
                 }
                 self.nodes.insert(name, Box::new(node));
             }
-            Object::Endpoint(endpoint) => {
+            Object::Endpoint(mut endpoint) => {
+                endpoint.labels = endpoint.labels.share(&mut self.labels);
                 self.drop_endpoint(&endpoint.id);
                 for address in &endpoint.addresses {
                     self.changes.address(*address);

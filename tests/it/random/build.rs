@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use calico_exporter::audit::Backend;
 use calico_exporter::model::{
     AffinityState, AllocationBlock, Attribute, AttributeKind, BlockAffinity, BlockOwner, EncapMode, EndpointId, Family,
-    Handle, IpPool, Name, Node, NodeAddress, NodeAddressType, NodeBgp, PoolClass, TunnelKind, WorkloadEndpoint,
+    Handle, IpPool, Labels, Name, Node, NodeAddress, NodeAddressType, NodeBgp, PoolClass, TunnelKind, WorkloadEndpoint,
     address_at,
 };
 use calico_exporter::state::{Object, ObjectId};
@@ -418,5 +418,6 @@ pub(super) fn endpoint(host: &Name, pod: &str, address: IpAddr, floating: Vec<Ip
         addresses: vec![address],
         floating,
         openstack: false,
+        labels: Labels::default(),
     }
 }

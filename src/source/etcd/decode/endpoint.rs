@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::de::IgnoredAny;
 
+use super::node::Metadata;
 use crate::model::{EndpointId, WorkloadEndpoint};
 use crate::source::calico::json::{List, Maybe, object};
 use crate::source::calico::{Read, parse};
 use crate::state::Object;
 
 object! {
-    Endpoint, rest IgnoredAny, {
+    Endpoint<'de>, rest IgnoredAny, {
+        "metadata" => metadata: Metadata<'de>,
         "spec" => spec: EndpointSpec,
     }
 }
@@ -36,7 +38,7 @@ object! {
 
 /// Reads the endpoint `id`.
 pub(super) fn read(id: EndpointId, value: &[u8]) -> Read {
-    let Endpoint { spec } = parse(value)?;
+    let Endpoint { metadata, spec } = parse(value)?;
     Ok(Some(Object::Endpoint(WorkloadEndpoint {
         id,
         node: spec.node.into(),
@@ -46,6 +48,7 @@ pub(super) fn read(id: EndpointId, value: &[u8]) -> Read {
         addresses: spec.networks.0.iter().filter_map(|network| network.0.map(|net| net.addr())).collect(),
         floating: spec.nats.0.iter().filter_map(|nat| nat.external.0).collect(),
         openstack: spec.orchestrator == "openstack",
+        labels: metadata.labels.0.iter().map(|(key, value)| (&**key, value.as_str())).collect(),
     })))
 }
 
@@ -58,7 +61,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_named_by_its_key_and_described_by_its_spec() {
-        let value = r#"{"kind":"WorkloadEndpoint","metadata":{"name":"other","namespace":"other"},"spec":{"orchestrator":"k8s","node":"node-a","containerID":"6d1f0c2b9ab4","pod":"web-0","endpoint":"eth0","ipNetworks":["10.244.83.65/32","fd00::5","10.1.2.3/24"],"ipNATs":[{"internalIP":"10.244.83.65","externalIP":"172.18.1.1"},{"externalIP":""},null],"interfaceName":"cali3f1c0a2b4d5","mac":"ee:ee:ee:ee:ee:ee"}}"#;
+        let value = r#"{"kind":"WorkloadEndpoint","metadata":{"name":"other","namespace":"other","labels":{"app":"web","zone":"a"}},"spec":{"orchestrator":"k8s","node":"node-a","containerID":"6d1f0c2b9ab4","pod":"web-0","endpoint":"eth0","ipNetworks":["10.244.83.65/32","fd00::5","10.1.2.3/24"],"ipNATs":[{"internalIP":"10.244.83.65","externalIP":"172.18.1.1"},{"externalIP":""},null],"interfaceName":"cali3f1c0a2b4d5","mac":"ee:ee:ee:ee:ee:ee"}}"#;
         let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
         let endpoint = WorkloadEndpoint {
             id: EndpointId::of_pod("node-a", "default", "web-0"),
@@ -69,6 +72,7 @@ mod tests {
             addresses: addresses(&["10.244.83.65", "fd00::5", "10.1.2.3"]),
             floating: addresses(&["172.18.1.1"]),
             openstack: false,
+            labels: [("app", "web"), ("zone", "a")].into_iter().collect(),
         };
         assert_eq!(object(KEY, value), Object::Endpoint(endpoint));
     }

@@ -21,7 +21,7 @@ object! {
 }
 
 object! {
-    Metadata<'de>, rest IgnoredAny, {
+    pub(super) Metadata<'de>, rest IgnoredAny, {
         "labels" => labels: Entries<'de, String>,
     }
 }

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 
 use super::meta::Meta;
 use super::{Decoded, Decoder, Says};
-use crate::model::{EndpointId, WorkloadEndpoint};
+use crate::model::{EndpointId, Labels, WorkloadEndpoint};
 use crate::source::calico::json::{FromText, List, Text, object};
 use crate::source::calico::{parse, text, why};
 use crate::source::kubernetes::Resource;
@@ -25,6 +25,7 @@ object! {
 object! {
     Spec<'de>, rest IgnoredAny, {
         "nodeName" => node: Text<'de>,
+        "serviceAccountName" => service_account: Text<'de>,
         "hostNetwork" => host_network: bool,
     }
 }
@@ -73,8 +74,16 @@ pub(super) fn read(decoder: &Decoder, item: &[u8]) -> Result<Decoded, Unreadable
         addresses,
         floating,
         openstack: false,
+        labels: labels(&meta, namespace, spec.service_account.get()),
     };
     Ok(meta.decoded(place, Says::Objects(vec![Object::Endpoint(endpoint)])))
+}
+
+/// A Pod's own labels, and those that Calico adds (`libcalico-go/lib/backend/k8s/conversion`, `podToDefaultWorkloadEndpoint`).
+fn labels(meta: &Meta<'_>, namespace: &str, account: Option<&str>) -> Labels {
+    let added = [("projectcalico.org/namespace", namespace), ("projectcalico.org/orchestrator", "k8s")];
+    let account = account.map(|account| ("projectcalico.org/serviceaccount", account));
+    meta.labels().chain(added).chain(account).collect()
 }
 
 /// What follows the prefix in the name of the host's side of a Pod's veth (`VethNameForWorkload`).

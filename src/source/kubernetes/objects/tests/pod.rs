@@ -45,6 +45,10 @@ fn a_pod_is_an_endpoint_with_the_names_that_calico_gives_it() {
         addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
         floating: Vec::new(),
         openstack: false,
+        // Those that the conversion adds; it has none of its own.
+        labels: [("projectcalico.org/namespace", "shop"), ("projectcalico.org/orchestrator", "k8s")]
+            .into_iter()
+            .collect(),
     };
     assert_eq!(endpoint(&item), expected);
     let decoder = Decoder { interface_prefix: "tap".into(), ..Decoder::new(ApiGroup::Native) };
