@@ -19,6 +19,8 @@ use crate::state::{Event, Filter, Follow, History, Lookup, ObjectId, Operation, 
 const LEAST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest time between two looks: so old is a report of a cluster in which nothing happens.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long events are taken before anything else has its turn.
+const MOST_TAKEN: Duration = Duration::from_millis(20);
 mod ask;
 mod complaints;
 mod question;
@@ -124,9 +126,12 @@ impl Engine {
                 batch = wiring.events.recv() => match batch {
                     None => return,
                     Some(batch) => {
+                        let began = Instant::now();
                         self.take(batch);
-                        // What is queued already belongs to the same look.
-                        while let Ok(batch) = wiring.events.try_recv() {
+                        // What is queued already belongs to the same look, as far as it does not keep others waiting.
+                        while began.elapsed() < MOST_TAKEN
+                            && let Ok(batch) = wiring.events.try_recv()
+                        {
                             self.take(batch);
                         }
                         news = true;
@@ -143,6 +148,8 @@ impl Engine {
                 Some(question) = wiring.questions.recv() => self.answer(question),
                 () = tokio::time::sleep(pause) => news = true,
             }
+            // The sources share this thread.
+            tokio::task::yield_now().await;
         }
     }
 

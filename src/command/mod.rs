@@ -4,6 +4,7 @@
 mod bundle;
 mod check;
 mod explain;
+mod following;
 mod output;
 mod patience;
 mod picture;

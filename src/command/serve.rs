@@ -7,8 +7,10 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use super::following::Following;
 use super::{read, sweep};
 use crate::audit::{AuditOptions, IpamOptions, RouteOptions, TunnelOptions};
 use crate::cli::ServeArgs;
@@ -85,12 +87,13 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
     }
     let state = Arc::new(state);
 
+    let following = Following::start().map_err(|error| failed("a thread for the engine", &error))?;
     let mut tasks = JoinSet::new();
-    tasks.spawn(engine.run(Wiring { events: received, sweeps, lookups, questions, published, stop: stopped.clone() }));
+    tasks.spawn_on(engine.run(Wiring { events: received, sweeps, lookups, questions, published, stop: stopped.clone() }), following.handle());
     let mut lookup_requests = Some(lookup_requests);
     if !dump.events.is_empty() {
         let asked = lookup_requests.take_if(|_| matches!(sources.datastore, DatastoreSource::Files(_)));
-        tasks.spawn(tell(dump.events, follow.clone(), asked, events.clone(), stopped.clone()));
+        tasks.spawn_on(tell(dump.events, follow.clone(), asked, events.clone(), stopped.clone()), following.handle());
     }
     match (&sources.datastore, lookup_requests) {
         (DatastoreSource::Etcd(settings), Some(lookup_requests)) => {
@@ -101,10 +104,10 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
             let (told, ended) = (events.clone(), stopped.clone());
             let start = move |asked| etcd::run(config.clone(), told.clone(), asked, ended.clone());
             let asked = Some(lookup_requests);
-            tasks.spawn(supervise(Side::Datastore, "etcd", events.clone(), asked, stopped.clone(), start));
+            tasks.spawn_on(supervise(Side::Datastore, "etcd", events.clone(), asked, stopped.clone(), start), following.handle());
             if sources.collectors.leaks {
                 let store = sweep::Store::Etcd(settings.clone());
-                tasks.spawn(sweep::run(store, args.leaks_interval, found, stopped.clone()));
+                tasks.spawn_on(sweep::run(store, args.leaks_interval, found, stopped.clone()), following.handle());
             }
         }
         #[cfg(feature = "kubernetes")]
@@ -119,10 +122,10 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
             let (told, ended) = (events.clone(), stopped.clone());
             let start = move |asked| kubernetes::run(config.clone(), told.clone(), asked, ended.clone());
             let asked = Some(lookup_requests);
-            tasks.spawn(supervise(Side::Datastore, "kubernetes", events.clone(), asked, stopped.clone(), start));
+            tasks.spawn_on(supervise(Side::Datastore, "kubernetes", events.clone(), asked, stopped.clone(), start), following.handle());
             if sources.collectors.leaks {
                 let store = sweep::Store::Kubernetes(settings.clone());
-                tasks.spawn(sweep::run(store, args.leaks_interval, found, stopped.clone()));
+                tasks.spawn_on(sweep::run(store, args.leaks_interval, found, stopped.clone()), following.handle());
             }
         }
         _ => {}
@@ -130,11 +133,11 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
     if matches!(sources.kernel, Some(KernelSource::Netlink)) {
         let (told, ended) = (events.clone(), stopped.clone());
         let start = move |_| netlink::run(told.clone(), ended.clone());
-        tasks.spawn(supervise(Side::Kernel, "netlink", events.clone(), None, stopped.clone(), start));
+        tasks.spawn_on(supervise(Side::Kernel, "netlink", events.clone(), None, stopped.clone(), start), following.handle());
         if sources.collectors.tunnels {
             let (told, ended) = (events.clone(), stopped.clone());
             let start = move |_| netlink::run_tunnels(told.clone(), ended.clone());
-            tasks.spawn(supervise(Side::Tunnels, "netlink_tunnels", events.clone(), None, stopped.clone(), start));
+            tasks.spawn_on(supervise(Side::Tunnels, "netlink_tunnels", events.clone(), None, stopped.clone(), start), following.handle());
         }
     }
     drop(events);
@@ -161,7 +164,8 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
         Ok(Err(error)) => warn!(%error, "serving ended badly"),
         Err(error) => warn!(%error, "serving ended badly"),
     }
-    tasks.shutdown().await;
+    // A task that is at work is not waited for: nothing is written anywhere.
+    let _ = timeout(Duration::from_millis(500), tasks.shutdown()).await;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -201,3 +201,29 @@ fn an_event_of_a_tunnel_touches_one_entry_however_many_hosts_there_are() {
         assert_eq!(auditor.judged().tunnels, 0);
     }
 }
+
+/// Pools that nest, share a CIDR, move and go: the most specific is the one, and of two the later by name, as a scan
+/// over all of them says.
+#[test]
+fn the_pool_of_a_prefix_is_the_one_that_a_scan_finds() {
+    let mut random = fastrand::Rng::with_seed(25);
+    let mut state = State::new(true);
+    for step in 0..2000 {
+        let name = format!("pool-{}", random.u32(..40));
+        let key = format!("/calico/resources/v3/projectcalico.org/ippools/{name}");
+        if random.u8(..4) == 0 {
+            state.apply(Event::Delete(ObjectId::Pool(name.as_str().into())), Duration::ZERO);
+        } else {
+            let (length, third) = (random.u8(16..=24), random.u8(..4) * 64);
+            let cidr: ipnet::IpNet = format!("10.{}.{third}.0/{length}", random.u8(..2)).parse().unwrap();
+            let spec = serde_json::json!({"cidr": cidr.trunc(), "blockSize": 26, "ipipMode": "Never"});
+            let pool = serde_json::json!({"kind": "IPPool", "metadata": {"name": name}, "spec": spec});
+            state.apply(event(&key, &pool.to_string(), &Detail::Full), Duration::ZERO);
+        }
+        let net: ipnet::IpNet = format!("10.{}.{}.0/26", random.u8(..2), random.u8(..)).parse().unwrap();
+        let datastore = &state.datastore;
+        let around = datastore.pools().values().filter(|pool| pool.cidr.contains(&net));
+        let scanned = around.max_by_key(|pool| pool.cidr.prefix_len());
+        assert_eq!(datastore.pool_of(&net), scanned, "step {step}: {net}");
+    }
+}

@@ -104,7 +104,12 @@ impl Datastore {
             }
             Object::IpamConfig(config) => self.ipam_config = Some(config),
             Object::Pool(pool) => {
-                self.pools.insert(pool.name.clone(), pool);
+                let (name, cidr) = (pool.name.clone(), pool.cidr);
+                self.remove_pool(&name);
+                self.pools.insert(name.clone(), pool);
+                let mut names = self.pools_by_cidr.remove(&cidr).unwrap_or_default();
+                names.insert(name);
+                self.pools_by_cidr.insert(cidr, names);
             }
             Object::Reservation(reservation) => {
                 self.reservations.insert(reservation.name.clone(), reservation);
@@ -145,6 +150,15 @@ impl Datastore {
                 self.peers.insert(name, peer);
             }
             Object::Cluster(cluster) => self.cluster = Some(cluster),
+        }
+    }
+
+    fn remove_pool(&mut self, name: &Name) {
+        let Some(pool) = self.pools.remove(name) else { return };
+        let mut names = self.pools_by_cidr.remove(&pool.cidr).unwrap_or_default();
+        names.remove(name);
+        if !names.is_empty() {
+            self.pools_by_cidr.insert(pool.cidr, names);
         }
     }
 
@@ -276,7 +290,7 @@ impl Datastore {
             }
             ObjectId::IpamConfig => self.ipam_config = None,
             ObjectId::Pool(name) => {
-                self.pools.remove(name);
+                self.remove_pool(name);
             }
             ObjectId::Reservation(name) => {
                 self.reservations.remove(name);

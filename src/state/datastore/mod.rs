@@ -48,6 +48,8 @@ pub struct Datastore {
     handles: BTreeMap<Name, Handle>,
     ipam_config: Option<IpamConfig>,
     pools: BTreeMap<Name, IpPool>,
+    /// Names of pools by CIDR: nothing keeps two from having the same one.
+    pools_by_cidr: PrefixMap<BTreeSet<Name>>,
     reservations: BTreeMap<Name, IpReservation>,
     nodes: BTreeMap<Name, Box<Node>>,
     endpoints: BTreeMap<EndpointId, WorkloadEndpoint>,
@@ -219,7 +221,8 @@ impl Datastore {
 
     /// The most specific pool that contains the prefix (`L3RouteResolver.flush`).
     pub fn pool_of(&self, net: &IpNet) -> Option<&IpPool> {
-        self.pools.values().filter(|pool| pool.cidr.contains(net)).max_by_key(|pool| pool.cidr.prefix_len())
+        let (_, names) = self.pools_by_cidr.covering(net).next()?;
+        self.pools.get(names.last()?)
     }
 
     /// Reservations by name.

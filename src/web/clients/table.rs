@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{Patience, Peer};
 
 /// A connection that has not asked yet is left alone for so long: its first request is on its way.
-const NEWCOMER: Duration = Duration::from_millis(250);
+const NEWCOMER: Duration = Duration::from_millis(500);
 /// Bytes of answers that may wait for their readers, those that several read counted once.
 pub(super) const MOST_BYTES: u64 = 64 << 20;
 /// Requests that may wait for a leave, whatever the limit is.
@@ -229,7 +229,8 @@ impl Table {
     }
 
     /// The connection that gives way to one from `peer`: one with an answer that nobody takes, then those that were
-    /// never let in, then one that is idle, of the peer that has the most, the longest first. Who is being served gives
+    /// never let in, refused ones before silent ones, then one that is idle, of the peer that has the most, the longest
+    /// first. Who is being served gives
     /// way only if its peer has more connections than `peer` will have.
     pub(super) fn victim(&self, peer: Peer, stalled: Duration, now: Instant) -> Option<Arc<Notify>> {
         let mut count: BTreeMap<Peer, usize> = BTreeMap::new();
@@ -247,7 +248,13 @@ impl Table {
             let is_stalled = client.is_stalled(stalled, now);
             let began = client.answers.values().map(|answer| answer.began).min();
             let since = began.unwrap_or(client.idle_since);
-            (!is_stalled, client.admitted, began.is_some(), Reverse(count[&client.peer]), since)
+            let kind = match (client.asked, began.is_some()) {
+                // It was refused, or it was let in and is idle.
+                (true, false) => 0,
+                (false, _) => 1,
+                (true, true) => 2,
+            };
+            (!is_stalled, client.admitted, kind, Reverse(count[&client.peer]), since)
         };
         self.connections.values().filter(candidate).min_by_key(rank).map(|client| client.evicted.clone())
     }
