@@ -110,6 +110,7 @@ impl Engine {
     pub async fn run(mut self, mut wiring: Wiring) {
         wiring.published.send_replace(Arc::new(self.published.clone()));
         let mut next_look = Duration::ZERO;
+        let mut next_answer = Duration::ZERO;
         let mut news = false;
         loop {
             let now = self.start.elapsed();
@@ -119,7 +120,11 @@ impl Engine {
                 news = false;
             }
             let wake = if news { next_look } else { self.wake(next_look) };
-            let pause = wake.saturating_sub(self.start.elapsed());
+            let now = self.start.elapsed();
+            // Answers take half of this thread's time at most: what they cost is paused before the next one.
+            let answers = now >= next_answer;
+            let wake = if answers { wake } else { wake.min(next_answer) };
+            let pause = wake.saturating_sub(now);
             tokio::select! {
                 biased;
                 _ = wiring.stop.wait_for(|stop| *stop) => return,
@@ -136,8 +141,8 @@ impl Engine {
                         }
                         news = true;
                         // Events go first, but not always: somebody waits for the answer.
-                        if let Ok(question) = wiring.questions.try_recv() {
-                            self.answer(question);
+                        if answers && let Ok(question) = wiring.questions.try_recv() {
+                            next_answer = self.answer(question);
                         }
                     }
                 },
@@ -145,8 +150,8 @@ impl Engine {
                     self.take_sweep(swept);
                     news = true;
                 }
-                Some(question) = wiring.questions.recv() => self.answer(question),
-                () = tokio::time::sleep(pause) => news = true,
+                Some(question) = wiring.questions.recv(), if answers => next_answer = self.answer(question),
+                () = tokio::time::sleep(pause) => news |= self.start.elapsed() >= next_look,
             }
             // The sources share this thread.
             tokio::task::yield_now().await;
@@ -266,11 +271,19 @@ impl Engine {
         self.published.cannot_tell = why;
     }
 
-    /// Answers from what is known now. Whoever asked may have gone.
-    fn answer(&self, question: Question) {
-        if question.is_moot() {
-            return;
+    /// Answers, and says when the next question may be.
+    fn answer(&self, question: Question) -> Duration {
+        let began = self.start.elapsed();
+        // Whoever asked may have gone.
+        if !question.is_moot() {
+            self.answer_now(question);
         }
+        let now = self.start.elapsed();
+        now + (now - began)
+    }
+
+    /// Answers from what is known now.
+    fn answer_now(&self, question: Question) {
         match question {
             Question::Blocks { host, from, reply } => {
                 let _ = reply.send(HostBlocks::of(&self.state.datastore, &host, from));

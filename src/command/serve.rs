@@ -89,7 +89,10 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
 
     let following = Following::start().map_err(|error| failed("a thread for the engine", &error))?;
     let mut tasks = JoinSet::new();
-    tasks.spawn_on(engine.run(Wiring { events: received, sweeps, lookups, questions, published, stop: stopped.clone() }), following.handle());
+    tasks.spawn_on(
+        engine.run(Wiring { events: received, sweeps, lookups, questions, published, stop: stopped.clone() }),
+        following.handle(),
+    );
     let mut lookup_requests = Some(lookup_requests);
     if !dump.events.is_empty() {
         let asked = lookup_requests.take_if(|_| matches!(sources.datastore, DatastoreSource::Files(_)));
@@ -104,7 +107,10 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
             let (told, ended) = (events.clone(), stopped.clone());
             let start = move |asked| etcd::run(config.clone(), told.clone(), asked, ended.clone());
             let asked = Some(lookup_requests);
-            tasks.spawn_on(supervise(Side::Datastore, "etcd", events.clone(), asked, stopped.clone(), start), following.handle());
+            tasks.spawn_on(
+                supervise(Side::Datastore, "etcd", events.clone(), asked, stopped.clone(), start),
+                following.handle(),
+            );
             if sources.collectors.leaks {
                 let store = sweep::Store::Etcd(settings.clone());
                 tasks.spawn_on(sweep::run(store, args.leaks_interval, found, stopped.clone()), following.handle());
@@ -122,7 +128,10 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
             let (told, ended) = (events.clone(), stopped.clone());
             let start = move |asked| kubernetes::run(config.clone(), told.clone(), asked, ended.clone());
             let asked = Some(lookup_requests);
-            tasks.spawn_on(supervise(Side::Datastore, "kubernetes", events.clone(), asked, stopped.clone(), start), following.handle());
+            tasks.spawn_on(
+                supervise(Side::Datastore, "kubernetes", events.clone(), asked, stopped.clone(), start),
+                following.handle(),
+            );
             if sources.collectors.leaks {
                 let store = sweep::Store::Kubernetes(settings.clone());
                 tasks.spawn_on(sweep::run(store, args.leaks_interval, found, stopped.clone()), following.handle());
@@ -133,11 +142,17 @@ pub async fn serve(args: &ServeArgs, sources: Sources) -> Result<ExitCode, Confi
     if matches!(sources.kernel, Some(KernelSource::Netlink)) {
         let (told, ended) = (events.clone(), stopped.clone());
         let start = move |_| netlink::run(told.clone(), ended.clone());
-        tasks.spawn_on(supervise(Side::Kernel, "netlink", events.clone(), None, stopped.clone(), start), following.handle());
+        tasks.spawn_on(
+            supervise(Side::Kernel, "netlink", events.clone(), None, stopped.clone(), start),
+            following.handle(),
+        );
         if sources.collectors.tunnels {
             let (told, ended) = (events.clone(), stopped.clone());
             let start = move |_| netlink::run_tunnels(told.clone(), ended.clone());
-            tasks.spawn_on(supervise(Side::Tunnels, "netlink_tunnels", events.clone(), None, stopped.clone(), start), following.handle());
+            tasks.spawn_on(
+                supervise(Side::Tunnels, "netlink_tunnels", events.clone(), None, stopped.clone(), start),
+                following.handle(),
+            );
         }
     }
     drop(events);

@@ -40,6 +40,7 @@ fn link(link: &Link) -> Value {
         "actual": link.actual,
         "detail": link.detail,
         "findings": link.findings.iter().map(finding).collect::<Vec<_>>(),
+        "more_findings": link.more_findings,
     })
 }
 

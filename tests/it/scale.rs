@@ -227,3 +227,29 @@ fn the_pool_of_a_prefix_is_the_one_that_a_scan_finds() {
         assert_eq!(datastore.pool_of(&net), scanned, "step {step}: {net}");
     }
 }
+
+/// Thousands of hosts claim one CIDR: whoever asks about it is told of a few of them, and how many more there are.
+#[test]
+fn an_explanation_has_a_bound_whatever_was_written() {
+    let size = |keys: u32| {
+        let mut state = state(shape(2, 0), true, &Detail::Full);
+        for key in 0..keys {
+            let key = format!("/calico/ipam/v2/host/claims-{key}/ipv4/block/10.77.0.0-26");
+            state.apply(event(&key, r#"{"state":"confirmed","deleted":false}"#, &Detail::Full), Duration::ZERO);
+        }
+        let mut auditor = auditor(false);
+        auditor.look(&mut state, NOW);
+        let findings = auditor.report(&state, NOW).findings;
+        assert!(findings.len() >= keys as usize, "{}", findings.len());
+        let explained = auditor.explain(&state, &findings, &"10.77.0.0/26".parse().unwrap());
+        let named: usize = explained.links.iter().map(|link| link.findings.len()).sum();
+        let more: usize = explained.links.iter().map(|link| link.more_findings).sum();
+        let length: usize = explained.links.iter().map(|link| link.actual.len() + link.detail.len()).sum();
+        assert!(named + more >= keys as usize, "{named} and {more}");
+        assert!(explained.links.iter().any(|link| link.actual.contains("more")));
+        (named, length)
+    };
+    let ((small, short), (large, long)) = (size(1000), size(2000));
+    assert_eq!(small, large);
+    assert!(long <= short + 64, "{short} and {long} characters");
+}

@@ -8,6 +8,9 @@ use ipnet::IpNet;
 use super::{Known, Link, LinkKind, Subject, some};
 use crate::model::{BlockOwner, Name, address_at, host_net};
 
+/// Addresses of one pod that are explained: more than any has.
+const MOST_ADDRESSES: usize = 16;
+
 /// The chain, and how many of its parts were left out.
 pub(super) fn of(known: &Known<'_>, subject: &Subject) -> (Vec<Link>, usize) {
     match subject {
@@ -37,10 +40,8 @@ impl Known<'_> {
 
     fn cidr_chain(&self, net: IpNet) -> (Vec<Link>, usize) {
         let datastore = &self.state.datastore;
-        let inside: BTreeSet<IpNet> = datastore
-            .cidrs_within(&net)
-            .chain(datastore.dark_blocks().copied().filter(|it| net.contains(it)))
-            .collect();
+        let inside: BTreeSet<IpNet> =
+            datastore.cidrs_within(&net).chain(datastore.dark_blocks_within(&net).copied()).collect();
         let mut links = vec![self.pool(net)];
         if inside.is_empty() || inside.contains(&net) {
             links.push(self.block(net, false));
@@ -88,7 +89,7 @@ impl Known<'_> {
             let link = Link::new(LinkKind::Endpoint, format!("{namespace}/{pod}")).wanted("an endpoint of this pod");
             return vec![link.actual("none").cannot_tell(why)];
         }
-        merged(addresses.into_iter().flat_map(|address| self.address_chain(address)).collect())
+        merged(addresses.into_iter().take(MOST_ADDRESSES).flat_map(|address| self.address_chain(address)).collect())
     }
 
     fn addresses_of(&self, namespace: &str, pod: &str) -> BTreeSet<IpAddr> {
@@ -115,7 +116,9 @@ fn merged(links: Vec<Link>) -> Vec<Link> {
             None => kept.push(link),
             Some(at) => {
                 let first = kept.remove(at);
-                kept.insert(at, first.by(link.findings));
+                let more_findings = first.more_findings.max(link.more_findings);
+                let link = Link { more_findings, ..first.by(link.findings) };
+                kept.insert(at, link);
             }
         }
     }

@@ -1,11 +1,12 @@
 //! The datastore's part of the chain: pool, block, address, endpoint, host.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
 use ipnet::IpNet;
 
-use super::{Known, Link, LinkKind};
+use super::{Known, Link, LinkKind, listed};
 use crate::audit::fault::{AffinityReason, BlockReason, Fault, LeakReason};
 use crate::audit::finding::Finding;
 use crate::audit::ipam::{AddressState, BlockContent, BlockView, judge_cidr, view_of};
@@ -60,7 +61,7 @@ impl Known<'_> {
         if let Some(block) = datastore.block_around(&net) {
             return block.cidr;
         }
-        if let Some(dark) = datastore.dark_blocks().find(|it| it.contains(&net)) {
+        if let Some(dark) = datastore.dark_blocks_around(&net).next() {
             return *dark;
         }
         let length = datastore.pool_of(&net).map(|pool| pool.block_size.min(net.prefix_len()));
@@ -220,7 +221,7 @@ impl Known<'_> {
             (endpoints, _) => {
                 let names: Vec<String> = endpoints.iter().map(|it| endpoint_words(it)).collect();
                 let unreadable = endpoints.iter().any(|it| self.is_unreadable(&it.id));
-                let link = link.actual(names.join(" and ")).by(findings);
+                let link = link.actual(listed(&names, " and ")).by(findings);
                 if unreadable { link.cannot_tell("an endpoint cannot be read") } else { link }
             }
         }
@@ -302,26 +303,21 @@ impl Known<'_> {
         let me = self.me();
         let own = self.routes.into_iter().flat_map(RouteAudit::host_findings);
         let of_ipam = self.findings.iter().filter(move |it| it.host.as_ref() == me);
-        let mut seen: Vec<(&Fault, &str)> = Vec::new();
+        let mut seen: HashSet<(&Fault, &str)> = HashSet::new();
         own.chain(of_ipam)
             .filter(move |it| match it.fault {
                 Fault::Tunnel(..) => it.host.as_ref() == me,
                 Fault::Node(_) => me.is_some_and(|me| it.subject == **me),
                 _ => false,
             })
-            .filter(move |it| {
-                let key = (&it.fault, it.subject.as_str());
-                let new = !seen.contains(&key);
-                seen.push(key);
-                new
-            })
+            .filter(move |it| seen.insert((&it.fault, it.subject.as_str())))
     }
 }
 
 fn block_words(view: &BlockView) -> String {
     let claims: Vec<String> =
         view.claims.iter().map(|(owner, state)| format!("key of {owner} {}", state.as_str())).collect();
-    let claims = if claims.is_empty() { "no key".to_owned() } else { claims.join(", ") };
+    let claims = if claims.is_empty() { "no key".to_owned() } else { listed(&claims, ", ") };
     match &view.content {
         BlockContent::Absent => format!("no block, {claims}"),
         BlockContent::Unreadable => format!("a block that cannot be read, {claims}"),

@@ -79,11 +79,17 @@ pub struct Link {
     pub actual: String,
     /// What is wrong, or why it cannot be told; empty where it is ok.
     pub detail: String,
-    /// The audit's findings that it is at fault by; one that a grace period still holds back is among them.
+    /// The audit's findings that it is at fault by; one that a grace period still holds back is among them. No more than
+    /// [`Link::MOST`].
     pub findings: Vec<Finding>,
+    /// How many more there are.
+    pub more_findings: usize,
 }
 
 impl Link {
+    /// Findings of one link that are named: anybody may ask, and anybody may have written thousands of keys.
+    pub const MOST: usize = 32;
+
     fn new(kind: LinkKind, subject: impl ToString) -> Link {
         Link {
             kind,
@@ -93,6 +99,7 @@ impl Link {
             actual: String::new(),
             detail: String::new(),
             findings: Vec::new(),
+            more_findings: 0,
         }
     }
 
@@ -126,8 +133,10 @@ impl Link {
     fn by(mut self, findings: impl IntoIterator<Item = Finding>) -> Link {
         for finding in findings {
             self = self.fault(finding.detail.clone());
-            if !self.findings.contains(&finding) {
-                self.findings.push(finding);
+            match self.findings.contains(&finding) {
+                true => {}
+                false if self.findings.len() < Self::MOST => self.findings.push(finding),
+                false => self.more_findings += 1,
             }
         }
         self
@@ -219,6 +228,15 @@ pub(super) fn explain(known: &Known<'_>, subject: &Subject) -> Explanation {
         links,
         left_out,
         verdict,
+    }
+}
+
+/// Words in a row, the first few of them.
+fn listed(words: &[String], between: &str) -> String {
+    const MOST: usize = 8;
+    match words.len().checked_sub(MOST) {
+        None | Some(0) => words.join(between),
+        Some(more) => format!("{}{between}… and {more} more", words[..MOST].join(between)),
     }
 }
 

@@ -135,6 +135,16 @@ impl Datastore {
         self.dark_blocks.iter().map(|(cidr, ())| cidr)
     }
 
+    /// The same, those that contain the prefix, the most specific first.
+    pub fn dark_blocks_around(&self, net: &IpNet) -> impl Iterator<Item = &IpNet> + use<'_> {
+        self.dark_blocks.covering(net).map(|(cidr, ())| cidr)
+    }
+
+    /// The same, those inside the prefix.
+    pub fn dark_blocks_within(&self, net: &IpNet) -> impl Iterator<Item = &IpNet> + use<'_> {
+        self.dark_blocks.within(net).map(|(cidr, ())| cidr)
+    }
+
     /// The same, those that contain the CIDR or lie inside it, itself left out.
     pub fn dark_blocks_overlapping(&self, cidr: &IpNet) -> impl Iterator<Item = &IpNet> + '_ {
         let own = *cidr;

@@ -95,6 +95,7 @@ fn entry() -> Entry {
 /// A chain in which everything is hostile.
 fn explained() -> Explanation {
     let link = |state| Link {
+        more_findings: 0,
         kind: LinkKind::Path,
         subject: EVIL.to_owned(),
         state,

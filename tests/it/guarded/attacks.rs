@@ -5,7 +5,11 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{CERTIFICATE, Guarded};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{CERTIFICATE, DUMP, Guarded};
+use crate::support::exporter::Exporter;
 use crate::support::http2::{Http2, settings};
 
 /// What Prometheus is patient enough for here.
@@ -200,4 +204,43 @@ fn it_ends_in_time_whatever_is_being_worked_out() {
     guarded.exporter().signal("TERM");
     let (status, took) = guarded.exporter.as_mut().unwrap().ended();
     assert!(status.success() && took < Duration::from_secs(5), "{status} after {took:?}");
+}
+
+/// Thousands of keys that claim one block, and two clients who ask about it without end.
+#[test]
+fn questions_keep_nobody_out() {
+    let mut dump: serde_json::Value = serde_json::from_slice(&std::fs::read(DUMP[1]).unwrap()).unwrap();
+    for number in 0..8000 {
+        let key = STANDARD.encode(format!("/calico/ipam/v2/host/claims-{number}/ipv4/block/10.77.0.0-26"));
+        let value = STANDARD.encode(r#"{"state":"confirmed","deleted":false}"#);
+        dump["kvs"].as_array_mut().unwrap().push(serde_json::json!({"key": key, "value": value}));
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), dump.to_string()).unwrap();
+    let exporter = Exporter::start(&[
+        "--datastore.file",
+        file.path().to_str().unwrap(),
+        "--node.name",
+        "h1",
+        "--no-collector.routes",
+    ]);
+    exporter.until_ready();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _over = Over(&over);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    // It may be told that the engine is busy.
+                    let status = exporter.get("/explain?q=10.77.0.0/26").status;
+                    assert!(matches!(status, 200 | 503), "{status}");
+                }
+            });
+        }
+        for path in ["/metrics", "/healthz", "/readyz", "/metrics", "/healthz", "/metrics"] {
+            let began = Instant::now();
+            assert_eq!(exporter.get(path).status, 200, "{path}");
+            assert!(began.elapsed() < PATIENCE, "{path}: {:?}", began.elapsed());
+        }
+    });
 }
