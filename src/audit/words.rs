@@ -140,6 +140,10 @@ pub(super) fn differs(route: &Route, expectation: &Expectation, reason: RouteRea
         RouteReason::WrongEncapsulation => {
             format!("the route to {net}, {purpose}, does not wrap packets as its pool says")
         }
+        RouteReason::WrongNextHop if route.next_hops.is_empty() => format!(
+            "the route to {net}, {purpose}, names a nexthop object, and not where that leads \
+             (net.ipv4.nexthop_compat_mode=0)"
+        ),
         RouteReason::WrongNextHop => format!("the route to {net}, {purpose}, leads elsewhere"),
         RouteReason::Missing | RouteReason::Stale | RouteReason::Foreign | RouteReason::Diverted => net,
     }

@@ -15,7 +15,7 @@ use fastrand::Rng;
 
 use crate::support::netns::{Namespace, in_namespace};
 
-/// Worlds of a run, where nothing else is asked for: about 1,000 questions each.
+/// Worlds of a run, where nothing else is asked for: about 300 questions each.
 const WORLDS: u64 = 12;
 
 /// What differs between the families.

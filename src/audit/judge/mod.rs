@@ -241,7 +241,9 @@ impl Context<'_> {
 
     fn compare_workload(&self, route: &Route, devices: &[Name]) -> Option<RouteReason> {
         let [hop] = &*route.next_hops else {
-            return (route.next_hops.len() > 1).then_some(RouteReason::Multipath);
+            // A route without any names a nexthop object, whose ways are not known.
+            let several = route.next_hops.len() > 1;
+            return Some(if several { RouteReason::Multipath } else { RouteReason::WrongNextHop });
         };
         let device = hop.device.as_ref()?;
         if self.encapsulation_of(device) != Encapsulation::None {
@@ -263,7 +265,11 @@ impl Context<'_> {
         gateway: Gateway,
     ) -> Option<RouteReason> {
         let hops = &*route.next_hops;
-        if !hops.is_empty() && hops.iter().all(|hop| hop.down) {
+        // It names a nexthop object, whose ways are not known.
+        if hops.is_empty() {
+            return Some(RouteReason::WrongNextHop);
+        }
+        if hops.iter().all(|hop| hop.down) {
             return Some(RouteReason::Linkdown);
         }
         let several = hops.len() > 1;

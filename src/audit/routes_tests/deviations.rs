@@ -312,3 +312,16 @@ fn next_hops_that_are_down() {
         ["remote_block/linkdown 10.2.0.64/26 h2"]
     );
 }
+
+/// `nexthop_compat_mode=0`: the kernel names the object alone, and its ways are not known.
+#[test]
+fn a_route_by_a_nexthop_object_whose_ways_are_not_known_is_not_right() {
+    for (line, class, host) in [
+        ("10.1.0.64/26", "remote_block", "h2"),
+        ("10.4.0.64/26 proto bird metric 1024", "remote_block", "h2"),
+        ("10.1.0.5 metric 1024", "local_workload", "h1"),
+    ] {
+        let subject = line.split(' ').next().unwrap();
+        assert_eq!(found(|it| done(it.with(line))), [format!("{class}/wrong_next_hop {subject} {host}")], "{line}");
+    }
+}

@@ -42,6 +42,11 @@ impl<'a> Entry<'a> {
         self.fields.contains_key(field)
     }
 
+    /// Whether there is a field that is none of these.
+    pub(super) fn has_other_than(&self, known: &[&str]) -> bool {
+        self.fields.keys().any(|field| !known.contains(&field.as_str()))
+    }
+
     /// A text, where the field is there.
     pub(super) fn text(&self, field: &str) -> Result<Option<&'a str>, FileError> {
         match self.fields.get(field) {

@@ -9,9 +9,32 @@ use super::entry::Entry;
 use super::names::{TABLES, TYPES};
 use crate::model::{Family, PolicyRule, RuleAction};
 
-/// What a rule can ask for beside what a [`PolicyRule`] tells (`ip/iprule.c`, `print_rule`).
-const SELECTORS: [&str; 10] =
-    ["tos", "dsfield", "ipproto", "sport", "sport_start", "dport", "dport_start", "uid_start", "tun_id", "l3mdev"];
+/// What is read of a rule, or says nothing of which packets it is for (`ip/iprule.c`, `print_rule`). What else it asks for
+/// (ports, users, a VRF, what a newer iproute2 prints) decides for some packets, and for which is not known.
+const KNOWN: [&str; 22] = [
+    "priority",
+    "not",
+    "src",
+    "srclen",
+    "dst",
+    "dstlen",
+    "fwmark",
+    "fwmask",
+    "iif",
+    "iif_detached",
+    "oif",
+    "oif_detached",
+    "table",
+    "suppress_prefixlen",
+    "goto",
+    "unresolved",
+    "nop",
+    "action",
+    "protocol",
+    "realms",
+    "flow_from",
+    "flow_to",
+];
 
 /// Reads a rule. A list has rules of one family and does not say which.
 pub(super) fn rule(entry: &Entry<'_>, family: Family) -> Result<PolicyRule, FileError> {
@@ -26,7 +49,7 @@ pub(super) fn rule(entry: &Entry<'_>, family: Family) -> Result<PolicyRule, File
         mark: mark.transpose()?,
         input: entry.text("iif")?.map(Into::into),
         output: entry.text("oif")?.map(Into::into),
-        selective: SELECTORS.iter().any(|selector| entry.has(selector)),
+        selective: entry.has_other_than(&KNOWN),
         suppress_length: entry.number("suppress_prefixlen")?,
         action: action(entry)?,
     })
@@ -37,6 +60,10 @@ fn action(entry: &Entry<'_>) -> Result<RuleAction, FileError> {
         entry.named("table", TABLES, "neither a number nor a table of iproute2's; `ip -N` prints numbers")?
     {
         return Ok(RuleAction::Table(table));
+    }
+    // The table of a rule for VRFs is that of the packet's device.
+    if entry.has("l3mdev") {
+        return Ok(RuleAction::Table(0));
     }
     if let Some(target) = entry.number("goto")? {
         return Ok(RuleAction::Goto(target));

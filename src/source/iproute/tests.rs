@@ -369,3 +369,18 @@ fn two_lists_of_rules_are_of_two_families_in_one_file_or_in_two() {
     let third: Result<Vec<_>, String> = families(&[both, one]);
     assert!(third.unwrap_err().contains("a third list of rules"));
 }
+
+/// A VRF's rule has neither table nor action (`ip/iprule.c`, `print_rule`).
+#[test]
+fn what_a_rule_asks_for_beyond_what_is_read_makes_it_a_rule_for_some_packets() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rules");
+    let list = r#"[{"priority":100,"src":"all","table":"56","suppress_ifgroup":"3","protocol":"static"},
+        {"priority":101,"src":"all","table":"56","dscp":"8"},{"priority":1000,"src":"all","l3mdev":null},
+        {"priority":1001,"src":"all","iif":"e9","iif_detached":null,"table":"56","protocol":"kernel"}]"#;
+    std::fs::write(&path, list).unwrap();
+    let found = super::rules(&[path]).unwrap();
+    let rules: Vec<(bool, crate::model::RuleAction)> = found[0].1.iter().map(|it| (it.selective, it.action)).collect();
+    let of = crate::model::RuleAction::Table;
+    assert_eq!(rules, [(true, of(56)), (true, of(56)), (true, of(0)), (false, of(56))]);
+}

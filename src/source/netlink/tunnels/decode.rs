@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use rtnetlink::packet_core::{DecodeError, parse_u32};
+use rtnetlink::packet_core::{DecodeError, Emitable, NlasIterator, parse_u32};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourHeader};
 use rtnetlink::packet_route::rule::{RuleFlags, RuleHeader};
@@ -29,38 +29,14 @@ const FRA_IIFNAME: u16 = 3;
 const FRA_GOTO: u16 = 4;
 const FRA_PRIORITY: u16 = 6;
 const FRA_FWMARK: u16 = 10;
-const FRA_TUN_ID: u16 = 12;
 const FRA_SUPPRESS_PREFIXLEN: u16 = 14;
 const FRA_TABLE: u16 = 15;
 const FRA_FWMASK: u16 = 16;
 const FRA_OIFNAME: u16 = 17;
-const FRA_L3MDEV: u16 = 19;
-const FRA_UID_RANGE: u16 = 20;
-const FRA_IP_PROTO: u16 = 22;
-const FRA_SPORT_RANGE: u16 = 23;
-const FRA_DPORT_RANGE: u16 = 24;
-const FRA_DSCP: u16 = 25;
 
-/// What the picture needs of a rule.
-const OF_RULE: &[u16] = &[
-    FRA_DST,
-    FRA_SRC,
-    FRA_IIFNAME,
-    FRA_GOTO,
-    FRA_PRIORITY,
-    FRA_FWMARK,
-    FRA_TUN_ID,
-    FRA_SUPPRESS_PREFIXLEN,
-    FRA_TABLE,
-    FRA_FWMASK,
-    FRA_OIFNAME,
-    FRA_L3MDEV,
-    FRA_UID_RANGE,
-    FRA_IP_PROTO,
-    FRA_SPORT_RANGE,
-    FRA_DPORT_RANGE,
-    FRA_DSCP,
-];
+/// Attributes of a rule that say nothing of which packets it is for: `FRA_UNSPEC`, `FRA_FLOW` (the realm of what matched),
+/// `FRA_PAD`, `FRA_PROTOCOL` (who made it).
+const FRA_HARMLESS: [u16; 4] = [0, 11, 18, 21];
 
 /// What a message says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,7 +134,7 @@ fn rule(payload: &[u8]) -> Result<Option<PolicyRule>, DecodeError> {
         suppress_length: None,
         action: RuleAction::Nop,
     };
-    for attribute in attributes(payload, &header, OF_RULE) {
+    for attribute in NlasIterator::new(payload.get(header.buffer_len()..).unwrap_or_default()) {
         let attribute = attribute?;
         let value = attribute.value();
         match attribute.kind() {
@@ -173,6 +149,9 @@ fn rule(payload: &[u8]) -> Result<Option<PolicyRule>, DecodeError> {
             FRA_FWMASK => mask = Some(parse_u32(value)?),
             // All bits are none.
             FRA_SUPPRESS_PREFIXLEN => rule.suppress_length = Some(parse_u32(value)?).filter(|it| *it != u32::MAX),
+            kind if FRA_HARMLESS.contains(&kind) => {}
+            // A service, a user, ports, a VRF, a group of devices, or what a newer kernel knows: it decides for some packets,
+            // and for which is not known.
             _ => rule.selective = true,
         }
     }

@@ -130,3 +130,21 @@ fn the_difference_turns_one_picture_into_the_other() {
     assert_eq!(difference.len(), 5, "{difference:?}");
     assert_eq!(fresh.difference(&fresh), []);
 }
+
+/// `FRA_SUPPRESS_IFGROUP` and what no kernel has yet are not passed over: for which packets such a rule is, is not known.
+#[test]
+fn an_attribute_of_a_rule_that_is_not_understood_makes_it_a_rule_for_some_packets() {
+    let rule = |attribute: u8| {
+        // `from all lookup 56`, and an attribute of four bytes.
+        let header = [2, 0, 0, 0, 56, 0, 0, 1, 0, 0, 0, 0];
+        let more = [8, 0, attribute, 0, 3, 0, 0, 0];
+        match Change::decode(32, &[&header[..], &more].concat()).unwrap() {
+            Some(Change::Rule(rule)) => rule.selective,
+            other => panic!("{other:?}"),
+        }
+    };
+    // Flow label, group of devices, a number that nothing has.
+    assert!(rule(26) && rule(13) && rule(77));
+    // A realm, and who made it.
+    assert!(!rule(11) && !rule(21));
+}
