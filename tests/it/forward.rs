@@ -217,6 +217,16 @@ async fn compare(namespace: &Namespace, kind: &Kind, seed: u64) -> (usize, usize
         own = kind.own,
         length = if kind.family == Family::V4 { 24 } else { 64 },
     ));
+    // IPv6 makes the local route of a new address in a work queue (`addrconf_dad_work`).
+    let own = format!("route show table local {}", kind.own);
+    let is_there = || !batch(namespace, kind.option, &own).0.is_empty();
+    for attempt in 0.. {
+        if is_there() {
+            break;
+        }
+        assert!(attempt < 1000, "no local route of {}", kind.own);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let made = world(kind, &mut random);
     batch(namespace, kind.option, &made);
     let state = read().await;
