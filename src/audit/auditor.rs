@@ -24,7 +24,7 @@ use super::rows::RoutePage;
 use super::strangers;
 use super::sweep::{Persistence, Sweep, Swept};
 use super::tunnel_entries::TunnelAudit;
-use super::{node_addresses, tunnel_addresses, unreadable};
+use super::{node_addresses, tunnel_addresses, unreadable, wireguard};
 use crate::model::{EndpointId, Name, Node, Selector};
 use crate::state::{Changes, Datastore, Lookup, ObjectId, Side, State, SyncState, Unreadable, UnreadableValue};
 
@@ -231,6 +231,7 @@ impl Auditor {
             self.addresses.retain(|finding| !matches!(finding.fault, Fault::Tunnel(_, TunnelReason::NotAllocated)));
         }
         self.addresses.extend(node_addresses::judge(datastore));
+        self.addresses.extend(wireguard::duplicate_keys(datastore));
         self.notes = node_addresses::notes(datastore);
         let keys: BTreeSet<_> = self.addresses.iter().map(address_key).collect();
         self.addresses_standing.retain(|key| keys.contains(key));

@@ -16,6 +16,8 @@ use super::fault::{Fault, TunnelReason};
 use super::finding::Finding;
 use super::judge::{Difference, Verdict};
 use super::setting::{Backend, FelixOverrides, Setting};
+use super::underlay::Asked;
+use super::wireguard::Wireguard;
 use crate::model::{Family, Name, Route, TunnelKind};
 use crate::state::State;
 
@@ -31,6 +33,10 @@ pub(super) struct Derived {
     pub(super) routed_by_others: bool,
     /// Nodes whose address is questioned, and in which families: what follows from that is not judged (J34).
     pub(super) questioned: BTreeMap<Name, BTreeSet<Family>>,
+    /// What WireGuard is to encrypt.
+    pub(super) wireguard: Wireguard,
+    /// See [`Context::has_tables`].
+    pub(super) has_tables: bool,
     /// Nodes' routing addresses.
     pub(super) node_addresses: BTreeSet<IpAddr>,
     /// What policy rules make of packets (J41).
@@ -51,6 +57,8 @@ impl Derived {
             routed_by_others: backend == Backend::None
                 || state.datastore.cluster().is_some_and(|cluster| cluster.has_type("canal")),
             questioned: BTreeMap::new(),
+            wireguard: Wireguard::default(),
+            has_tables: false,
             node_addresses: BTreeSet::new(),
             walks: Walks::default(),
             no_session: [false; 2],
@@ -76,7 +84,7 @@ impl Derived {
         verdict
     }
 
-    fn is_questioned(&self, node: &Name, family: Family) -> bool {
+    pub(super) fn is_questioned(&self, node: &Name, family: Family) -> bool {
         self.questioned.get(node).is_some_and(|families| families.contains(&family))
     }
 
@@ -93,6 +101,11 @@ impl Derived {
         TunnelKind::of_device(device).is_some_and(|kind| self.is_questioned(me, kind.family()))
     }
 
+    /// What the ways to the other Nodes are judged by.
+    pub(super) fn asked<'a>(&'a self, state: &'a State, me: &'a Name, live: bool) -> Asked<'a> {
+        Asked { state, setting: &self.setting, wireguard: &self.wireguard, me, live }
+    }
+
     /// What expectations are computed from.
     pub(super) fn context<'a>(&'a self, state: &'a State, me: &'a Name, examined: &'a Cell<usize>) -> Context<'a> {
         Context {
@@ -106,6 +119,9 @@ impl Derived {
             bird_meant: self.bird_meant,
             routed_by_others: self.routed_by_others,
             reads: true,
+            wireguard: &self.wireguard,
+            rules: Family::ALL.map(|family| state.tunnels.rules(family)),
+            has_tables: self.has_tables,
             examined,
         }
     }

@@ -42,6 +42,8 @@ mod totals;
 mod tunnel_devices;
 mod tunnel_entries;
 mod tunnels;
+mod underlay;
+mod wireguard;
 mod words;
 
 #[cfg(test)]

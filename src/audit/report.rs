@@ -56,6 +56,8 @@ label_values! {
         VxlanCrossSubnet = "vxlan_cross_subnet",
         /// No tunnel.
         None = "none",
+        /// Observed only: WireGuard carries everything, whatever the pool says.
+        Wireguard = "wireguard",
         /// Observed only: routes of one pool contradict each other.
         Mixed = "mixed",
         /// Observed only: no remote route to tell by.

@@ -24,8 +24,10 @@ use super::report::{Histogram, RouteClass, RoutesReport};
 use super::setting::{Backend, FelixOverrides, Programmer};
 use super::totals::Totals;
 use super::tunnels::Owners;
+use super::underlay::{Underlay, Way};
+use super::wireguard::Wireguard;
 use super::{node_addresses, tunnels, words};
-use crate::model::{EndpointId, Family, IpPool, Link, Name, Shared, host_net};
+use crate::model::{EndpointId, Family, IpPool, Link, Name, Shared, TABLE_MAIN, host_net};
 use crate::state::{Changes, Datastore, Program, State};
 
 /// J29: while BIRD has written nothing here, it may be waiting for a peer: 240 s and its start.
@@ -66,6 +68,8 @@ pub struct RouteAudit {
     /// Faults of devices, of this host's Node and of ownership.
     host_findings: Vec<Finding>,
     host_standing: Standing<(Fault, String)>,
+    /// The ways to the other Nodes.
+    underlay: Underlay,
     bird: BirdRoutes,
     lookups: BTreeMap<IpNet, EndpointId>,
     doubts: Doubts,
@@ -95,6 +99,7 @@ impl RouteAudit {
             differing: Standing::default(),
             host_findings: Vec::new(),
             host_standing: Standing::default(),
+            underlay: Underlay::default(),
             bird: BirdRoutes::default(),
             lookups: BTreeMap::new(),
             doubts: Doubts::default(),
@@ -116,7 +121,8 @@ impl RouteAudit {
             _ => Derived::of(state, &self.options.node, self.options.backend, &self.options.tunnels.felix),
         };
         let is_workload = |device: &Name| derived.setting.is_workload_device(device);
-        everything |= changes.devices.iter().any(|device| !is_workload(device));
+        // A rule decides about every destination.
+        everything |= changes.rules || changes.devices.iter().any(|device| !is_workload(device));
         derived.own_node = OwnNode::of(state, &derived.setting, &self.options.node);
         let me = state.datastore.node(&self.options.node);
         let parents = Family::ALL.map(|family| {
@@ -137,8 +143,13 @@ impl RouteAudit {
         if everything {
             self.shared.prune();
             derived.node_addresses = node_addresses::all(&state.datastore);
+            derived.wireguard = Wireguard::of(state, &self.options.node, &derived.setting);
             derived.no_session = Family::ALL.map(|family| derived.sessions.has_none(&self.options.node, family));
         }
+
+        // Live, every table is followed.
+        derived.has_tables |=
+            everything && (self.options.grace.is_some() || state.kernel.routes().any(|it| it.table != TABLE_MAIN));
 
         let aggregates = self.bird.note(state, changes, everything);
         let bird_meant = self.is_bird_meant(state);
@@ -164,6 +175,7 @@ impl RouteAudit {
             self.replace(destination, verdict, now, !first, program);
         }
         self.examined = examined;
+        self.look_at_underlay(state, changes, everything, &derived, now);
         if everything || !changes.is_empty() {
             self.look_at_host(state, &derived, now);
         }
@@ -211,6 +223,9 @@ impl RouteAudit {
     ) -> Vec<IpNet> {
         let mut touched: BTreeSet<IpNet> = changes.destinations.clone();
         touched.extend(changes.addresses.iter().map(|address| host_net(*address)));
+        // A route of a table before main decides about all that lies in its destination.
+        let encrypted = changes.destinations.iter().filter(|it| context.wireguard.is_in_play(Family::of_net(it)));
+        touched.extend(encrypted.flat_map(|net| self.judged_within(net)));
         for net in changes.cidrs.iter().chain(aggregates) {
             touched.insert(*net);
             touched.extend(self.judged_within(net));
@@ -280,6 +295,17 @@ impl RouteAudit {
         }
     }
 
+    fn look_at_underlay(&mut self, state: &State, changes: &Changes, everything: bool, derived: &Derived, now: Now) {
+        if derived.own_node != OwnNode::There {
+            self.underlay.clear();
+            return;
+        }
+        let questioned = |name: &Name, family| derived.is_questioned(name, family);
+        let live = self.options.grace.is_some();
+        let asked = derived.asked(state, &self.options.node, live);
+        self.underlay.refresh(&asked, changes, everything, questioned, now);
+    }
+
     fn look_at_host(&mut self, state: &State, derived: &Derived, now: Now) {
         let me = &self.options.node;
         let mut findings = Vec::new();
@@ -316,7 +342,8 @@ impl RouteAudit {
 
     /// What is wrong with a destination now, however young; nothing before the first look.
     pub(super) fn difference(&self, context: &Context<'_>, destination: &IpNet) -> Option<Box<Difference>> {
-        self.derived.as_ref()?.judge(context, destination, None).difference
+        let difference = self.derived.as_ref()?.judge(context, destination, None).difference;
+        difference.filter(|it| !self.underlay.stands_for(&it.host, Family::of_net(destination)))
     }
 
     /// J29.
@@ -327,7 +354,9 @@ impl RouteAudit {
     }
 
     pub(super) fn differences(&self) -> impl Iterator<Item = (&IpNet, &Difference)> + '_ {
-        self.differing.iter().filter_map(|(net, _)| Some((net, self.verdicts.get(net)?.difference.as_deref()?)))
+        let differing = self.differing.iter();
+        let differences = differing.filter_map(|(net, _)| Some((net, self.verdicts.get(net)?.difference.as_deref()?)));
+        differences.filter(|(net, difference)| !self.underlay.stands_for(&difference.host, Family::of_net(net)))
     }
 
     pub(super) fn is_fault(&self, destination: &IpNet, difference: &Difference, now: Now) -> bool {
@@ -347,6 +376,11 @@ impl RouteAudit {
         let host = self.host_findings.iter().filter(|it| self.host_standing.is_due(&host_key(it), grace, now));
         findings.extend(host.cloned().map(|mut finding| {
             finding.since = self.since(self.host_standing.since(&host_key(&finding)));
+            finding
+        }));
+        findings.extend(self.underlay.due(grace, now).map(|(finding, since)| {
+            let mut finding = finding.clone();
+            finding.since = self.since(Some(since));
             finding
         }));
         findings
@@ -380,6 +414,14 @@ impl RouteAudit {
     /// Faults of devices, of this host's Node and of ownership, however young.
     pub(super) fn host_findings(&self) -> impl Iterator<Item = &Finding> + '_ {
         self.host_findings.iter()
+    }
+
+    /// The ways to a Node's addresses now, each with what stands against it, however young.
+    pub(super) fn ways_to(&self, state: &State, name: &Name) -> Vec<(Way, Option<Finding>)> {
+        let Some(derived) = self.derived.as_ref().filter(|it| it.own_node == OwnNode::There) else { return Vec::new() };
+        let asked = derived.asked(state, &self.options.node, self.options.grace.is_some());
+        let of = |family| Some((asked.way(name, family)?, self.underlay.fault(name, family).cloned()));
+        Family::ALL.into_iter().filter_map(of).collect()
     }
 
     pub(super) fn finding(&self, net: &IpNet, difference: &Difference) -> Finding {
@@ -453,7 +495,8 @@ impl RouteAudit {
             .filter_map(|(net, difference)| Some(self.differing.since(net)?.monotonic + self.grace(net, difference)));
         let grace = self.options.grace.unwrap_or(Duration::ZERO);
         let host = self.host_standing.iter().map(|(_, since)| since.monotonic + grace);
-        routes.chain(host).filter(|due| *due > now.monotonic).min()
+        let underlay = self.underlay.faults().map(|(_, since)| since.monotonic + grace);
+        routes.chain(host).chain(underlay).filter(|due| *due > now.monotonic).min()
     }
 }
 

@@ -119,6 +119,8 @@ pub(super) struct Setting {
     /// Felix programs no routes, or one for each endpoint of the cluster instead of blocks: nothing of its classes is
     /// required.
     pub felix_routes_blocks: bool,
+    /// Felix programs routes at all: not with `routeSyncDisabled`.
+    pub felix_routes: bool,
     /// WireGuard encrypts between hosts: BIRD leaves its routes to peers that have a key out (3.33).
     pub wireguard: bool,
     /// Machines of OpenStack run here, to which Neutron gives addresses.
@@ -136,6 +138,8 @@ pub(super) struct Setting {
     pub vxlan_port: Option<u16>,
     /// Whether Felix encrypts, IPv4 and IPv6.
     pub wireguard_of: [bool; 2],
+    /// Whether Nodes' own addresses are encrypted as well.
+    pub wireguard_host_encryption: bool,
     /// Who programs what.
     pub ownership: Ownership,
     /// A configuration that decides who programs what cannot be read: only VXLAN is certain.
@@ -219,11 +223,13 @@ impl Setting {
             device_protocol: Protocol(first(&sources, |it| it.device_route_protocol).unwrap_or(Protocol::BOOT.0)),
             felix_routes_blocks: !first(&sources, |it| it.route_sync_disabled).unwrap_or(false)
                 && source.is_none_or(|source| source != "WorkloadIPs"),
+            felix_routes: !first(&sources, |it| it.route_sync_disabled).unwrap_or(false),
             wireguard,
             vxlan,
             vxlan_vni: certain.then(|| first(&sources, |it| it.vxlan_vni).unwrap_or(VXLAN_VNI)),
             vxlan_port: certain.then(|| first(&sources, |it| it.vxlan_port).unwrap_or(VXLAN_PORT)),
             wireguard_of,
+            wireguard_host_encryption: first(&sources, |it| it.wireguard_host_encryption).unwrap_or(false),
             openstack,
             floating_ips: first(&sources, |it| it.floating_ips).unwrap_or(false) || openstack,
             bpf: first(&sources, |it| it.bpf_enabled).unwrap_or(false),

@@ -12,7 +12,7 @@ use super::judge::Evidence;
 use super::node_addresses::listed;
 use super::report::{Encapsulation, TunnelMode, TunnelModes};
 use super::setting::{Programmer, Setting, tunnel_class};
-use super::{tunnel_devices, words};
+use super::{tunnel_devices, wireguard, words};
 use crate::model::{AffinityState, EncapMode, Family, IpPool, Link, Name, PoolClass, TunnelKind};
 use crate::state::{Datastore, Kernel};
 
@@ -34,12 +34,10 @@ pub(super) fn devices(
     let sends = |kind: &TunnelKind| node.is_some_and(|node| node.routing_address(kind.family()).is_some());
     let tunnels = node.map(|node| &node.tunnels).into_iter().flatten();
     for (kind, address) in tunnels.filter(|(kind, _)| sends(kind)) {
-        let in_use = match tunnel_class(*kind) {
-            Some(class) => {
-                datastore.pools().values().any(|pool| pool.class() == class && pool.family() == kind.family())
-            }
-            None => setting.wireguard,
-        };
+        // WireGuard's are looked at by themselves: it has no pools.
+        let in_use = tunnel_class(*kind).is_some_and(|class| {
+            datastore.pools().values().any(|pool| pool.class() == class && pool.family() == kind.family())
+        });
         if in_use {
             let names = match kind {
                 // eBPF has one device for both families.
@@ -49,6 +47,12 @@ pub(super) fn devices(
                 kind => vec![kind.device()],
             };
             wanted.entry(names).or_default().push(*address);
+        }
+    }
+    for family in Family::ALL.into_iter().filter(|family| sends(&TunnelKind::wireguard(*family))) {
+        let names = vec![TunnelKind::wireguard(family).device()];
+        if let Some(address) = wireguard_address(datastore, kernel, me, setting, family) {
+            wanted.entry(names).or_default().extend(address);
         }
     }
     let mut findings = Vec::new();
@@ -65,11 +69,34 @@ pub(super) fn devices(
         } else {
             findings.push(down(link, me));
         }
-        if !addresses.is_empty() {
+        let of_wireguard =
+            matches!(TunnelKind::of_device(&link.name), Some(TunnelKind::WireguardV4 | TunnelKind::WireguardV6));
+        if !addresses.is_empty() || of_wireguard {
             findings.extend(device_addresses(link, &addresses, me, setting));
         }
     }
     findings
+}
+
+/// Whether this host encrypts in a family, and the address that its device is to have then: its Node's, or under host
+/// encryption the Node's own. A host whose kernel has no WireGuard shows no key, and takes no part.
+fn wireguard_address(
+    datastore: &Datastore,
+    kernel: &Kernel,
+    me: &Name,
+    setting: &Setting,
+    family: Family,
+) -> Option<Option<IpAddr>> {
+    let node = datastore.node(me)?;
+    let kind = TunnelKind::wireguard(family);
+    let address = node.tunnels.get(&kind).copied();
+    let made = address.is_some() || kernel.link(kind.device()).is_some();
+    let in_use = wireguard::has_key(node, family) || setting.wireguard_of[family as usize] && made;
+    let own = || {
+        let encrypts = wireguard::encrypts_nodes(datastore, kernel, me, setting, family);
+        node.routing_address(family).filter(|_| encrypts)
+    };
+    in_use.then(|| address.or_else(own))
 }
 
 fn down(link: &Link, me: &Name) -> Finding {
@@ -117,6 +144,10 @@ fn device_addresses(link: &Link, wanted: &[IpAddr], me: &Name, setting: &Setting
     let absent = wanted.iter().filter(|address| is_own(address)).any(|address| !carried.contains(address));
     let extra = carried.iter().any(|address| !wanted.contains(address));
     let (reason, detail) = match (absent, extra) {
+        // The device was made, and this host got no address for it.
+        (false, false) if wanted.is_empty() => {
+            (TunnelReason::AddressMissing, "has no address, and neither has the Node")
+        }
         (false, false) => return None,
         // eBPF may leave the device without one (`bpfOverlayHostSourceIP`).
         (true, false) if setting.bpf && carried.is_empty() => return None,
@@ -124,10 +155,12 @@ fn device_addresses(link: &Link, wanted: &[IpAddr], me: &Name, setting: &Setting
         (true, true) => (TunnelReason::AddressDiffers, "carries another address than the Node's tunnel address"),
         (false, true) => (TunnelReason::AddressUnexpected, "carries an address beside the Node's tunnel address"),
     };
+    let expected =
+        if absent || extra { listed(wanted) } else { "an address of a pool, in the Node and on it".to_owned() };
     Some(
         Finding::of_tunnel(&link.name, reason, me)
             .detail(format!("tunnel device {} {detail}", link.name))
-            .expected(listed(wanted), listed(&carried))
+            .expected(expected, listed(&carried))
             .action(
                 "restart calico-node on this host, or set the address as the Node says (calicoctl get node -o yaml)",
             ),
@@ -211,9 +244,13 @@ pub(super) fn modes(datastore: &Datastore, evidence: &BTreeMap<Evidence, u64>) -
 }
 
 fn observed_mode(configured: TunnelMode, seen: &[&Evidence]) -> TunnelMode {
-    if seen.is_empty() {
-        return TunnelMode::Unknown;
-    }
+    // WireGuard takes the traffic of any pool; routes to hosts that are no peers show the mode beneath it.
+    let beneath: Vec<&&Evidence> = seen.iter().filter(|it| it.encapsulation != Encapsulation::Wireguard).collect();
+    let seen = match (seen, beneath.as_slice()) {
+        ([], _) => return TunnelMode::Unknown,
+        (_, []) => return TunnelMode::Wireguard,
+        (_, beneath) => beneath,
+    };
     if seen.iter().all(|it| it.fits) {
         return configured;
     }

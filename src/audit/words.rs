@@ -51,7 +51,8 @@ pub(super) fn form(net: &IpNet, form: &Form) -> String {
     }
 }
 
-fn of_class(class: RouteClass) -> &'static str {
+/// What a destination of the class is, as the beginning of a sentence about it.
+pub(super) fn of_class(class: RouteClass) -> &'static str {
     match class {
         RouteClass::LocalWorkload => "a pod of this host",
         RouteClass::LocalBlock => "a block of this host",

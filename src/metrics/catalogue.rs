@@ -212,7 +212,7 @@ series! {
     LEAKED = Gauge "calico_ipam_leaked_addresses" by Leaks { ippool: open, reason: || Metric::LeakedAddresses.reasons() }
         "Addresses that are allocated and used by nobody, used and not allocated, or used by another than IPAM says.";
     TUNNEL_MODE = Gauge "calico_tunnel_mode" by Routes { ippool: open, mode: modes, source: || MODE_SOURCES.to_vec() }
-        "The encapsulation of an IP pool, always 1: as configured, and as the routes to other hosts show it. `mixed` and `unknown` are only observed.";
+        "The encapsulation of an IP pool, always 1: as configured, and as the routes to other hosts show it. `wireguard` (it carries everything, whatever the pool says), `mixed` and `unknown` are only observed.";
     TUNNEL_FAULTS = Gauge "calico_tunnel_faults" by Routes { device: open, reason: || Metric::TunnelFaults.reasons() }
         "Tunnel devices and tunnel addresses that are not what the node says. A missing device stands for all its routes; one with another VNI, port or MAC carries nothing. `not_allocated`, `owned_by_pod`, `duplicate` and `duplicate_mac` come from the IPAM collector and cover every node; `rule_missing` comes from the tunnels collector and means that traffic leaves unencrypted.";
     TUNNEL_ENTRIES = Gauge "calico_tunnel_entries" by Tunnels { device: open, table: tables }
@@ -228,11 +228,11 @@ series! {
     TUNNEL_ENTRY_CONVERGENCE = Histogram "calico_tunnel_entry_convergence_seconds" by Tunnels { table: tables }
         "How long a difference between the datastore and an entry of a tunnel device lasted until it was settled.";
     NODE_FAULTS = Gauge "calico_node_faults" by Routes { reason: || Metric::NodeFaults.reasons() }
-        "What is wrong with Nodes: of this host's, that it is gone (`node_missing`: nothing else of this host is judged) or differs from its interfaces (`prefix_differs` silently turns CrossSubnet into tunnels for all hosts or for none); of all of them, by the IPAM collector, that an address is another Node's, a tunnel's, or lies in a block.";
+        "What is wrong with Nodes: of this host's, that it is gone (`node_missing`: nothing else of this host is judged) or differs from its interfaces (`prefix_differs` silently turns CrossSubnet into tunnels for all hosts or for none); of all of them, by the IPAM collector, that an address is another Node's, a tunnel's, or lies in a block, or that two show one WireGuard key. From this host to another Node's address: `no_way` and `way_through_tunnel` stand for every route over that Node.";
     WORKLOAD_DEVICES_WITHOUT_ENDPOINT = Gauge "calico_workload_devices_without_endpoint" by Routes {}
         "Workload devices of this host that are up, with neither a route nor an endpoint: what a pod's network left behind.";
     ROUTES = Gauge "calico_routes" by Routes { class: classes, encapsulation: encapsulations }
-        "Destinations of Calico that the kernel's main table has a route for.";
+        "Destinations of Calico that the kernel has a route for: in its main table, or by a policy rule into WireGuard.";
     ROUTES_EXPECTED = Gauge "calico_routes_expected" by Routes { class: classes, encapsulation: encapsulations }
         "Destinations of Calico that the datastore gives this host, whether the kernel has them or not.";
     ROUTE_FAULTS = Gauge "calico_route_faults" by Routes { class: fault_classes, reason: || Metric::RouteFaults.reasons() }

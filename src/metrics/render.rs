@@ -326,9 +326,11 @@ impl<'a> Counts<'a> {
             let pool_class = match modes.configured {
                 TunnelMode::IpipAlways | TunnelMode::IpipCrossSubnet => Some(PoolClass::Ipip),
                 TunnelMode::None => Some(PoolClass::NoEncap),
-                TunnelMode::VxlanAlways | TunnelMode::VxlanCrossSubnet | TunnelMode::Mixed | TunnelMode::Unknown => {
-                    None
-                }
+                TunnelMode::VxlanAlways
+                | TunnelMode::VxlanCrossSubnet
+                | TunnelMode::Wireguard
+                | TunnelMode::Mixed
+                | TunnelMode::Unknown => None,
             };
             // Only where there is such a pool (J27).
             if let Some(class) = pool_class {

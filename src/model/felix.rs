@@ -38,6 +38,8 @@ pub struct FelixConfiguration {
     pub wireguard_enabled: Option<bool>,
     /// `wireguardEnabledV6`.
     pub wireguard_enabled_v6: Option<bool>,
+    /// `wireguardHostEncryptionEnabled`.
+    pub wireguard_host_encryption: Option<bool>,
     /// `bpfEnabled`.
     pub bpf_enabled: Option<bool>,
     /// `floatingIPs` is `Enabled`.

@@ -78,6 +78,14 @@ impl TunnelKind {
         }
     }
 
+    /// WireGuard's of the family.
+    pub const fn wireguard(family: Family) -> TunnelKind {
+        match family {
+            Family::V4 => TunnelKind::WireguardV4,
+            Family::V6 => TunnelKind::WireguardV6,
+        }
+    }
+
     /// Bytes that it adds to a packet (`felix/dataplane/linux/int_dataplane.go`, `ConfigureDefaultMTUs`).
     pub fn overhead(self) -> u32 {
         match self {
@@ -184,6 +192,14 @@ impl Node {
             Family::V6 => self.vxlan_mac_v6,
         };
         set.unwrap_or_else(|| Mac::derived(name, family))
+    }
+
+    /// The public key that it shows for WireGuard of the family, as it stands there.
+    pub fn wireguard_key(&self, family: Family) -> Option<&str> {
+        match family {
+            Family::V4 => self.wireguard_key_v4.as_deref(),
+            Family::V6 => self.wireguard_key_v6.as_deref(),
+        }
     }
 
     /// `InternalIP`s of `spec.addresses`.

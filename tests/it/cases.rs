@@ -14,7 +14,7 @@ use crate::support::exporter::{Exporter, findings, run};
 struct Case {
     /// `cases` or `flavours`, in `tests/fixtures`.
     kind: &'static str,
-    /// Its folder there. Every `.json` but `routes.json` and `links.json` is the datastore's.
+    /// Its folder there. Every `.json` but those of [`KERNEL`] is the datastore's.
     folder: &'static str,
     /// Whose routes are judged, where they were recorded.
     node: Option<&'static str>,
@@ -29,6 +29,16 @@ struct Case {
     /// Subjects to explain.
     explains: &'static [Explain],
 }
+
+/// What was recorded of the host's kernel, with the flag of each.
+const KERNEL: [(&str, &str); 6] = [
+    ("routes.json", "--routes.file"),
+    ("links.json", "--links.file"),
+    ("neighbours.json", "--neighbours.file"),
+    ("fdb.json", "--fdb.file"),
+    ("rules.json", "--rules.file"),
+    ("rules6.json", "--rules.file"),
+];
 
 /// What `explain` says of a subject.
 struct Explain {
@@ -209,15 +219,35 @@ const FLAVOURS: &[Case] = &[
     flavour("calico-v3.33-felix-ipip", "h-1", &[]),
     flavour("charmed-etcd-peers", "juju-1", &[]),
     flavour("dual-stack-ipv4-host", "old-1", &[]),
+    flavour("ebpf-vxlan", "bpf-1", &["--calico.backend", "vxlan"]),
     flavour("eks-policy-only", "ip-10-3-1-20.ec2.internal", &[]),
+    Case {
+        explains: &[Explain {
+            subject: "ip-10-3-2-30.ec2.internal",
+            says: &["10.3.2.30 dev wireguard.cali"],
+            ..Explain::OK
+        }],
+        ..flavour("eks-wireguard-host-encryption", "ip-10-3-1-20.ec2.internal", &[])
+    },
     flavour("gke-policy-only", "gke-a-1", &["--kubernetes.use-pod-cidr", "--calico.backend", "none"]),
     flavour("gke-policy-only", "gke-a-1", &[]),
+    flavour("k3s-vxlan-cross-subnet", "k3s-server-0", &[]),
     flavour("kops-ipip-cross-subnet", "i-0aa1", &[]),
     flavour("kubespray-ipip-etcd", "node1", &[]),
     flavour("microk8s-vxlan", "mk8s-a", &["--calico.backend", "vxlan"]),
     flavour("openshift-vxlan-cross-subnet", "master-0", &[]),
     flavour("openstack-neutron", "compute-1", &[]),
     flavour("rke2-canal", "server-1", &["--kubernetes.use-pod-cidr"]),
+    Case {
+        explains: &[
+            Explain { subject: "10.60.2.9", says: &["dev wireguard.cali"], ..Explain::OK },
+            Explain { subject: "fd60::2:9", says: &["dev wg-v6.cali"], ..Explain::OK },
+            Explain { subject: "10.60.3.9", says: &["dev vxlan.calico"], ..Explain::CANNOT_TELL },
+            Explain { subject: "wg-2", exit: 0, says: &["192.168.60.2: 192.168.60.0/24 dev eth0"], never: &["FAULT"] },
+        ],
+        ..flavour("wireguard-dual-stack", "wg-1", &["--calico.backend", "vxlan"])
+    },
+    flavour("wireguard-dual-stack", "wg-1", &["--no-collector.ipam", "--routes.watch", "affinities"]),
     // As a host runs it: no endpoint is listed.
     flavour("kubespray-ipip-etcd", "node1", &["--no-collector.ipam"]),
     flavour("openstack-neutron", "compute-1", &["--no-collector.ipam"]),
@@ -242,7 +272,7 @@ impl Case {
     fn files(&self) -> Vec<String> {
         let names = std::fs::read_dir(folder(self.kind).join(self.folder)).unwrap();
         let mut names: Vec<String> = names.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
-        names.retain(|name| !["routes.json", "links.json"].contains(&&**name));
+        names.retain(|name| !KERNEL.iter().any(|(file, _)| file == name));
         names.sort();
         names.iter().flat_map(|name| ["--datastore.file".to_owned(), self.path(name)]).collect()
     }
@@ -253,10 +283,9 @@ impl Case {
         if let Some(node) = self.node {
             words.extend(["--node.name".to_owned(), node.to_owned()]);
         }
-        if self.has("routes.json") {
-            words.extend(["--routes.file".to_owned(), self.path("routes.json")]);
-            words.extend(["--links.file".to_owned(), self.path("links.json")]);
-        } else if !words.iter().any(|it| it == "--no-collector.routes") {
+        let recorded = KERNEL.iter().filter(|(file, _)| self.has(file));
+        words.extend(recorded.flat_map(|(file, flag)| [(*flag).to_owned(), self.path(file)]));
+        if !self.has("routes.json") && !words.iter().any(|it| it == "--no-collector.routes") {
             words.push("--no-collector.routes".to_owned());
         }
         words

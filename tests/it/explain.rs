@@ -515,5 +515,8 @@ fn the_command_exits_as_its_verdict_says_and_its_json_has_the_form() {
         (&1.into(), &"h1".into(), &"cannot_tell".into())
     );
     let kinds: Vec<&str> = json["links"].as_array().unwrap().iter().map(|it| it["link"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["pool", "block", "address", "endpoint", "host", "path", "neighbour", "fdb", "device"]);
+    assert_eq!(
+        kinds,
+        ["pool", "block", "address", "endpoint", "host", "underlay", "path", "neighbour", "fdb", "device"]
+    );
 }

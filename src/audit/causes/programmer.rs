@@ -11,7 +11,7 @@ use crate::audit::expect::Devices;
 use crate::audit::fault::{EntryReason, Fault, RouteReason};
 use crate::audit::judge::Verdict;
 use crate::audit::place::Place;
-use crate::audit::report::RouteClass;
+use crate::audit::report::{Encapsulation, RouteClass};
 use crate::audit::setting::Programmer;
 use crate::model::{Family, TunnelKind};
 
@@ -43,6 +43,19 @@ impl RouteFacts<'_> {
     /// Whether a required route is there and right.
     pub(super) fn is_right(&self, net: &IpNet) -> bool {
         self.verdicts.get(net).is_some_and(|it| it.required.is_some() && it.difference.is_none())
+    }
+
+    /// Whether a destination is WireGuard's to carry: what is wrong with it says nothing of its pool's mode.
+    pub(super) fn is_encrypted(&self, net: &IpNet) -> bool {
+        let expected = self.verdicts.get(net).and_then(|it| it.expected);
+        expected.is_some_and(|(_, encapsulation)| encapsulation == Encapsulation::Wireguard)
+    }
+
+    /// Whether it is routed into WireGuard's device and is no peer's.
+    pub(super) fn is_swallowed(&self, net: &IpNet) -> bool {
+        let devices = Family::ALL.map(|family| TunnelKind::wireguard(family).device());
+        let difference = self.verdicts.get(net).and_then(|it| it.difference.as_deref());
+        difference.is_some_and(|it| devices.iter().any(|device| it.actual.contains(device)))
     }
 
     /// How many required routes need the device.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::board::{Board, Draft, Open};
 use super::{CauseKind, Evidence, count};
-use crate::audit::fault::{Fault, Metric, RouteReason};
+use crate::audit::fault::{Fault, Metric, NodeReason, RouteReason};
 use crate::model::AffinityState;
 
 /// Whether a finding says that traffic to the host does not arrive.
@@ -16,6 +16,8 @@ fn cuts_off(open: &Open<'_>) -> bool {
         // is a rule's of this host, to whichever host it leads.
         Fault::Route(_, reason) => !matches!(reason, RouteReason::Stale | RouteReason::Foreign | RouteReason::Diverted),
         Fault::Entry(_, _, reason) => reason.loses_traffic(),
+        // It stands for every route over the Node (J44).
+        Fault::Node(reason) => matches!(reason, NodeReason::NoWay | NodeReason::WayThroughTunnel),
         _ => false,
     }
 }
@@ -24,7 +26,12 @@ fn cuts_off(open: &Open<'_>) -> bool {
 pub(super) fn unreachable(board: &mut Board<'_>, evidence: &Evidence<'_>) {
     let (Some(me), Some(routes)) = (evidence.node, &evidence.routes) else { return };
     let mut hosts: BTreeMap<&str, Vec<Open<'_>>> = BTreeMap::new();
-    for open in board.open().filter(cuts_off) {
+    // What is to be encrypted and is not arrives.
+    let arrives = |open: &Open<'_>| {
+        matches!(open.fault(), Fault::Route(_, RouteReason::WrongEncapsulation))
+            && open.net().is_some_and(|net| routes.is_encrypted(&net))
+    };
+    for open in board.open().filter(|open| cuts_off(open) && !arrives(open)) {
         if let Some(host) = open.host().filter(|host| *host != &**me) {
             hosts.entry(host).or_default().push(open);
         }
@@ -51,11 +58,13 @@ pub(super) fn unreachable(board: &mut Board<'_>, evidence: &Evidence<'_>) {
     }
     for (host, members) in hosts {
         let entries = members.iter().filter(|it| it.is_of(Metric::TunnelEntryFaults)).count();
-        let faults = members.len() - entries;
-        if entries == 0 && right.contains(host) {
+        let ways: Vec<&Open<'_>> = members.iter().filter(|it| it.is_of(Metric::NodeFaults)).collect();
+        let faults = members.len() - entries - ways.len();
+        if entries == 0 && ways.is_empty() && right.contains(host) {
             continue;
         }
-        let mut shown = Vec::new();
+        let mut shown: Vec<String> =
+            ways.iter().map(|it| format!("the way to its own address: {}", it.finding.actual)).collect();
         if faults > 0 {
             let reasons: BTreeSet<&str> = members
                 .iter()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::board::{Board, Draft, Open};
-use super::{CauseKind, Evidence, PATTERN, count};
+use super::{CauseKind, Evidence, PATTERN, RouteFacts, count};
 use crate::audit::fault::{Fault, RouteReason};
 use crate::audit::report::Encapsulation;
 use crate::audit::setting::device_encapsulation;
@@ -17,6 +17,10 @@ pub(super) fn former_mode(board: &mut Board<'_>, evidence: &Evidence<'_>) {
     let mut pools: BTreeMap<&Name, Vec<(Open<'_>, Encapsulation)>> = BTreeMap::new();
     for open in board.open().filter(|it| matches!(it.fault(), Fault::Route(_, RouteReason::WrongEncapsulation))) {
         let Some(net) = open.net() else { continue };
+        let of_wireguard = |routes: &RouteFacts<'_>| routes.is_encrypted(&net) || routes.is_swallowed(&net);
+        if evidence.routes.as_ref().is_some_and(of_wireguard) {
+            continue;
+        }
         let Some(pool) = datastore.pool_of(&net) else { continue };
         let Some(route) = evidence.state.kernel.route(&net) else { continue };
         let device = route.next_hops.iter().find_map(|hop| hop.device.as_deref());

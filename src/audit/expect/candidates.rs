@@ -37,6 +37,7 @@ impl Context<'_> {
             self.singles(block, &mut found);
         }
         found.extend(self.own_endpoints());
+        found.extend(self.wireguard.addresses(self.datastore));
         found
     }
 

@@ -9,8 +9,10 @@ use ipnet::IpNet;
 use super::bgp::Sessions;
 use super::report::{Encapsulation, RouteClass};
 use super::setting::{Programmer, Setting};
+use super::wireguard::Wireguard;
 use crate::model::{
-    AllocationBlock, Attribute, AttributeKind, EndpointId, Family, Name, Node, Route, RouteType, host_route, ordinal_of,
+    AllocationBlock, Attribute, AttributeKind, EndpointId, Family, Name, Node, PolicyRule, Route, RouteType,
+    host_route, ordinal_of,
 };
 use crate::state::{Datastore, Kernel, Kind};
 
@@ -122,6 +124,12 @@ pub(super) struct Context<'a> {
     pub routed_by_others: bool,
     /// Blocks that are not followed count as they were when they were read.
     pub reads: bool,
+    /// What WireGuard is to encrypt.
+    pub wireguard: &'a Wireguard,
+    /// The policy rules in force, IPv4 and IPv6, where they are known.
+    pub rules: [Option<&'a [PolicyRule]>; 2],
+    /// Other tables than main are known: a dump may hold main alone.
+    pub has_tables: bool,
     /// How many endpoints were gone through to find out what is touched: what a look costs is counted.
     pub examined: &'a Cell<usize>,
 }

@@ -26,7 +26,7 @@ impl Known<'_> {
         let net = host_net(address);
         let host = self.host_of(address);
         let mut links = vec![self.pool(net), self.block(net, true), self.address(address), self.endpoint(address)];
-        links.extend(host.map(|host| self.host(&host)));
+        links.extend(host.iter().flat_map(|host| self.host_links(host)));
         links.extend(self.way(net));
         merged(links)
     }
@@ -38,6 +38,11 @@ impl Known<'_> {
         links
     }
 
+    /// The Node, and the way to it.
+    fn host_links(&self, name: &Name) -> Vec<Link> {
+        [self.host(name)].into_iter().chain(self.underlay(name)).collect()
+    }
+
     fn cidr_chain(&self, net: IpNet) -> (Vec<Link>, usize) {
         let datastore = &self.state.datastore;
         let inside: BTreeSet<IpNet> =
@@ -45,7 +50,7 @@ impl Known<'_> {
         let mut links = vec![self.pool(net)];
         if inside.is_empty() || inside.contains(&net) {
             links.push(self.block(net, false));
-            links.extend(self.owner_of(net).map(|host| self.host(&host)));
+            links.extend(self.owner_of(net).iter().flat_map(|host| self.host_links(host)));
             links.extend(self.way(net));
         } else if self.state.kernel.route(&net).is_some() {
             links.extend(self.way(net));
@@ -63,7 +68,8 @@ impl Known<'_> {
         let owned = datastore.blocks().filter(|block| block.host() == Some(name)).map(|block| block.cidr);
         let claimed = datastore.affinities().filter(|(_, owner, _)| host(owner)).map(|(cidr, ..)| *cidr);
         let blocks: BTreeSet<IpNet> = owned.chain(claimed).collect();
-        let mut links = vec![self.host(name)];
+        let mut links: Vec<Link> = self.underlay(name).into_iter().collect();
+        links.push(self.host(name));
         let tunnels: Vec<IpAddr> =
             datastore.nodes().get(name).map(|node| node.tunnels.values().copied().collect()).unwrap_or_default();
         for address in tunnels {

@@ -287,15 +287,7 @@ impl Known<'_> {
             others => format!("; Kubernetes has {} for it", others.join(", ")),
         };
         let text = format!("Node {name} at {}{beside}{place}", addresses.join(", "));
-        match self.way_into_tunnel(node).filter(|_| !here) {
-            Some((address, route)) => link
-                .actual(format!("{text}; the way to {address} leads into the tunnel: {route}"))
-                .by(findings)
-                .fault(format!(
-                    "the way to {address} leads into the tunnel, which sends to {address} in turn: nothing arrives"
-                )),
-            None => link.actual(text).by(findings),
-        }
+        link.actual(text).by(findings)
     }
 
     /// This host's own faults, which every way that begins here shares (J36).

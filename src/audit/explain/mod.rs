@@ -39,6 +39,8 @@ label_values! {
         Endpoint = "endpoint",
         /// The host that it is on.
         Host = "host",
+        /// The way from this host to the address of the Node that it is on.
+        Underlay = "underlay",
         /// The route from this host.
         Path = "path",
         /// The tunnel's neighbour entry.

@@ -18,8 +18,10 @@ use crate::audit::judge::needed_devices;
 use crate::audit::report::{Encapsulation, RouteClass};
 use crate::audit::setting::Programmer;
 use crate::audit::tunnel_entries::NeededEntry;
+use crate::audit::underlay::Trouble;
+use crate::audit::wireguard::Peer;
 use crate::audit::{tunnels, words};
-use crate::model::{Family, IpPool, Name, Node, PolicyRule, Route, RouteType, TABLE_MAIN, host_net};
+use crate::model::{Family, IpPool, Name, PolicyRule, Route, RouteType, TABLE_MAIN, host_net};
 use crate::state::Table;
 
 /// What is expected of a prefix.
@@ -42,10 +44,6 @@ struct Ways<'a> {
 impl<'a> Ways<'a> {
     fn of(taken: Outcome<'a>) -> Ways<'a> {
         Ways { taken, host: None, may_apply: Vec::new() }
-    }
-
-    fn host(&self) -> Outcome<'a> {
-        self.host.unwrap_or(self.taken)
     }
 
     /// Whether the outcome is what becomes of all packets in any case.
@@ -93,7 +91,13 @@ impl Known<'_> {
         let wanted = context.wanted(net);
         let ways = self.ways(&context, net);
         let taken = ways.taken;
-        let devices = devices(&context, wanted.as_ref(), taken);
+        let devices = match taken {
+            // What WireGuard carries needs no other tunnel.
+            Outcome::By(route) if context.is_encrypted_by(route) && context.encryption(&net) != Peer::No => {
+                route.next_hops.iter().filter_map(|hop| hop.device.clone()).take(1).collect()
+            }
+            _ => devices(&context, wanted.as_ref(), taken),
+        };
         let mut links: Vec<Link> = self.near_link(&devices).into_iter().collect();
         links.push(self.path(&context, net, wanted.as_ref(), &ways));
         // Of another program's tunnel (flannel's) nothing is known beneath.
@@ -123,18 +127,28 @@ impl Known<'_> {
         (!findings.is_empty()).then(|| link.actual("this host, where the way begins").by(findings))
     }
 
-    /// The first of a Node's addresses to which this host sends by a tunnel of Calico's or a pod's device, and how.
-    pub(super) fn way_into_tunnel(&self, node: &Node) -> Option<(IpAddr, String)> {
-        let context = self.context()?;
-        Family::ALL.into_iter().filter_map(|family| node.routing_address(family)).find_map(|address| {
-            let Outcome::By(route) = self.ways(&context, host_net(address)).host() else { return None };
-            let leads = |device: &str| {
-                matches!(context.encapsulation(device), Encapsulation::Ipip | Encapsulation::Vxlan)
-                    || context.setting.is_workload_device(device)
-            };
-            let into = route.next_hops.iter().any(|hop| hop.device.as_deref().is_some_and(leads));
-            into.then(|| (address, route.to_string()))
-        })
+    /// The way to another Node's own addresses, which every route to its pods stands on (J44); `None` where there is none
+    /// to judge.
+    pub(super) fn underlay(&self, name: &Name) -> Option<Link> {
+        let ways = self.routes?.ways_to(self.state, name);
+        let addresses: Vec<String> = ways.iter().map(|(way, _)| way.address.to_string()).collect();
+        let mut link = Link::new(LinkKind::Underlay, name)
+            .wanted(format!("a way to {} outside Calico's tunnels and pods' devices", addresses.join(" and ")));
+        let mut actual = Vec::new();
+        for (way, finding) in &ways {
+            actual.push(match way.trouble {
+                None => format!("{}: {}", way.address, way.taken),
+                Some(Trouble::NoWay) => format!("nothing leads to {}: {}", way.address, way.taken),
+                Some(Trouble::ThroughTunnel) => {
+                    format!("the way to {} leads into the tunnel: {}", way.address, way.taken)
+                }
+            });
+            link = link.by(finding.iter().cloned());
+            if way.trouble.is_some() {
+                link = link.fault(actual.last().cloned().unwrap_or_default());
+            }
+        }
+        (!ways.is_empty()).then(|| link.actual(actual.join("; ")))
     }
 
     fn path(&self, context: &Context<'_>, net: IpNet, wanted: Option<&Wanted>, ways: &Ways<'_>) -> Link {
@@ -342,7 +356,10 @@ fn judge_taken(context: &Context<'_>, link: Link, net: IpNet, wanted: &Wanted, r
     let through = route.next_hops.iter().find_map(|hop| hop.device.as_deref());
     if through.is_some_and(|device| context.encapsulation(device) == Encapsulation::Wireguard) {
         // WireGuard's own table: the route that is expected in the main table is there beside it, or BIRD left it out.
-        return link;
+        return match context.encryption(&net) {
+            Peer::Yes | Peer::Maybe => link,
+            Peer::No => link.fault("it goes into WireGuard's device, which has no peer for it and drops it"),
+        };
     }
     // Main's own, or a more specific one, is judged by the audit, which has nothing against it.
     let is_more_specific = route.destination.prefix_len() > wanted.net.prefix_len() && !leads_nowhere(route);
@@ -440,6 +457,12 @@ impl Context<'_> {
     /// Nobody here programs the routes of the pool around a prefix.
     fn is_programmed_by_nobody(&self, net: &IpNet) -> bool {
         self.datastore.pool_of(net).is_some_and(|pool| self.setting.is_without_programmer(pool.class()))
+    }
+
+    /// Whether the route leads into WireGuard's device.
+    fn is_encrypted_by(&self, route: &Route) -> bool {
+        let mut devices = route.next_hops.iter().filter_map(|hop| hop.device.as_deref());
+        devices.any(|device| self.encapsulation(device) == Encapsulation::Wireguard)
     }
 
     fn known_devices(&self, names: Vec<Name>) -> Vec<Name> {

@@ -89,6 +89,7 @@ pub fn words(kind: LinkKind) -> &'static str {
         LinkKind::Address => "address",
         LinkKind::Endpoint => "endpoint",
         LinkKind::Host => "host",
+        LinkKind::Underlay => "way to the Node",
         LinkKind::Path => "path",
         LinkKind::Neighbour => "neighbour entry",
         LinkKind::Fdb => "forwarding entry",
@@ -107,6 +108,7 @@ fn cause(kind: LinkKind) -> &'static str {
         LinkKind::Host => {
             "The Node was deleted or never written: see calico-node on that host, or release what it left."
         }
+        LinkKind::Underlay => "See `ip route get` for the Node's address on this host, and who installed that route.",
         LinkKind::Path => "See whether Felix and BIRD run on this host.",
         LinkKind::Neighbour | LinkKind::Fdb => "See Felix's log on this host.",
         LinkKind::Device => "See `ip link` on this host, and who took the device down.",

@@ -64,6 +64,10 @@ label_values! {
         NodeAddressConflict = "CalicoNodeAddressConflict",
         /// A Node's address is not its host's.
         NodeAddressFaults = "CalicoNodeAddressFaults",
+        /// Nothing leads to a Node's address.
+        NodeUnreachable = "CalicoNodeUnreachable",
+        /// Nodes share a WireGuard key.
+        WireguardKeyConflict = "CalicoWireguardKeyConflict",
         /// Routes are missing.
         RoutesMissing = "CalicoRoutesMissing",
         /// Routes are stale.
@@ -96,6 +100,8 @@ impl Alert {
             | Alert::TrafficDiverted
             | Alert::NodeMissing
             | Alert::NodeAddressConflict
+            | Alert::NodeUnreachable
+            | Alert::WireguardKeyConflict
             | Alert::RoutesCarriedByNobody
             | Alert::RoutesOwnedByNobody => Severity::Critical,
             Alert::UndecodableKeys
@@ -189,6 +195,8 @@ impl Fault {
                     Alert::NodeAddressConflict
                 }
                 NodeReason::AddressMissing | NodeReason::PrefixDiffers => Alert::NodeAddressFaults,
+                NodeReason::NoWay | NodeReason::WayThroughTunnel => Alert::NodeUnreachable,
+                NodeReason::WireguardKeyDuplicate => Alert::WireguardKeyConflict,
             },
             Fault::Route(_, reason) => match reason {
                 RouteReason::Missing => Alert::RoutesMissing,

@@ -226,6 +226,12 @@ label_values! {
         AddressOfTunnel = "address_of_tunnel",
         /// The Node's address lies in a block.
         AddressInBlock = "address_in_block",
+        /// Two Nodes show one WireGuard key (J43).
+        WireguardKeyDuplicate = "wireguard_key_duplicate",
+        /// No route leads from this host to another Node's address, or one that drops (J44).
+        NoWay = "no_way",
+        /// The way from this host to another Node's address leads into a tunnel of Calico's or to a pod (J44).
+        WayThroughTunnel = "way_through_tunnel",
     }
 }
 
@@ -234,8 +240,15 @@ impl NodeReason {
     /// own.
     pub fn is_of_cluster(self) -> bool {
         match self {
-            NodeReason::AddressMissing | NodeReason::PrefixDiffers | NodeReason::NodeMissing => false,
-            NodeReason::AddressDuplicate | NodeReason::AddressOfTunnel | NodeReason::AddressInBlock => true,
+            NodeReason::AddressMissing
+            | NodeReason::PrefixDiffers
+            | NodeReason::NodeMissing
+            | NodeReason::NoWay
+            | NodeReason::WayThroughTunnel => false,
+            NodeReason::AddressDuplicate
+            | NodeReason::AddressOfTunnel
+            | NodeReason::AddressInBlock
+            | NodeReason::WireguardKeyDuplicate => true,
         }
     }
 }

@@ -101,12 +101,13 @@ impl Context<'_> {
         }
         let route = self.kernel.route(destination);
         let expectations = self.expectations_of(destination, route);
-        match (route, expectations.is_empty()) {
+        let by_main = match (route, expectations.is_empty()) {
             (None, true) => Verdict { lookup: self.lookup(destination).map(Box::new), ..Verdict::default() },
             (None, false) => self.absent(destination, &expectations[0]),
             (Some(route), true) => self.unexpected(route),
             (Some(route), false) => self.present(route, &expectations),
-        }
+        };
+        self.by_wireguard(destination, by_main)
     }
 
     /// What is expected of a destination whose route is this.

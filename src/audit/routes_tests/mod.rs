@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::testing::{Block, Cluster, address, at, net, node, pool};
 use super::*;
 use crate::model::{
-    AffinityState, Attribute, BgpConfiguration, BlockOwner, ClusterInformation, EncapMode, EndpointId,
-    FelixConfiguration, IpPool, Labels, Link, Name, NextHop, Node, ProgramClusterRoutes, Protocol, Route, RouteType,
-    TABLE_MAIN, TunnelKind, WorkloadEndpoint,
+    AffinityState, Attribute, BgpConfiguration, BlockOwner, ClusterInformation, EncapMode, EndpointId, Family,
+    FelixConfiguration, IpPool, Labels, Link, Name, NextHop, Node, PolicyRule, ProgramClusterRoutes, Protocol, Route,
+    RouteType, RuleAction, TABLE_MAIN, TunnelKind, WorkloadEndpoint,
 };
 use crate::state::State;
 use crate::state::{Event, Object, ObjectId, Side};
@@ -19,8 +19,10 @@ mod effect;
 mod form;
 mod host;
 mod time;
+mod underlay;
 mod unwanted;
 mod wanted;
+mod wireguard;
 
 const KERNEL: &str = "
     default via 172.18.0.254 dev eth0 proto static
@@ -135,6 +137,7 @@ fn route(line: &str) -> Option<Route> {
         "unreachable" => RouteType::Unreachable,
         "prohibit" => RouteType::Prohibit,
         "throw" => RouteType::Throw,
+        "local" => RouteType::Local,
         _ => RouteType::Unicast,
     };
     if kind != RouteType::Unicast {
@@ -178,6 +181,27 @@ fn route(line: &str) -> Option<Route> {
     Some(made)
 }
 
+/// A rule for every packet.
+fn rule(priority: u32, action: RuleAction) -> PolicyRule {
+    PolicyRule {
+        family: Family::V4,
+        priority,
+        inverted: false,
+        from: None,
+        to: None,
+        mark: None,
+        input: None,
+        output: None,
+        selective: false,
+        suppress_length: None,
+        action,
+    }
+}
+
+fn to_table(priority: u32, table: u32) -> PolicyRule {
+    rule(priority, RuleAction::Table(table))
+}
+
 fn protocol(word: &str) -> Protocol {
     match word {
         "bird" => Protocol::BIRD,
@@ -191,9 +215,9 @@ fn protocol(word: &str) -> Protocol {
 impl Host {
     /// Takes the routes to a destination out.
     fn without(&mut self, destination: &str) -> &mut Host {
-        let gone = route(destination).unwrap().destination;
+        let gone = route(destination).unwrap();
         let before = self.routes.len();
-        self.routes.retain(|it| it.destination != gone);
+        self.routes.retain(|it| (it.table, it.destination) != (gone.table, gone.destination));
         assert!(self.routes.len() < before, "{destination} was not there");
         self
     }
@@ -201,7 +225,7 @@ impl Host {
     /// Puts a route, instead of those to the same destination.
     fn with(&mut self, line: &str) -> &mut Host {
         let new = route(line).unwrap();
-        self.routes.retain(|it| it.destination != new.destination);
+        self.routes.retain(|it| (it.table, it.destination) != (new.table, new.destination));
         self.routes.push(new);
         self
     }
@@ -209,6 +233,15 @@ impl Host {
     /// Puts a route beside those to the same destination.
     fn beside(&mut self, line: &str) -> &mut Host {
         self.routes.extend(route(line));
+        self
+    }
+
+    /// The kernel's own IPv4 rules and these.
+    fn rules(&mut self, extra: Vec<PolicyRule>) -> &mut Host {
+        let mut rules = vec![to_table(0, 255), to_table(32766, TABLE_MAIN), to_table(32767, 253)];
+        rules.extend(extra);
+        rules.sort_by_key(|it| it.priority);
+        self.cluster.event(Event::Rules(Family::V4, rules));
         self
     }
 

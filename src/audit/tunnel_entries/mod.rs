@@ -33,6 +33,7 @@ mod words;
 pub use judge::Entry;
 use judge::{Verdict, judge};
 pub use peers::{Peer, Tunnel, tunnels};
+pub(super) use rules::is_sent_there as is_sent_to_wireguard;
 
 /// An entry of one family's tunnel.
 type Key = (Family, Entry);

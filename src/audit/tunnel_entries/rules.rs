@@ -4,32 +4,18 @@
 use crate::audit::fault::TunnelReason;
 use crate::audit::finding::Finding;
 use crate::audit::setting::Setting;
-use crate::model::{Family, Name, Node, PolicyRule, RuleAction, TABLE_MAIN, TunnelKind};
+use crate::model::{Family, Name, PolicyRule, RuleAction, TABLE_MAIN, TunnelKind};
 use crate::state::{Datastore, Kernel, Tunnels};
 
 /// `RT_TABLE_DEFAULT` and `RT_TABLE_LOCAL`, between which main is.
 const OWN_TABLES: std::ops::RangeInclusive<u32> = 253..=255;
 
-fn device(family: Family) -> TunnelKind {
-    match family {
-        Family::V4 => TunnelKind::WireguardV4,
-        Family::V6 => TunnelKind::WireguardV6,
-    }
-}
-
-fn key(node: &Node, family: Family) -> Option<&String> {
-    match family {
-        Family::V4 => node.wireguard_key_v4.as_ref(),
-        Family::V6 => node.wireguard_key_v6.as_ref(),
-    }
-}
-
 /// The families that this host encrypts: Felix is told to, has shown its key, and there is somebody to talk to.
 fn encrypted(datastore: &Datastore, me: &Name, setting: &Setting) -> impl Iterator<Item = Family> {
     let of = |family: &Family| {
         setting.wireguard_of[*family as usize]
-            && datastore.nodes().get(me).is_some_and(|node| key(node, *family).is_some())
-            && datastore.nodes().iter().any(|(name, node)| name != me && key(node, *family).is_some())
+            && datastore.node(me).is_some_and(|node| node.wireguard_key(*family).is_some())
+            && datastore.nodes().iter().any(|(name, node)| name != me && node.wireguard_key(*family).is_some())
     };
     Family::ALL.into_iter().filter(of).collect::<Vec<_>>().into_iter()
 }
@@ -44,15 +30,16 @@ pub(super) fn judge(
 ) -> Vec<(TunnelKind, Option<Finding>)> {
     let of_family = |family| {
         let rules = tables.rules(family)?;
-        let kind = device(family);
-        let finding = (!is_sent_there(kernel, rules, family, kind.device())).then(|| missing(rules, me, kind));
+        let kind = TunnelKind::wireguard(family);
+        let finding = (!is_sent_there(kernel, rules, family)).then(|| missing(rules, me, kind));
         Some((kind, finding))
     };
     encrypted(datastore, me, setting).filter_map(of_family).collect()
 }
 
 /// Whether a rule sends all that is not marked as encrypted to the device's table, before main is asked.
-fn is_sent_there(kernel: &Kernel, rules: &[PolicyRule], family: Family, device: &str) -> bool {
+pub(in crate::audit) fn is_sent_there(kernel: &Kernel, rules: &[PolicyRule], family: Family) -> bool {
+    let device = TunnelKind::wireguard(family).device();
     let leads = |table: u32| {
         let mut routes = kernel.routes().filter(|route| Family::of_net(&route.destination) == family);
         routes.any(|route| {

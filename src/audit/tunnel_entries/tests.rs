@@ -9,7 +9,9 @@ use super::super::testing::{Cluster, address, at, node, pool};
 use super::super::{AuditOptions, Auditor, Backend, Report, RouteOptions, TunnelOptions};
 use super::*;
 use crate::audit::fault::Metric;
-use crate::model::{EntryState, FdbEntry, Link, Mac, Neighbour, TunnelKind};
+use crate::model::{
+    EntryState, FdbEntry, Link, Mac, Neighbour, NextHop, Protocol, Route, RouteType, TABLE_MAIN, TunnelKind,
+};
 use crate::state::{Event, Object, ObjectId, Side};
 
 const DEVICE: u32 = 5;
@@ -65,7 +67,19 @@ fn cluster() -> Cluster {
     cluster.synced();
     let addresses = vec!["172.18.0.0/24".parse().unwrap()];
     let eth0 = Link { index: 2, name: "eth0".into(), admin_up: true, mtu: 1500, addresses, ..Link::default() };
-    cluster.event(Event::Link(eth0)).event(device(true)).event(Event::Synced(Side::Kernel));
+    cluster.event(Event::Link(eth0)).event(device(true));
+    let hop = NextHop { gateway: None, device: Some("eth0".into()), down: false, onlink: false };
+    let on_link = Route {
+        table: TABLE_MAIN,
+        destination: "172.18.0.0/24".parse().unwrap(),
+        metric: 0,
+        tos: 0,
+        kind: RouteType::Unicast,
+        protocol: Protocol::KERNEL,
+        link_scope: true,
+        next_hops: [hop].into(),
+    };
+    cluster.event(Event::Route(on_link)).event(Event::Synced(Side::Kernel));
     for peer in 1..=PEERS {
         cluster.event(Event::Neighbour(neighbour(peer))).event(Event::Fdb(entry(peer)));
     }

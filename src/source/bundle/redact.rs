@@ -39,7 +39,7 @@ const ENDPOINT: [&str; 12] = [
     "orchestrator",
     "pod",
 ];
-const FELIX: [&str; 15] = [
+const FELIX: [&str; 16] = [
     "bpfEnabled",
     "deviceRouteProtocol",
     "floatingIPs",
@@ -55,6 +55,7 @@ const FELIX: [&str; 15] = [
     "vxlanVNI",
     "wireguardEnabled",
     "wireguardEnabledV6",
+    "wireguardHostEncryptionEnabled",
 ];
 const BGP: [&str; 12] = [
     "asNumber",

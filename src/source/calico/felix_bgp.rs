@@ -35,6 +35,7 @@ object! {
         "routeSource" => route_source: Maybe<String>,
         "wireguardEnabled" => wireguard_enabled: Option<bool>,
         "wireguardEnabledV6" => wireguard_enabled_v6: Option<bool>,
+        "wireguardHostEncryptionEnabled" => wireguard_host_encryption: Option<bool>,
         "bpfEnabled" => bpf_enabled: Option<bool>,
         "floatingIPs" => floating_ips: Maybe<String>,
         "ipipEnabled" => ipip_enabled: Option<bool>,
@@ -73,6 +74,7 @@ pub(in crate::source) fn felix(name: Name, value: &[u8]) -> Read {
         route_source: spec.route_source.0,
         wireguard_enabled: spec.wireguard_enabled,
         wireguard_enabled_v6: spec.wireguard_enabled_v6,
+        wireguard_host_encryption: spec.wireguard_host_encryption,
         bpf_enabled: spec.bpf_enabled,
         floating_ips: spec.floating_ips.0.map(|text| text == "Enabled"),
         ipip_enabled: spec.ipip_enabled,
@@ -206,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_felix_configuration_says_what_it_says_and_no_more() {
-        let value = r#"{"metadata":{"creationTimestamp":"2026-08-01T00:00:00Z"},"spec":{"nodeSelector":"all()","programClusterRoutes":"EnabledIPIPOnly","deviceRouteProtocol":80,"interfacePrefix":"cali,tap","routeSyncDisabled":true,"routeSource":"WorkloadIPs","wireguardEnabled":true,"wireguardEnabledV6":false,"bpfEnabled":true,"floatingIPs":"Enabled","ipipEnabled":false,"vxlanEnabled":true,"vxlanVNI":4097,"vxlanPort":4790,"ipv6Support":false,"reportingInterval":"0s"}}"#;
+        let value = r#"{"metadata":{"creationTimestamp":"2026-08-01T00:00:00Z"},"spec":{"nodeSelector":"all()","programClusterRoutes":"EnabledIPIPOnly","deviceRouteProtocol":80,"interfacePrefix":"cali,tap","routeSyncDisabled":true,"routeSource":"WorkloadIPs","wireguardEnabled":true,"wireguardEnabledV6":false,"wireguardHostEncryptionEnabled":true,"bpfEnabled":true,"floatingIPs":"Enabled","ipipEnabled":false,"vxlanEnabled":true,"vxlanVNI":4097,"vxlanPort":4790,"ipv6Support":false,"reportingInterval":"0s"}}"#;
         let felix = FelixConfiguration {
             name: name("node.a"),
             node_selector: Some("all()".to_owned()),
@@ -218,6 +220,7 @@ mod tests {
             route_source: Some("WorkloadIPs".to_owned()),
             wireguard_enabled: Some(true),
             wireguard_enabled_v6: Some(false),
+            wireguard_host_encryption: Some(true),
             bpf_enabled: Some(true),
             floating_ips: Some(true),
             ipip_enabled: Some(false),

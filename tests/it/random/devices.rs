@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use calico_exporter::audit::Backend;
-use calico_exporter::model::{AffinityState, EncapMode, Family, Name, Node, PoolClass, TunnelKind};
+use calico_exporter::model::{AffinityState, EncapMode, Family, Name, Node, PoolClass, Route, RouteType, TunnelKind};
 use calico_exporter::state::ObjectId;
 
 use super::oracle::{Fault, Oracle};
@@ -82,6 +82,9 @@ impl Oracle<'_> {
                 Some(_) => {}
             }
         }
+        for (node, _, reason) in self.ways() {
+            faults.insert(("calico_node_faults", reason.to_owned(), node.clone(), node));
+        }
         let set = &self.setting;
         let classes = [
             (PoolClass::Ipip, "ipip", set.felix_ipip, set.bird_ipip),
@@ -145,6 +148,55 @@ impl Oracle<'_> {
     }
 
     /// J34: Nodes that have another's address, in which families. (No tunnel of these worlds and no block has one.)
+    /// J44: the Nodes whose own address this host does not reach, by family, and why.
+    pub(super) fn ways(&self) -> Vec<(String, Family, &'static str)> {
+        let world = self.world;
+        let questioned = self.duplicates();
+        let mut found = Vec::new();
+        for (name, node) in world.nodes().filter(|(name, _)| **name != world.me) {
+            let owns = world.blocks().any(|block| block.host() == Some(name));
+            let claims = world.affinities().any(|key| key.owner.host() == Some(name));
+            for family in Family::ALL {
+                let mine = world.node(&world.me).and_then(|node| node.routing_address(family));
+                let has =
+                    |at: IpAddr| world.links.values().any(|link| link.addresses.iter().any(|net| net.addr() == at));
+                let sends = mine.is_some_and(|mine| world.links.is_empty() || has(mine));
+                let Some(at) = node.routing_address(family).filter(|_| sends) else { continue };
+                let in_use = owns || claims || !node.tunnels.is_empty();
+                if in_use && !questioned.contains(&(name.to_string(), family)) {
+                    found.extend(self.lost(at).map(|reason| (name.to_string(), family, reason)));
+                }
+            }
+        }
+        found
+    }
+
+    /// What becomes of a packet for the address, where it does not leave this host.
+    fn lost(&self, at: IpAddr) -> Option<&'static str> {
+        let of_family = |route: &&Route| Family::of_net(&route.destination) == Family::of(at);
+        let routes: Vec<&Route> = self.world.routes.values().filter(of_family).collect();
+        if routes.iter().any(|route| route.table == 255 && route.destination.addr() == at)
+            || !routes.iter().any(|route| route.table == 254)
+        {
+            return None;
+        }
+        let holds = routes.into_iter().filter(|route| route.table == 254 && route.tos == 0);
+        let holds = holds.filter(|route| route.destination.contains(&at));
+        let Some(best) = holds.min_by_key(|it| (u8::MAX - it.destination.prefix_len(), it.metric)) else {
+            return Some("no_way");
+        };
+        let tunnels = ["tunl0", "vxlan.calico", "vxlan-v6.calico", "wireguard.cali", "wg-v6.cali"];
+        let loops = |device: &str| tunnels.contains(&device) || self.setting.is_workload(device);
+        match best.kind {
+            RouteType::Unicast => {
+                let mut devices = best.next_hops.iter().filter_map(|hop| hop.device.as_deref());
+                devices.any(loops).then_some("way_through_tunnel")
+            }
+            RouteType::Local | RouteType::Other(_) => None,
+            _ => Some("no_way"),
+        }
+    }
+
     pub(super) fn duplicates(&self) -> BTreeSet<(String, Family)> {
         let mut found = BTreeSet::new();
         for (name, node) in self.world.nodes() {

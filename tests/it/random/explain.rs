@@ -121,7 +121,13 @@ fn what_is_found_is_explained_as_a_fault_by_the_same_words() {
                         assert!(looked.findings.contains(finding), "seed {seed}, {told:#?}: {subject}: {finding:#?}");
                     }
                     let by_itself = link.state == LinkState::Fault && link.findings.is_empty();
-                    let may = [LinkKind::Host, LinkKind::Block, LinkKind::Device, LinkKind::WorkloadDevice];
+                    let may = [
+                        LinkKind::Host,
+                        LinkKind::Underlay,
+                        LinkKind::Block,
+                        LinkKind::Device,
+                        LinkKind::WorkloadDevice,
+                    ];
                     assert!(!by_itself || may.contains(&link.kind), "seed {seed}, {told:#?}: {subject}: {link:#?}");
                 }
             }

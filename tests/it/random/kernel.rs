@@ -160,6 +160,8 @@ fn devices(world: &mut World, rng: &mut Rng) {
     }
     let default = vec![hop("eth0", Some("10.77.1.254".parse().unwrap()))];
     world.put_route(route("0.0.0.0/0".parse().unwrap(), RouteType::Unicast, Protocol::STATIC, default));
+    let default = vec![hop("eth0", Some("fe80::fe".parse().unwrap()))];
+    world.put_route(route("::/0".parse().unwrap(), RouteType::Unicast, Protocol::STATIC, default));
 }
 
 fn realise(oracle: &Oracle<'_>, net: IpNet, wanted: &Wanted, rng: &mut Rng) -> Route {

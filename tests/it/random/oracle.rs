@@ -141,6 +141,7 @@ impl<'a> Oracle<'a> {
             return faults;
         }
         let duplicates = self.duplicates();
+        let unreachable = self.ways();
         for net in self.destinations() {
             if self.world.is_dark(&net) {
                 continue;
@@ -163,7 +164,12 @@ impl<'a> Oracle<'a> {
                 (Some(route), None) => self.unwanted(route).map(|(class, reason)| (class, reason, None)),
             };
             // What follows from a Node's address is not told beside it (J34).
-            let follows = |host: &Name| duplicates.contains(&(host.to_string(), Family::of_net(&net)));
+            let family = Family::of_net(&net);
+            // Nor what leads over a Node that no way leads to (J44).
+            let follows = |host: &Name| {
+                duplicates.contains(&(host.to_string(), family))
+                    || unreachable.iter().any(|(node, of, _)| **node == **host && *of == family)
+            };
             let fault =
                 fault.filter(|(_, _, host)| !host.as_ref().is_some_and(|it| *it != self.world.me && follows(it)));
             if let Some((class, reason, host)) = fault {

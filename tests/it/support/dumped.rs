@@ -102,7 +102,9 @@ impl Dumped {
             ),
         ];
         let keys = keys.map(|(key, value)| (key.to_owned(), value)).into();
-        let mut cluster = Dumped { keys, routes: Vec::new(), links: Vec::new(), carrier };
+        let default = json!({"type": "unicast", "dst": "default", "dev": "eth0", "protocol": "static", "table": "main",
+            "scope": "link", "flags": []});
+        let mut cluster = Dumped { keys, routes: vec![default], links: Vec::new(), carrier };
         cluster.link(2, "eth0", &node_address(0), 16);
         cluster.link(3, carrier.device(), &address(0, 0), 32);
         for index in 0..hosts {

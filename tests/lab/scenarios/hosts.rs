@@ -94,6 +94,60 @@ pub(super) fn tunnels() -> Vec<Scenario> {
             },
         },
         Scenario {
+            // A host that was cloned.
+            name: "two nodes show one WireGuard key",
+            short: false,
+            expected: &[("CalicoWireguardKeyConflict", &[("cluster", "lab")])],
+            tolerated: &["CalicoTrafficUnencrypted", "CalicoTunnelDeviceDown"],
+            fault: |lab| {
+                lab.store.put(FELIX, &encrypting());
+                for name in ["h1", "h2"] {
+                    let node = format!("/calico/resources/v3/projectcalico.org/nodes/{name}");
+                    edit(lab, &node, |node| node["status"] = json!({"wireguardPublicKey": wireguard_key(1)}));
+                }
+            },
+            repair: |lab| {
+                lab.store.delete(FELIX);
+                ["h1", "h2"].into_iter().for_each(|name| lab.write_node(name, site(name).v4));
+            },
+        },
+        Scenario {
+            // A device and a rule, and a table that leaves the other host out.
+            name: "a peer that WireGuard's table lacks",
+            short: false,
+            expected: &[("CalicoPeersUnencrypted", &[("instance", "h1")])],
+            // h2 has neither device nor rule, and IPAM does not know the addresses.
+            tolerated: &[
+                "CalicoTrafficUnencrypted",
+                "CalicoTunnelDeviceDown",
+                "CalicoTunnelAddressNotAllocated",
+                "CalicoRoutesMisdirected",
+                "CalicoHostUnreachable",
+            ],
+            fault: |lab| {
+                ip("h1", "link add wireguard.cali type veth peer name wgpeer");
+                ip("h1", "link set wgpeer up");
+                ip("h1", "link set wireguard.cali mtu 1300 up");
+                ip("h1", "addr add 198.51.100.1/32 dev wireguard.cali");
+                ip("h1", "route add 198.51.100.2/32 dev wireguard.cali table 1");
+                ip("h1", "rule add not fwmark 0x100000/0x100000 priority 99 table 1");
+                lab.store.put(FELIX, &encrypting());
+                for (index, name) in [(1, "h1"), (2, "h2")] {
+                    let node = format!("/calico/resources/v3/projectcalico.org/nodes/{name}");
+                    edit(lab, &node, |node| {
+                        node["status"] = json!({"wireguardPublicKey": wireguard_key(index)});
+                        node["spec"]["wireguard"] = json!({"interfaceIPv4Address": format!("198.51.100.{index}")});
+                    });
+                }
+            },
+            repair: |lab| {
+                lab.store.delete(FELIX);
+                ["h1", "h2"].into_iter().for_each(|name| lab.write_node(name, site(name).v4));
+                ip("h1", "rule del priority 99");
+                ip("h1", "link del wireguard.cali");
+            },
+        },
+        Scenario {
             name: "pool switched to CrossSubnet, routes left behind",
             short: false,
             expected: &[("CalicoTunnelModeDrift", &[("ippool", "ipip"), ("mode", "ipip_always")])],
@@ -105,6 +159,23 @@ pub(super) fn tunnels() -> Vec<Scenario> {
             repair: |lab| ["h1", "h2"].into_iter().for_each(|name| lab.agents.refresh(name)),
         },
     ]
+}
+
+fn encrypting() -> String {
+    json!({
+        "kind": "FelixConfiguration", "apiVersion": "projectcalico.org/v3",
+        "metadata": {"name": "default", "creationTimestamp": "2026-08-01T00:00:00Z"},
+        "spec": {"wireguardEnabled": true},
+    })
+    .to_string()
+}
+
+/// A key of 32 bytes alike, as base64 writes it.
+fn wireguard_key(of: u8) -> &'static str {
+    match of {
+        1 => "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
+        _ => "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=",
+    }
 }
 
 pub(super) fn nodes() -> Vec<Scenario> {
@@ -147,6 +218,23 @@ pub(super) fn nodes() -> Vec<Scenario> {
                 lab.write_stranger("h9", &json!({"bgp": {"ipv4Address": address}}));
             },
             repair: |lab| lab.delete_node("h9"),
+        },
+        Scenario {
+            // Nothing but the way to it is wrong: no BGP session and no tunnel's entry is lost with it.
+            name: "no way to a node's address",
+            short: false,
+            expected: &[("CalicoNodeUnreachable", &[("instance", "h2"), ("reason", "no_way")])],
+            // Hosts without a default route have no way to it either; its tunnel's address is in no block.
+            tolerated: &["CalicoTunnelAddressNotAllocated"],
+            fault: |lab| {
+                ip("h2", "route add blackhole 172.30.9.0/24");
+                let bgp = json!({"ipv4Address": "172.30.9.5/24", "ipv4IPIPTunnelAddr": "198.51.100.9"});
+                lab.write_stranger("h9", &json!({"bgp": bgp}));
+            },
+            repair: |lab| {
+                lab.delete_node("h9");
+                ip("h2", "route del blackhole 172.30.9.0/24");
+            },
         },
         Scenario {
             name: "a block over a node's address",
