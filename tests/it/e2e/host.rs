@@ -108,9 +108,10 @@ pub(crate) const ROUTES: &[&str] = &[
     // WireGuard's table is another than main: nothing of it is counted.
     "route add 10.65.1.0/26 dev wireguard.cali scope link table 1",
     "route add throw 10.65.0.0/26 table 1",
-    // Somebody else's, inside a pool, where no block is; and a default route.
+    // Somebody else's, inside a pool, where no block is; and default routes.
     "route add 10.65.15.0/26 via 172.18.0.9 dev eth0 proto static",
     "route add default via 172.18.0.1 dev eth0",
+    "route add ::/0 via fd00::1 dev eth0",
 ];
 
 /// The devices and [`ROUTES`].

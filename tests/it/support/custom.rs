@@ -191,14 +191,15 @@ fn pod(value: Value) -> Option<Value> {
         annotations.insert("cni.projectcalico.org/floatingIPs".to_owned(), json!(json!(floating).to_string()));
     }
     let namespace = value["metadata"]["namespace"].as_str().unwrap_or("default");
+    let account = &value["metadata"]["labels"]["projectcalico.org/serviceaccount"];
     Some(json!({
         "kind": "Pod", "apiVersion": "v1",
         "metadata": {
             "name": spec["pod"], "namespace": namespace, "uid": "1720aa6f-4f63-4151-a626-e10bda4785b2",
             "resourceVersion": "837", "creationTimestamp": value["metadata"]["creationTimestamp"],
-            "annotations": annotations,
+            "annotations": annotations, "labels": value["metadata"]["labels"],
         },
-        "spec": {"nodeName": spec["node"], "containers": [{"name": "main", "image": "main"}]},
+        "spec": {"nodeName": spec["node"], "serviceAccountName": account, "containers": [{"name": "main", "image": "main"}]},
         "status": {"phase": "Running", "podIP": addresses.first().map(|it| it["ip"].clone()), "podIPs": addresses},
     }))
 }
@@ -223,6 +224,8 @@ pub(crate) fn sayable(mut object: Object) -> Object {
             let (v4, v6) = (has(true), has(false));
             endpoint.floating.retain(|it| if it.is_ipv4() { v4 } else { v6 });
             endpoint.openstack = false;
+            let added = [("projectcalico.org/namespace", &*namespace), ("projectcalico.org/orchestrator", "k8s")];
+            endpoint.labels = endpoint.labels.iter().chain(added).collect();
         }
         Object::Node(_, node) => {
             if node.bgp == Some(NodeBgp::default()) && !node.tunnels.contains_key(&TunnelKind::Ipip) {
