@@ -42,6 +42,10 @@ impl Place {
 
     /// Writes the commands of a finding's action as they are typed; `me`: the host that it was found on.
     pub(super) fn localize(self, finding: &mut Finding, me: Option<&Name>) {
+        // Of a report with very many findings hardly one has a command: no subject is parsed for the others.
+        if !has_commands(&finding.action) {
+            return;
+        }
         let family = net_of(&finding.subject).map_or(Family::V4, |net| Family::of_net(&net));
         if let Cow::Owned(action) = self.typed(&finding.action, family, me) {
             finding.action = action;
@@ -50,7 +54,7 @@ impl Place {
 
     /// The text with each command between backticks as it is typed.
     pub(super) fn typed<'t>(self, text: &'t str, family: Family, me: Option<&Name>) -> Cow<'t, str> {
-        if !text.contains("`birdcl ") && !text.contains("`calicoctl delete node ") {
+        if !has_commands(text) {
             return Cow::Borrowed(text);
         }
         let parts = text.split('`').enumerate().map(|(at, part)| match at % 2 {
@@ -84,6 +88,11 @@ impl Place {
             None => Cow::Borrowed(command),
         }
     }
+}
+
+/// Whether the text names a command that is typed in different ways.
+fn has_commands(text: &str) -> bool {
+    text.contains("`birdcl ") || text.contains("`calicoctl delete node ")
 }
 
 #[cfg(test)]

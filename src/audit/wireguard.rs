@@ -377,7 +377,7 @@ impl Context<'_> {
         Verdict { difference: Some(Box::new(difference)), required: Some((Programmer::Felix, family)), ..verdict }
     }
 
-    /// What is not to be encrypted goes into the device, which has no peer for it.
+    /// Traffic that ought to stay unencrypted goes into the device, which has no peer for it.
     fn swallowed(&self, net: &IpNet, class: RouteClass, route: &Route, verdict: &Verdict) -> Difference {
         let device = TunnelKind::wireguard(Family::of_net(net)).device();
         let holder = self.holders(net).first().map_or_else(|| self.me.clone(), |host| (*host).clone());

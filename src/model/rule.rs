@@ -69,6 +69,23 @@ pub struct PolicyRule {
 }
 
 impl PolicyRule {
+    /// A rule that every packet matches.
+    pub fn for_all(family: Family, priority: u32, action: RuleAction) -> PolicyRule {
+        PolicyRule {
+            family,
+            priority,
+            inverted: false,
+            from: None,
+            to: None,
+            mark: None,
+            input: None,
+            output: None,
+            selective: false,
+            suppress_length: None,
+            action,
+        }
+    }
+
     /// Whether every packet matches it.
     pub fn is_for_all(&self) -> bool {
         let PolicyRule { from, to, mark, input, output, selective, inverted, .. } = self;

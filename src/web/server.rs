@@ -86,7 +86,7 @@ impl Default for ServerConfig {
     }
 }
 
-/// Of so many file descriptors, those that connections may have.
+/// How many of these file descriptors connections may take.
 fn for_connections(descriptors: usize) -> usize {
     const OTHERS: usize = 64;
     (descriptors - OTHERS.min(descriptors / 2)).max(1)

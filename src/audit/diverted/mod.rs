@@ -34,7 +34,7 @@ struct Taken<'a> {
     part: IpNet,
     /// The rule that decides; `None` where none leads anywhere.
     rule: Option<PolicyRule>,
-    /// The route, where the rule does not decide by itself.
+    /// The route; `None` where the rule drops or refuses the packet.
     route: Option<&'a Route>,
 }
 

@@ -98,19 +98,7 @@ enum Match {
 
 /// The rules that a kernel starts with (`fib_default_rules_init`, `fib6_rules_net_init`): IPv6 has no default table.
 fn default_rules(family: Family) -> Vec<PolicyRule> {
-    let rule = |priority, table| PolicyRule {
-        family,
-        priority,
-        inverted: false,
-        from: None,
-        to: None,
-        mark: None,
-        input: None,
-        output: None,
-        selective: false,
-        suppress_length: None,
-        action: RuleAction::Table(table),
-    };
+    let rule = |priority, table| PolicyRule::for_all(family, priority, RuleAction::Table(table));
     let mut rules = vec![rule(0, TABLE_LOCAL), rule(32766, TABLE_MAIN)];
     if family == Family::V4 {
         rules.push(rule(32767, TABLE_DEFAULT));

@@ -44,7 +44,7 @@ pub struct PlanQuestion {
 }
 
 label_values! {
-    /// Why a pool gives nothing out by itself.
+    /// Why a pool gives out no address on its own.
     pub enum Closed {
         /// `disabled`, being deleted, or not allocatable.
         Disabled = "disabled",

@@ -12,19 +12,7 @@ use crate::model::{Family, PolicyRule, RuleAction};
 /// A rule as `ip rule` prints it.
 fn rule(line: &str) -> PolicyRule {
     let (priority, rest) = line.split_once(':').unwrap();
-    let mut rule = PolicyRule {
-        family: Family::V4,
-        priority: priority.parse().unwrap(),
-        inverted: false,
-        from: None,
-        to: None,
-        mark: None,
-        input: None,
-        output: None,
-        selective: false,
-        suppress_length: None,
-        action: RuleAction::Nop,
-    };
+    let mut rule = PolicyRule::for_all(Family::V4, priority.parse().unwrap(), RuleAction::Nop);
     let prefix = |text: &str| text.parse().unwrap_or_else(|_| IpNet::from(address(text)));
     let mut words = rest.split_whitespace();
     while let Some(word) = words.next() {

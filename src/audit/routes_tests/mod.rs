@@ -183,19 +183,7 @@ fn route(line: &str) -> Option<Route> {
 
 /// A rule for every packet.
 fn rule(priority: u32, action: RuleAction) -> PolicyRule {
-    PolicyRule {
-        family: Family::V4,
-        priority,
-        inverted: false,
-        from: None,
-        to: None,
-        mark: None,
-        input: None,
-        output: None,
-        selective: false,
-        suppress_length: None,
-        action,
-    }
+    PolicyRule::for_all(Family::V4, priority, action)
 }
 
 fn to_table(priority: u32, table: u32) -> PolicyRule {

@@ -147,6 +147,6 @@ fn j44_an_event_asks_about_the_nodes_that_it_touches() {
     assert_eq!(refresh(&mut audit, Some(Event::RouteGone(lost)), 2), [""; 0]);
     assert_eq!(refresh(&mut audit, None, 121), ["no_way h3 h3"]);
     assert_eq!(refresh(&mut audit, None, 500), ["no_way h3 h3"]);
-    // What it stood for is told again once it is gone.
+    // The findings that it stood for are reported once it is gone.
     assert_eq!(refresh(&mut audit, Some(Event::RouteGone(key)), 501), ["remote_block/missing 10.3.0.128/26 h3"]);
 }

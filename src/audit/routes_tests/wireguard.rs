@@ -172,7 +172,7 @@ fn j43_one_fault_of_the_device_or_the_rule_stands_for_all() {
         }),
         ["wireguard.cali/down wireguard.cali h1"]
     );
-    // The audit beneath tells of the rule.
+    // The audit of tunnels reports the rule.
     silent(|it| done(it.rules(vec![])));
     let mut host = encrypting();
     host.rules(vec![]);

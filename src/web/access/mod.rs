@@ -68,7 +68,7 @@ struct Current {
 pub(super) enum Refused {
     /// The file cannot be used any more.
     Broken,
-    /// Asked or guessed too often: it may be tried again after so many seconds.
+    /// Too many requests or guesses; a retry is allowed after this many seconds.
     TooOften(u64),
     /// No name and password that fit.
     Unknown,

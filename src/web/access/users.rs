@@ -72,7 +72,7 @@ pub(super) enum Verdict {
     Admitted,
     /// No name and password that fit.
     Unknown,
-    /// Too many guesses: it may be tried again after so many seconds.
+    /// Too many guesses; a retry is allowed after this many seconds.
     Later(u64),
 }
 

@@ -36,17 +36,9 @@ fn encrypts(it: &mut Host) {
 
 fn rule(priority: u32, table: u32) -> PolicyRule {
     PolicyRule {
-        family: Family::V4,
-        priority,
         inverted: table == 1,
-        from: None,
-        to: None,
         mark: (table == 1).then_some((0x10_0000, 0x10_0000)),
-        input: None,
-        output: None,
-        selective: false,
-        suppress_length: None,
-        action: RuleAction::Table(table),
+        ..PolicyRule::for_all(Family::V4, priority, RuleAction::Table(table))
     }
 }
 

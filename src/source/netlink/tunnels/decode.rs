@@ -122,17 +122,11 @@ fn rule(payload: &[u8]) -> Result<Option<PolicyRule>, DecodeError> {
     };
     let (mut table, mut target, mut mark, mut mask) = (u32::from(header.table), 0, None, None);
     let mut rule = PolicyRule {
-        family,
-        priority: 0,
         inverted: header.flags.contains(RuleFlags::Invert),
         from: prefix(None, header.src_len, family)?,
         to: prefix(None, header.dst_len, family)?,
-        mark: None,
-        input: None,
-        output: None,
         selective: header.tos != 0,
-        suppress_length: None,
-        action: RuleAction::Nop,
+        ..PolicyRule::for_all(family, 0, RuleAction::Nop)
     };
     for attribute in NlasIterator::new(payload.get(header.buffer_len()..).unwrap_or_default()) {
         let attribute = attribute?;
